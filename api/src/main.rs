@@ -1,0 +1,2 @@
+//! credence
+fn main() {}

@@ -1,0 +1,1 @@
+//! Golden bytes: filled by the tests of this room.

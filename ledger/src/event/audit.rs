@@ -1,0 +1,161 @@
+//! The audit log's facts: what was verified, who opened what is sealed, what was refused, what was administered.
+//!
+//! They never hold presented content, a secret or a password. The caller's address and user agent stand, sealed, in the
+//! metadata's `details`.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{DecodeError, Payload, Recorded};
+use crate::Timestamp;
+
+/// How a credential was presented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PresentedBy {
+    /// By its id.
+    Id,
+    /// By its digest.
+    Digest,
+    /// As a whole document.
+    Document,
+    /// As a secret.
+    Secret,
+}
+
+/// The verdict's true cause, for auditors: outside, an unknown credential and a wrong detail look alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// It was found and the status is its own.
+    Found,
+    /// No such credential.
+    Unknown,
+    /// It exists, but a presented holder detail is not its subject's.
+    Mismatch,
+    /// A document names it but is not its document.
+    Tampered,
+}
+
+/// A verdict was given. Stream `verification/<uuid>`, always a fresh one. In encoded-key order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CredentialVerified {
+    /// The time judged.
+    pub as_of: Timestamp,
+    /// Why the status is what it is.
+    pub cause: Cause,
+    /// The status answered, as in the API.
+    pub status: String,
+    /// The ledger position judged at; absent while the ledger is empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<u64>,
+    /// The credential, if one was found, even when the answer did not say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<Uuid>,
+    /// How it was presented.
+    pub presented_by: PresentedBy,
+}
+
+/// Sealed fields were opened for a caller. Stream `access/<uuid>`, one a request. In encoded-key order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PersonalDataRead {
+    /// The route's template or the command, such as `GET /v1/credentials/{id}`.
+    pub via: String,
+    /// The one thing read, if it was one: a stream's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub what: Option<String>,
+}
+
+/// A known caller was refused. Stream `access/<uuid>`. In encoded-key order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccessRefused {
+    /// The route's template, such as `POST /v1/credentials`.
+    pub via: String,
+    /// The problem's name, such as `forbidden`.
+    pub problem: String,
+}
+
+/// An API key was made. Stream `key/<uuid>`. In encoded-key order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyCreated {
+    /// `issuer`, `auditor` or `admin`.
+    pub role: String,
+    /// The issuer it acts for.
+    pub issuer: Uuid,
+}
+
+/// An API key holds no longer. Stream `key/<uuid>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRevoked {}
+
+/// A read model is being built anew. Stream `rebuild/<uuid>`. In encoded-key order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RebuildStarted {
+    /// The generation being built.
+    pub generation: u64,
+    /// The projection's name.
+    pub projection: String,
+}
+
+/// A read model built anew serves from now on. Stream `rebuild/<uuid>`. In encoded-key order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RebuildFinished {
+    /// Whether it equalled the model it replaced; absent when they could not be compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub equal: Option<bool>,
+    /// The generation that serves now.
+    pub generation: u64,
+    /// The projection's name.
+    pub projection: String,
+}
+
+macro_rules! payloads {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
+        $(impl Payload for $name {
+            const TYPE: &'static str = stringify!($name);
+        })+
+
+        /// Any event of the audit log.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub enum AuditEvent {
+            $($(#[$doc])* $name($name)),+
+        }
+
+        impl AuditEvent {
+            /// Decodes an event of the audit log.
+            ///
+            /// # Errors
+            /// This program does not know the event.
+            pub fn decode(event: &Recorded) -> Result<AuditEvent, DecodeError> {
+                match event.kind.as_str() {
+                    $($name::TYPE => Ok(AuditEvent::$name(event.payload()?)),)+
+                    _ => Err(event.unknown_type()),
+                }
+            }
+        }
+    };
+}
+
+payloads! {
+    /// See [`CredentialVerified`].
+    CredentialVerified,
+    /// See [`PersonalDataRead`].
+    PersonalDataRead,
+    /// See [`AccessRefused`].
+    AccessRefused,
+    /// See [`KeyCreated`].
+    KeyCreated,
+    /// See [`KeyRevoked`].
+    KeyRevoked,
+    /// See [`RebuildStarted`].
+    RebuildStarted,
+    /// See [`RebuildFinished`].
+    RebuildFinished,
+}

@@ -1,0 +1,37 @@
+//! What happened, and the proof of it.
+//!
+//! The rooms, in the order in which a fact passes through them:
+//!
+//! - [`event`]: the facts, one file a family; [`decision`]: pure functions from state and command to facts or a rejection.
+//! - [`codec`]: the bytes of an event, deterministic and permanent; [`chain`]: the hashes over them.
+//! - [`sealing`]: what is personal is encrypted before anything is appended; [`vault`]: the keys, which can be forgotten.
+//! - [`planner`]: what a batch of appends becomes, as a pure function; [`log`]: the engines that fetch, write and commit it;
+//!   [`appender`]: the task that collects appends into batches.
+//! - [`fsck`]: reads a log back and names everything that does not hold.
+//!
+//! `event`, `decision`, `codec`, `chain` and `planner` are synchronous and do no I/O. SQL stands in `log` and `vault` only.
+//! Nothing here knows of projections, HTTP or a command line.
+
+pub mod appender;
+pub mod chain;
+pub mod clock;
+pub mod codec;
+pub mod decision;
+pub mod document;
+pub mod event;
+pub mod fsck;
+pub mod json;
+pub mod log;
+pub mod planner;
+pub mod position;
+pub mod random;
+pub mod sealing;
+pub mod store;
+pub mod stream;
+pub mod subject;
+pub mod vault;
+
+pub use clock::{Clock, Timestamp};
+pub use position::{LogName, LogPosition, Position, Version};
+pub use random::Random;
+pub use stream::Stream;

@@ -1,0 +1,120 @@
+//! The log in memory: for tests and simulations. It keeps the contract but for durability.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+use super::{Append, CommitError, Head, KeyOwner, Log, Outcome, Query, UniqueKey};
+use crate::chain::{Hash, Origin};
+use crate::event::Recorded;
+use crate::planner::{self, Found, Remembered};
+use crate::store::Error;
+use crate::{Clock, LogName, Position, Stream, Timestamp, Version};
+
+/// A log that ends with the process.
+pub struct Memory {
+    name: LogName,
+    origin: Origin,
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+}
+
+struct State {
+    events: Vec<Recorded>,
+    versions: HashMap<Stream, Version>,
+    keys: BTreeMap<UniqueKey, KeyOwner>,
+    idempotency: HashMap<[u8; 32], Remembered>,
+}
+
+impl Memory {
+    /// An empty log.
+    #[must_use]
+    pub fn new(name: LogName, origin: Origin, clock: Arc<dyn Clock>) -> Memory {
+        let state = State { events: Vec::new(), versions: HashMap::new(), keys: BTreeMap::new(), idempotency: HashMap::new() };
+        Memory { name, origin, clock, state: Mutex::new(state) }
+    }
+
+    /// Nothing panics while the lock is held, so a poisoned one holds a whole state.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self, state: &State) -> (u64, Hash, Timestamp) {
+        state
+            .events
+            .last()
+            .map_or((0, self.origin.genesis(), Timestamp::EPOCH), |last| (last.position.0 + 1, last.chain_hash, last.recorded_at))
+    }
+}
+
+#[async_trait]
+impl Log for Memory {
+    fn name(&self) -> &LogName {
+        &self.name
+    }
+
+    fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    async fn head(&self) -> Result<Head, Error> {
+        let state = self.state();
+        let (size, chain_hash, recorded_at) = self.end(&state);
+        Ok(Head { size, chain_hash, recorded_at, now: self.clock.now() })
+    }
+
+    async fn commit(&self, batch: Vec<Append>) -> Result<Vec<Outcome>, CommitError> {
+        let mut state = self.state();
+        let (size, chain_hash, recorded_at) = self.end(&state);
+        let head = planner::Head { size, chain_hash, recorded_at, now: self.clock.now() };
+        let wanted = planner::wanted(&batch);
+        let found = Found {
+            versions: wanted.streams.iter().filter_map(|stream| Some((stream.clone(), *state.versions.get(stream)?))).collect(),
+            keys: wanted.keys.iter().filter_map(|key| Some((key.clone(), state.keys.get(key)?.clone()))).collect(),
+            idempotency: wanted.idempotency.iter().filter_map(|key| Some((*key, state.idempotency.get(key)?.clone()))).collect(),
+        };
+        let plan = planner::plan(&head, found, &batch);
+        for event in plan.events {
+            state.versions.insert(event.stream.clone(), event.version);
+            state.events.push(event);
+        }
+        for (key, owner) in plan.keys {
+            match owner {
+                Some(owner) => state.keys.insert(key, owner),
+                None => state.keys.remove(&key),
+            };
+        }
+        state.idempotency.extend(plan.idempotency);
+        Ok(plan.outcomes)
+    }
+
+    async fn read(&self, query: &Query) -> Result<Vec<Recorded>, Error> {
+        Ok(self.state().events.iter().filter(|event| query.wants(event)).take(query.limit).cloned().collect())
+    }
+
+    async fn read_at(&self, positions: &[Position]) -> Result<Vec<Recorded>, Error> {
+        let mut positions = positions.to_vec();
+        positions.sort_unstable();
+        positions.dedup();
+        let state = self.state();
+        Ok(positions.iter().filter_map(|position| state.events.get(usize::try_from(position.0).ok()?).cloned()).collect())
+    }
+
+    async fn key_owner(&self, key: &UniqueKey) -> Result<Option<KeyOwner>, Error> {
+        Ok(self.state().keys.get(key).cloned())
+    }
+
+    async fn keys(&self, after: Option<&UniqueKey>, limit: usize) -> Result<Vec<(UniqueKey, KeyOwner)>, Error> {
+        let state = self.state();
+        let keys = state.keys.iter().filter(|(key, _)| after.is_none_or(|after| *key > after));
+        Ok(keys.take(limit).map(|(key, owner)| (key.clone(), owner.clone())).collect())
+    }
+
+    async fn forget_idempotency(&self, before: Timestamp) -> Result<u64, Error> {
+        let mut state = self.state();
+        let held = state.idempotency.len();
+        state.idempotency.retain(|_, remembered| remembered.recorded_at >= before);
+        Ok((held - state.idempotency.len()) as u64)
+    }
+}

@@ -1,0 +1,95 @@
+//! Which store a URL names, and the ways in which a store can fail.
+//!
+//! An [`Error`] says that the world failed; that a rule said no is never told through it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// Where a store lives.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Url {
+    /// `sqlite:DIR`: files in one folder of this host.
+    Sqlite(PathBuf),
+    /// `postgres://…`: a schema of its own in that database.
+    Postgres(String),
+}
+
+/// A text that is no store's URL. It does not repeat the text, which may hold a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected sqlite:DIR or postgres://user@host/database")]
+pub struct MalformedUrl;
+
+impl FromStr for Url {
+    type Err = MalformedUrl;
+
+    fn from_str(text: &str) -> Result<Self, MalformedUrl> {
+        if let Some(folder) = text.strip_prefix("sqlite:") {
+            return if folder.is_empty() { Err(MalformedUrl) } else { Ok(Url::Sqlite(folder.into())) };
+        }
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            return Ok(Url::Postgres(text.to_owned()));
+        }
+        Err(MalformedUrl)
+    }
+}
+
+/// Shown without user, password or parameters.
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Url::Sqlite(folder) => write!(f, "sqlite:{}", folder.display()),
+            Url::Postgres(text) => {
+                let rest = text.split_once("://").map_or("", |(_, rest)| rest);
+                let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+                write!(f, "postgres://{}", rest.split('?').next().unwrap_or(""))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What lies beneath an [`Error`].
+pub type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// The world failed. A variant for each thing that a caller can do differently.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No connection, or it was lost. A later try can help.
+    #[error("the store cannot be reached")]
+    Unavailable(#[source] Source),
+    /// Another process holds the store for longer than one waits. A later try can help.
+    #[error("the store is busy")]
+    Busy,
+    /// The login lacks a right.
+    #[error("the store's login lacks a right")]
+    Denied(#[source] Source),
+    /// The store's tables are missing or older than this program. `credence migrate` helps.
+    #[error("the store's schema is missing or older than this program: run `credence migrate`")]
+    NotMigrated,
+    /// The store was written by a newer program.
+    #[error("the store's schema is newer than this program")]
+    NewerSchema,
+    /// The server would lose acknowledged commits: the setting is named.
+    #[error("the server runs with {0}, which loses acknowledged commits")]
+    UnsafeDurability(String),
+    /// The store holds what this program cannot have written.
+    #[error("the store holds what cannot be: {0}")]
+    Corrupt(String),
+    /// Anything else; trying again will not help.
+    #[error("the store failed")]
+    Failed(#[source] Source),
+}
+
+impl Error {
+    /// Whether the same call can succeed later without anybody mending anything here.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Error::Unavailable(_) | Error::Busy)
+    }
+}
