@@ -1,1 +1,14 @@
-//! projections
+//! What is true now: read models folded from the logs. Derived, disposable, rebuildable.
+//!
+//! - [`projection`]: which projections there are, what a cursor is, how fresh an answer is.
+//! - [`verification`]: over the ledger log; answers verdicts, also as of an earlier time, and serves the lists.
+//! - [`history`]: over the audit log; knows which verifications a credential has had.
+//! - [`read_store`]: the store that keeps them, one contract for both engines.
+//! - [`runner`]: tails a log and moves a projection on, effectively once, fenced against a paused twin.
+//! - [`rebuild`]: builds a new generation beside the serving one, compares both, flips.
+//!
+//! Folds are pure. SQL stands in `read_store` only. Nothing here knows of HTTP, a command line or the vault.
+
+pub mod projection;
+pub mod read_store;
+pub mod verification;
