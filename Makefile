@@ -1,0 +1,33 @@
+# Thin recipes: what each does in full stands in the command it calls. `make check` is what a change must pass.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check soak bench
+
+# cargo-nextest runs a test a process and tells slow ones apart; without it cargo's own runner does the same work.
+NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
+
+help:
+	@echo 'make run     serve on the embedded store in ./credence-data, http://127.0.0.1:8080'
+	@echo 'make test    every test, on SQLite and on a real PostgreSQL (minutes); what CI runs'
+	@echo 'make check   format, lints, make test, documentation, dependencies'
+	@echo 'make soak    the long tests at full figures'
+	@echo 'make bench   how fast it is on this machine'
+
+run:
+	cargo run --locked --bin credence -- serve
+
+test:
+	scripts/install-test-needs
+ifdef NEXTEST
+	cargo nextest run --locked --workspace --no-fail-fast
+	cargo test --locked --workspace --doc
+else
+	cargo test --locked --workspace --no-fail-fast
+endif
+
+check:
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	$(MAKE) test
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --document-private-items
+	scripts/check-dependencies
