@@ -5,6 +5,7 @@
 
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
+mod key;
 pub mod memory;
 pub mod postgres;
 pub mod sqlite;
@@ -12,6 +13,8 @@ pub mod sqlite;
 use std::time::Duration;
 
 use async_trait::async_trait;
+
+pub use key::UniqueKey;
 
 use crate::chain::{Hash, Origin};
 use crate::event::{New, Recorded};
@@ -39,10 +42,6 @@ pub struct StreamAppend {
     /// What happened, in order.
     pub events: Vec<New>,
 }
-
-/// What at most one stream may own at a time. Its bytes begin with what grows with time, so that its index grows at the end.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct UniqueKey(pub Vec<u8>);
 
 /// Who owns a unique key.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,6 +2,8 @@
 //!
 //! An [`Error`] says that the world failed; that a rule said no is never told through it.
 
+pub mod sqlite;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
