@@ -29,6 +29,8 @@ pub mod sealing;
 pub mod store;
 pub mod stream;
 pub mod subject;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod vault;
 
 pub use clock::{Clock, Timestamp};
