@@ -15,6 +15,7 @@
 mod deterministic;
 #[cfg(test)]
 mod golden;
+pub mod sequence;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
