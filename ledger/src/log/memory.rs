@@ -118,3 +118,31 @@ impl Log for Memory {
         Ok((held - state.idempotency.len()) as u64)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::log::contract::{Fixture, noon};
+
+    struct Shared(Arc<Memory>, Arc<ManualClock>);
+
+    #[async_trait]
+    impl Fixture for Shared {
+        async fn open(&self) -> Arc<dyn Log> {
+            self.0.clone()
+        }
+
+        fn clock(&self) -> &ManualClock {
+            &self.1
+        }
+    }
+
+    async fn fresh() -> Shared {
+        let clock = Arc::new(ManualClock::at(noon()));
+        let name = LogName::LEDGER;
+        Shared(Arc::new(Memory::new(name.clone(), Origin::new("memory.example", &name), clock.clone())), clock)
+    }
+
+    crate::log_contract!(fresh);
+}
