@@ -1,1 +1,17 @@
-//! api
+//! The ways in: HTTP and command line.
+//!
+//! - [`config`]: what a process is told, from command line, environment and file; [`stores`]: the four stores, opened;
+//!   [`node`]: a running process; [`services`]: what use cases and handlers need of it; [`caller`]: on whose behalf.
+//! - [`use_cases`]: what one can do, without HTTP; [`wire`]: what is said outside; [`http`]: routes, each extracts, calls one use
+//!   case and maps its answer.
+//! - [`commands`]: the command line.
+//!
+//! HTTP statuses are known to `http::problem` alone. There is no SQL here, and no decision: those are in the ledger.
+
+pub mod caller;
+pub mod commands;
+pub mod config;
+pub mod http;
+pub mod services;
+pub mod use_cases;
+pub mod wire;

@@ -1,0 +1,230 @@
+//! Failures, as they are told outside: `application/problem+json` (RFC 9457). The only place that knows status codes.
+//!
+//! A [`Problem`] becomes an answer without a body that carries the problem along; the outermost layer, which knows the
+//! request's id, writes the body. So a dialect can still tell it in its own shape.
+
+use axum::http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use credence_ledger::vault::Role;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::caller::Caller;
+
+/// What a problem is called: `/problems/<name>`, its title, its status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Kind {
+    /// In kebab-case.
+    pub name: &'static str,
+    /// For people.
+    pub title: &'static str,
+    /// The status of every answer with it.
+    pub status: StatusCode,
+    /// What it means and what to do; the text of its page.
+    pub help: &'static str,
+}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $constant:ident = $name:literal, $status:ident, $title:literal, $help:literal;)+) => {
+        impl Kind {
+            $($(#[$doc])* pub const $constant: Kind = Kind { name: $name, title: $title, status: StatusCode::$status, help: $help };)+
+
+            /// Every problem there is.
+            pub const ALL: &'static [Kind] = &[$(Kind::$constant),+];
+        }
+    };
+}
+
+kinds! {
+    /// 400.
+    MALFORMED_JSON = "malformed-json", BAD_REQUEST, "Malformed JSON",
+        "The body is not JSON in UTF-8, holds a lone surrogate, or is missing where one is needed.";
+    /// 422.
+    VALIDATION_FAILED = "validation-failed", UNPROCESSABLE_ENTITY, "Validation failed",
+        "The request was understood, but a rule refuses it. `errors` names each field with a code.";
+    /// 401.
+    UNAUTHENTICATED = "unauthenticated", UNAUTHORIZED, "Not authenticated",
+        "The route needs an API key, or the one presented is unknown or revoked: `Authorization: Bearer KEY`.";
+    /// 403.
+    FORBIDDEN = "forbidden", FORBIDDEN, "Forbidden",
+        "The key is known, but its role may not do this.";
+    /// 404.
+    NOT_FOUND = "not-found", NOT_FOUND, "Not found",
+        "There is no such thing, or it is not yours to know of.";
+    /// 405.
+    METHOD_NOT_ALLOWED = "method-not-allowed", METHOD_NOT_ALLOWED, "Method not allowed",
+        "The path exists, but not with this method. `Allow` names those that there are.";
+    /// 408.
+    TIMEOUT = "timeout", REQUEST_TIMEOUT, "Timeout",
+        "The request took too long to arrive or to answer. What it asked for may have been done; an `Idempotency-Key` makes the repeat safe.";
+    /// 413.
+    PAYLOAD_TOO_LARGE = "payload-too-large", PAYLOAD_TOO_LARGE, "Payload too large",
+        "The body is larger than this server takes.";
+    /// 414.
+    URI_TOO_LONG = "uri-too-long", URI_TOO_LONG, "URI too long",
+        "The path and query are longer than this server takes.";
+    /// 431.
+    HEADERS_TOO_LARGE = "headers-too-large", REQUEST_HEADER_FIELDS_TOO_LARGE, "Headers too large",
+        "The request's headers are more or larger than this server takes.";
+    /// 415.
+    UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, "Unsupported media type",
+        "The body must be JSON: `Content-Type: application/json`.";
+    /// 429.
+    RATE_LIMITED = "rate-limited", TOO_MANY_REQUESTS, "Too many requests",
+        "The limit on anonymous verification is reached. `Retry-After` tells when to try again; callers with an API key are not limited.";
+    /// 409.
+    ALREADY_ISSUED = "already-issued", CONFLICT, "Already issued",
+        "An unrevoked credential of this type exists for this subject at this issuer (or this secret was issued): `existing` names it. Revoke it first.";
+    /// 409.
+    ALREADY_REVOKED = "already-revoked", CONFLICT, "Already revoked",
+        "The credential is revoked, which is final.";
+    /// 409.
+    ALREADY_SUSPENDED = "already-suspended", CONFLICT, "Already suspended",
+        "The credential is suspended already.";
+    /// 409.
+    NOT_SUSPENDED = "not-suspended", CONFLICT, "Not suspended",
+        "Only a suspended credential can be reinstated.";
+    /// 409.
+    REBUILD_RUNNING = "rebuild-running", CONFLICT, "A rebuild is running",
+        "One rebuild a projection at a time.";
+    /// 422.
+    IDEMPOTENCY_KEY_REUSED = "idempotency-key-reused", UNPROCESSABLE_ENTITY, "Idempotency key reused",
+        "The same `Idempotency-Key` was used before for another request.";
+    /// 410.
+    ERASED = "erased", GONE, "Erased",
+        "What was asked for has been erased: its key was destroyed.";
+    /// 503.
+    NOT_CAUGHT_UP = "not-caught-up", SERVICE_UNAVAILABLE, "Not caught up",
+        "The read model has not reached the wished position in time. `Ledger-As-Of` tells how far it is.";
+    /// 503.
+    PROJECTION_UNHEALTHY = "projection-unhealthy", SERVICE_UNAVAILABLE, "Projection unhealthy",
+        "The read model stopped rather than skip an event, or is being built: it gives no answers until it is whole.";
+    /// 503.
+    STALE = "stale", SERVICE_UNAVAILABLE, "Stale",
+        "It is not known whether the read model still tells the truth: it was last confirmed too long ago.";
+    /// 503.
+    STORE_UNAVAILABLE = "store-unavailable", SERVICE_UNAVAILABLE, "Store unavailable",
+        "A store that is needed cannot be reached or is busy.";
+    /// 503.
+    AUDIT_UNAVAILABLE = "audit-unavailable", SERVICE_UNAVAILABLE, "Audit log unavailable",
+        "What was asked for must be recorded in the audit log, which cannot be written: it was not done.";
+    /// 503.
+    OVERLOADED = "overloaded", SERVICE_UNAVAILABLE, "Overloaded",
+        "More is waiting than this server takes. Nothing was done; try again.";
+    /// 404.
+    NOT_SERVED_BY_THIS_ROLE = "not-served-by-this-role", NOT_FOUND, "Not served by this role",
+        "The route exists, but processes of another role serve it.";
+    /// 500.
+    INTERNAL = "internal", INTERNAL_SERVER_ERROR, "Internal error",
+        "Something went wrong here. The request's id helps whoever looks for the cause.";
+}
+
+/// What is wrong with one field.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FieldError {
+    /// Dotted: `subject.email`, `claims.a[0]`; empty for the body as a whole.
+    pub field: String,
+    /// For programs, such as `required`.
+    pub code: &'static str,
+    /// For people.
+    pub message: String,
+}
+
+/// A failure, as it is told outside.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    /// Which one.
+    pub kind: Kind,
+    /// What this one is about; nothing personal, no secret, no path, no SQL.
+    pub detail: Option<String>,
+    /// Field errors.
+    pub errors: Vec<FieldError>,
+    /// Members of its own, such as `existing`.
+    pub members: serde_json::Map<String, serde_json::Value>,
+    /// Headers of its own.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Problem {
+    /// A problem of this kind, with the headers that its kind asks for.
+    #[must_use]
+    pub fn new(kind: Kind) -> Problem {
+        let headers = match kind {
+            Kind::UNAUTHENTICATED => vec![(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))],
+            _ if kind.status == StatusCode::SERVICE_UNAVAILABLE => vec![(RETRY_AFTER, HeaderValue::from_static("1"))],
+            _ => Vec::new(),
+        };
+        Problem { kind, detail: None, errors: Vec::new(), members: serde_json::Map::new(), headers }
+    }
+
+    /// With a detail.
+    #[must_use]
+    pub fn detail(mut self, detail: impl Into<String>) -> Problem {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// With one more header, in the place of one of that name.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Problem {
+        self.headers.retain(|(held, _)| *held != name);
+        self.headers.push((name, value));
+        self
+    }
+
+    /// 405.
+    #[must_use]
+    pub fn method_not_allowed(allow: HeaderValue) -> Problem {
+        Problem::new(Kind::METHOD_NOT_ALLOWED).header(ALLOW, allow)
+    }
+
+    /// 500; `cause` is logged, never told.
+    #[must_use]
+    pub fn internal(cause: &str) -> Problem {
+        tracing::error!(cause, "internal error");
+        Problem::new(Kind::INTERNAL)
+    }
+
+    /// The body of its answer.
+    #[must_use]
+    pub fn body(&self, request_id: &str) -> serde_json::Value {
+        let mut body = serde_json::json!({
+            "type": format!("/problems/{}", self.kind.name),
+            "title": self.kind.title,
+            "status": self.kind.status.as_u16(),
+            "request_id": request_id,
+        });
+        if let Some(members) = body.as_object_mut() {
+            members.extend(self.detail.iter().map(|detail| ("detail".to_owned(), detail.clone().into())));
+            if !self.errors.is_empty() {
+                members.insert("errors".to_owned(), serde_json::json!(self.errors));
+            }
+            members.extend(self.members.clone());
+        }
+        body
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.kind.status.into_response();
+        response.headers_mut().extend(self.headers.iter().cloned());
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl Caller {
+    /// Lets a key of one of these roles pass. An admin may do all that issuer and auditor may.
+    ///
+    /// # Errors
+    /// 401 without a key, 403 with one of another role.
+    pub fn require(&self, roles: &[Role]) -> Result<crate::caller::Principal, Problem> {
+        match self.principal {
+            None => Err(Problem::new(Kind::UNAUTHENTICATED)),
+            Some(principal) if principal.is_any_of(roles) => Ok(principal),
+            Some(_) => Err(Problem::new(Kind::FORBIDDEN)),
+        }
+    }
+}

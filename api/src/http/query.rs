@@ -1,0 +1,1 @@
+//! Query parameters: unknown and repeated ones are refused.

@@ -1,0 +1,256 @@
+//! What use cases and handlers need of the process they run in. Made once when the process starts, shared by all requests.
+//!
+//! A verification process has no ledger: its login may not read it. Everything else is there in every role.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use credence_ledger::event::{Metadata, Payload, Place};
+use credence_ledger::log::{Append, CommitError, Log, Outcome};
+use credence_ledger::sealing::{KeyId, Sealed, SealingKey};
+use credence_ledger::store::{self, Error};
+use credence_ledger::vault::{Issuer, Subject, SubjectRefs, Vault};
+use credence_ledger::{Clock, Position, Random, Stream, Timestamp};
+use credence_projections::projection::{self, Cursor, Projection};
+use credence_projections::read_store::ReadStore;
+use uuid::Uuid;
+
+use crate::caller::Caller;
+use crate::config::Role;
+
+/// The state of every handler.
+pub type App = Arc<Services>;
+
+/// See the module.
+pub struct Services {
+    /// Where time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Where randomness comes from.
+    pub random: Arc<dyn Random>,
+    /// This process's name: `CREDENCE_WORKER_ID` or the host's.
+    pub worker: String,
+    /// What this process serves.
+    pub role: Role,
+    /// What the configuration says to use cases.
+    pub settings: Settings,
+    /// The vault.
+    pub vault: Arc<dyn Vault>,
+    /// Subjects, made when new.
+    pub subjects: Subjects,
+    /// Issuers by name and id.
+    pub issuers: Issuers,
+    /// The ledger; `None` in a verification process.
+    pub ledger: Option<LogAccess>,
+    /// The audit log.
+    pub audit: LogAccess,
+    /// The read models.
+    pub read: Arc<dyn ReadStore>,
+    /// The audit log's month keys.
+    pub months: Months,
+}
+
+/// What the configuration says to use cases.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// A read model confirmed longer ago than this gives no answers.
+    pub staleness_max: Duration,
+    /// A read that waits for a position waits no longer than this.
+    pub wait_max: Duration,
+    /// How long a repeated request is recognised.
+    pub idempotency_kept: Duration,
+    /// Whether the two older dialects issue without a key, as issuer `default`.
+    pub open_issuance: bool,
+}
+
+/// A log, and the way to append to it.
+#[derive(Clone)]
+pub struct LogAccess {
+    /// For reading.
+    pub log: Arc<dyn Log>,
+}
+
+/// An append was not acknowledged.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// Too many wait already; this one was not taken. A later try can help.
+    #[error("too many appends are waiting")]
+    Overloaded,
+    /// The log failed. Whether the events are in it may be unknown.
+    #[error(transparent)]
+    Store(#[from] Error),
+    /// Appending has stopped: the process is draining, or the log contradicted the planner.
+    #[error("appending has stopped: {0}")]
+    Stopped(String),
+}
+
+impl LogAccess {
+    /// Appends, and answers after the commit.
+    ///
+    /// # Errors
+    /// See [`AppendError`]; that a precondition did not hold is an outcome.
+    pub async fn append(&self, append: Append) -> Result<Outcome, AppendError> {
+        let outcomes = self.log.commit(vec![append]).await.map_err(|error| match error {
+            CommitError::NotCommitted(error) | CommitError::Unknown(error) => AppendError::Store(error),
+            CommitError::Contradiction(what) => AppendError::Stopped(what),
+        })?;
+        outcomes.into_iter().next().ok_or_else(|| AppendError::Stopped("a commit without an answer".to_owned()))
+    }
+}
+
+/// Subjects of credentials, made when new.
+pub struct Subjects {
+    vault: Arc<dyn Vault>,
+}
+
+impl Subjects {
+    /// Over a vault.
+    #[must_use]
+    pub fn new(vault: Arc<dyn Vault>) -> Subjects {
+        Subjects { vault }
+    }
+
+    /// The subject of these references, made durably at the time `now` if it is new.
+    ///
+    /// # Errors
+    /// The vault's.
+    pub async fn get(&self, wanted: SubjectRefs, now: Timestamp) -> Result<Subject, Error> {
+        let found = self.vault.subjects(&[wanted], now).await?;
+        found.into_iter().next().ok_or_else(|| Error::Corrupt("the vault answered no subject".to_owned()))
+    }
+}
+
+/// Issuers never change once made, so that they are remembered for as long as the process runs.
+pub struct Issuers {
+    vault: Arc<dyn Vault>,
+    known: RwLock<Vec<Issuer>>,
+}
+
+impl Issuers {
+    /// Over a vault.
+    #[must_use]
+    pub fn new(vault: Arc<dyn Vault>) -> Issuers {
+        Issuers { vault, known: RwLock::default() }
+    }
+
+    /// The issuer of that name.
+    ///
+    /// # Errors
+    /// The vault's.
+    pub async fn by_name(&self, name: &str) -> Result<Option<Issuer>, Error> {
+        self.find(|issuer| issuer.name == name).await
+    }
+
+    /// The issuer with that id.
+    ///
+    /// # Errors
+    /// The vault's.
+    pub async fn by_id(&self, id: Uuid) -> Result<Option<Issuer>, Error> {
+        self.find(|issuer| issuer.id == id).await
+    }
+
+    async fn find(&self, wanted: impl Fn(&Issuer) -> bool + Send + Sync) -> Result<Option<Issuer>, Error> {
+        if let Some(issuer) = self.known().iter().find(|issuer| wanted(issuer)) {
+            return Ok(Some(issuer.clone()));
+        }
+        let issuers = self.vault.issuers().await?;
+        let found = issuers.iter().find(|issuer| wanted(issuer)).cloned();
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = issuers;
+        Ok(found)
+    }
+
+    fn known(&self) -> std::sync::RwLockReadGuard<'_, Vec<Issuer>> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The audit log's month keys, each read from the vault once.
+pub struct Months {
+    vault: Arc<dyn Vault>,
+    known: Mutex<HashMap<String, SealingKey>>,
+}
+
+impl Months {
+    /// Over a vault.
+    #[must_use]
+    pub fn new(vault: Arc<dyn Vault>) -> Months {
+        Months { vault, known: Mutex::default() }
+    }
+
+    /// The key of the month of `now`, made if there is none.
+    ///
+    /// # Errors
+    /// The vault's.
+    pub async fn key(&self, now: Timestamp) -> Result<(KeyId, SealingKey), Error> {
+        let month = now.month();
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&month).cloned();
+        let key = match known {
+            Some(key) => key,
+            None => {
+                let key = self.vault.month_key(&month).await?;
+                let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+                known.retain(|held, _| *held == month);
+                known.insert(month.clone(), key.clone());
+                key
+            }
+        };
+        Ok((KeyId::Month(month), key))
+    }
+}
+
+impl Services {
+    /// The ledger.
+    ///
+    /// # Errors
+    /// This process has none: its role does not serve what was asked for.
+    pub fn ledger(&self) -> Result<&LogAccess, store::Error> {
+        let denied = || store::Error::Denied("a verification process reads no ledger".into());
+        self.ledger.as_ref().ok_or_else(denied)
+    }
+
+    /// Metadata for an event of the audit log: address and user agent are sealed with the month's key.
+    ///
+    /// # Errors
+    /// The vault's, when the month's key has to be read.
+    pub async fn audit_metadata<P: Payload>(&self, caller: &Caller, stream: &Stream) -> Result<Metadata, Error> {
+        let mut metadata = caller.origination(&self.worker).metadata(&self.random);
+        metadata.details = self.details(caller, stream, P::TYPE, P::SCHEMA).await?;
+        Ok(metadata)
+    }
+
+    async fn details(&self, caller: &Caller, stream: &Stream, kind: &str, schema: u16) -> Result<Option<Sealed>, Error> {
+        let mut details = serde_json::Map::new();
+        details.extend(caller.address.map(|address| ("address".to_owned(), address.to_string().into())));
+        details.extend(caller.user_agent.clone().map(|agent| ("user_agent".to_owned(), agent.into())));
+        if details.is_empty() {
+            return Ok(None);
+        }
+        let (id, key) = self.months.key(self.clock.now()).await?;
+        let place = Place { origin: self.audit.log.origin(), stream, kind, schema, field: "details" };
+        // Two texts under sorted ASCII names: this is their canonical form (RFC 8785).
+        let plain = serde_json::Value::Object(details).to_string();
+        Ok(Some(key.seal(&id, &place, plain.as_bytes(), &self.random)))
+    }
+
+    /// Waits until a read model has passed `wanted`, at most as long as the configuration allows, and answers its cursor. Freshness
+    /// is judged as well: what this answers may be read.
+    ///
+    /// # Errors
+    /// [`projection::Error::NotCaughtUp`] past the bound; unhealthy, stale, vanished; the store's.
+    pub async fn wait_for(&self, projection: Projection, wanted: Option<Position>) -> Result<Cursor, projection::Error> {
+        let deadline = tokio::time::Instant::now() + self.settings.wait_max;
+        let mut pause = Duration::from_millis(2);
+        loop {
+            let cursor = self.read.cursor(projection).await?;
+            cursor.check(self.clock.now(), self.settings.staleness_max)?;
+            if wanted.is_none_or(|wanted| cursor.position >= Some(wanted)) {
+                return Ok(cursor);
+            }
+            if tokio::time::Instant::now() + pause > deadline {
+                return Err(projection::Error::NotCaughtUp { projection, position: cursor.position });
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(50));
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Revoke, suspend, reinstate.

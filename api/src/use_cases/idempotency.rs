@@ -1,0 +1,1 @@
+//! A repeated request answers as the first did.

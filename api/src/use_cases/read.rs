@@ -1,0 +1,1 @@
+//! Read a credential, its events and its verifications.

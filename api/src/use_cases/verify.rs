@@ -1,0 +1,1 @@
+//! Give a verdict and record it.

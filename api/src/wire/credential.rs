@@ -1,0 +1,1 @@
+//! A credential, as it is asked for and answered.

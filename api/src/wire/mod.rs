@@ -1,0 +1,5 @@
+//! What is said outside: JSON of requests and answers. These types are never stored, and stored types are never said.
+
+pub mod credential;
+pub mod event;
+pub mod verdict;

@@ -1,0 +1,1 @@
+//! A verdict, as it is asked for and answered.
