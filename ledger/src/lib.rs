@@ -29,7 +29,7 @@ pub mod sealing;
 pub mod store;
 pub mod stream;
 pub mod subject;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod vault;
 
