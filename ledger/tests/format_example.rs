@@ -1,0 +1,166 @@
+//! The worked example of docs/FORMAT.md, made by the code itself: the document and the program cannot differ.
+//!
+//! Every fenced block there that is marked `hex NAME` or `json NAME` is one part of the example. `scripts/check_format_example.py`
+//! checks the same blocks by means that share nothing with this crate.
+
+use std::collections::BTreeMap;
+
+use credence_ledger::chain::{self, Origin};
+use credence_ledger::codec::{self, sequence};
+use credence_ledger::event::credential::{CredentialEvent, CredentialIssued};
+use credence_ledger::event::issuer::IssuerRegistered;
+use credence_ledger::event::{Metadata, New, Place, Recorded};
+use credence_ledger::sealing::{KeyId, SealingKey};
+use credence_ledger::{LogName, Position, Random, Stream, Timestamp, Version, document, json};
+use serde_bytes::ByteArray;
+use uuid::Uuid;
+
+const FORMAT: &str = include_str!("../../docs/FORMAT.md");
+
+/// Anything but random: one byte, over and over.
+struct Constant(u8);
+
+impl Random for Constant {
+    fn fill(&self, buffer: &mut [u8]) {
+        buffer.fill(self.0);
+    }
+}
+
+fn id(text: &str) -> Uuid {
+    text.parse().expect("a UUID")
+}
+
+fn time(text: &str) -> Timestamp {
+    text.parse().expect("a time")
+}
+
+fn metadata(actor: &str, event_id: u8, request_id: Option<&str>) -> Metadata {
+    Metadata {
+        actor: actor.to_owned(),
+        worker: "worker-1".to_owned(),
+        details: None,
+        event_id: ByteArray::new([event_id; 16]),
+        trace_id: None,
+        request_id: request_id.map(str::to_owned),
+    }
+}
+
+/// Name → bytes of every part of the example.
+fn example() -> BTreeMap<&'static str, Vec<u8>> {
+    let origin = Origin::new("ledger.example", &LogName::LEDGER);
+    let issuer = id("0198c5a2-0000-7000-8000-000000000001");
+    let subject = id("0198c5a2-0000-7000-8000-000000000002");
+    let credential = id("0198c5a2-0000-7000-8000-000000000003");
+    let did = "did:key:z6Mkg49NtQR2LyYRDCQFK4w1VVHqhypZSSRo7HsyuN7SV7v5";
+
+    let registered = New::of(&IssuerRegistered { did: did.to_owned(), name: "default".to_owned() }, &metadata("system", 0xa0, None));
+    let first = Recorded::place(
+        &registered,
+        &Stream::issuer(issuer),
+        Position::FIRST,
+        Version::FIRST,
+        time("2026-11-22T08:00:00Z"),
+        origin.genesis(),
+    );
+
+    let claims = serde_json::json!({"level": 3, "languages": ["Rust", "SQL"]});
+    let kept = document::build(&document::Contents {
+        id: credential,
+        credential_type: "developer-certificate",
+        issuer_did: did,
+        valid_from: None,
+        valid_until: Some(time("2027-11-22T00:00:00Z")),
+        subject_uri: None,
+        name: "Ada Lovelace",
+        email: "ada@example.org",
+        claims: Some(&claims),
+        salt: [0x5a; 16],
+    });
+    let canonical = json::canonical(&kept);
+    let digest = document::digest(&kept);
+
+    let stream = Stream::credential(credential);
+    let place = Place { origin: &origin, stream: &stream, kind: "CredentialIssued", schema: 1, field: "document" };
+    let key_id = KeyId::Subject(subject);
+    let associated_data = codec::encode(&(origin.as_str(), stream.as_str(), place.kind, place.schema, place.field, key_id.to_string()));
+    let key = SealingKey::from_bytes([0x11; 32]);
+    let sealed = key.seal(&key_id, &place, &canonical, &Constant(0x22));
+    assert_eq!(key.open(&place, &sealed).as_ref(), Ok(&canonical));
+
+    let issued = CredentialEvent::Issued(CredentialIssued {
+        credential_type: "developer-certificate".to_owned(),
+        digest: ByteArray::new(digest),
+        issuer,
+        document: Some(sealed.clone()),
+        subject_id: Some(subject),
+        valid_from: None,
+        valid_until: Some(time("2027-11-22T00:00:00Z")),
+    });
+    let new = issued.encode(&metadata("key/0198c5a2-0000-7000-8000-000000000004", 0xa1, Some("r-1")));
+    let second = Recorded::place(&new, &stream, Position(1), Version::FIRST, time("2026-11-22T08:00:01.5Z"), first.chain_hash);
+
+    let mut file = sequence::start(&LogName::LEDGER, Position::FIRST, &origin);
+    file.extend(sequence::item(&first));
+    file.extend(sequence::item(&second));
+
+    BTreeMap::from([
+        ("genesis", origin.genesis().0.to_vec()),
+        ("metadata-0", first.metadata.clone()),
+        ("payload-0", first.payload.clone()),
+        ("content-0", first.content()),
+        ("event-hash-0", first.event_hash.0.to_vec()),
+        ("chain-hash-0", first.chain_hash.0.to_vec()),
+        ("document", canonical),
+        ("digest", digest.to_vec()),
+        ("associated-data", associated_data),
+        ("sealed", codec::encode(&sealed)),
+        ("metadata-1", second.metadata.clone()),
+        ("payload-1", second.payload.clone()),
+        ("content-1", second.content()),
+        ("event-hash-1", second.event_hash.0.to_vec()),
+        ("chain-hash-1", chain::chain_hash(first.chain_hash, second.event_hash).0.to_vec()),
+        ("sequence", file),
+    ])
+}
+
+/// The document's own blocks. In `hex`, what follows a `#` is a remark.
+fn written() -> BTreeMap<&'static str, Vec<u8>> {
+    let mut blocks = BTreeMap::new();
+    let mut open: Option<(&str, &str, String)> = None;
+    for line in FORMAT.lines() {
+        match (line.strip_prefix("```"), &mut open) {
+            (Some(info), None) => {
+                if let Some((kind @ ("hex" | "json"), name)) = info.split_once(' ') {
+                    open = Some((kind, name, String::new()));
+                }
+            }
+            (Some(_), Some((kind, name, text))) => {
+                let bytes = if *kind == "hex" { hex::decode(&text).expect("hex digits") } else { text.clone().into_bytes() };
+                assert!(blocks.insert(*name, bytes).is_none(), "the block {name} stands twice");
+                open = None;
+            }
+            (None, Some((kind, _, text))) => {
+                let digits = if *kind == "hex" { line.split('#').next().unwrap_or_default() } else { line };
+                text.push_str(&digits.split_whitespace().collect::<Vec<_>>().join(if *kind == "hex" { "" } else { " " }));
+            }
+            (None, None) => {}
+        }
+    }
+    blocks
+}
+
+#[test]
+fn the_worked_example_in_the_format_document_is_what_the_code_writes() {
+    let (example, written) = (example(), written());
+    let mut wrong = String::new();
+    for (name, bytes) in &example {
+        if written.get(name) != Some(bytes) {
+            let shown = if *name == "document" { String::from_utf8_lossy(bytes).into_owned() } else { hex::encode(bytes) };
+            wrong.push_str(&format!("{name}: {shown}\n"));
+        }
+    }
+    for name in written.keys().filter(|name| !example.contains_key(*name)) {
+        wrong.push_str(&format!("{name}: not part of the example\n"));
+    }
+    assert!(wrong.is_empty(), "docs/FORMAT.md should have\n{wrong}");
+}
