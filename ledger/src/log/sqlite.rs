@@ -1,1 +1,420 @@
-//! Filled by its author.
+//! The log on SQLite: one file a log, `<folder>/<log>.sqlite`, shared by any number of processes on one host.
+//!
+//! One connection writes, a few read beside it. The head is taken under `begin immediate`, so that of all processes one at a
+//! time plans and writes. The log's clock is the process's, read under that lock. Triggers refuse whatever would change an
+//! event, by whichever connection; `recorded_at` never decreases, so a time is found by halving, without an index.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use rusqlite_migration::{M, Migrations};
+
+use super::{Append, CommitError, Head, KeyOwner, Log, Outcome, Query, UniqueKey};
+use crate::chain::{Hash, Origin};
+use crate::event::Recorded;
+use crate::planner::{self, Found, Plan, Remembered};
+use crate::store::Error;
+use crate::store::sqlite::{self as store, Access, Durability, Options};
+use crate::{Clock, LogName, Position, Stream, Timestamp, Version};
+
+const READERS: usize = 3;
+const WRITER: Options = Options { access: Access::Create, durability: Durability::Durable, cache_kib: 64 * 1024 };
+const READER: Options = Options { access: Access::ReadOnly, durability: Durability::Durable, cache_kib: 8 * 1024 };
+
+/// A log in a file.
+pub struct Sqlite {
+    name: LogName,
+    origin: Origin,
+    clock: Arc<dyn Clock>,
+    writer: tokio_rusqlite::Connection,
+    readers: Vec<tokio_rusqlite::Connection>,
+    next_reader: AtomicUsize,
+}
+
+/// The log's file in `folder`.
+#[must_use]
+pub fn path(folder: &Path, name: &LogName) -> PathBuf {
+    folder.join(format!("{name}.sqlite"))
+}
+
+/// The durable schema of a log.
+#[must_use]
+pub fn migrations() -> Migrations<'static> {
+    Migrations::new(vec![M::up(include_str!("../../../migrations/sqlite/log/0001_log.sql"))])
+}
+
+impl Sqlite {
+    /// Opens the log, which is created if it is missing: then `origin_base` becomes, for ever, part of its origin.
+    ///
+    /// # Errors
+    /// The file cannot be opened, made or migrated.
+    pub async fn open(folder: &Path, name: LogName, origin_base: &str, clock: Arc<dyn Clock>) -> Result<Sqlite, Error> {
+        std::fs::create_dir_all(folder).map_err(|failed| Error::Unavailable(failed.into()))?;
+        let path = path(folder, &name);
+        let writer = store::connect(&path, WRITER).await?;
+        let wanted = Origin::new(origin_base, &name);
+        let create = move |connection: &mut Connection| {
+            store::migrate(connection, &migrations())?;
+            connection.execute(sql::INSERT_HEAD, params![wanted.as_str(), wanted.genesis().0]).map_err(store::error)?;
+            Ok(())
+        };
+        store::call(&writer, create).await?;
+        Sqlite::with_writer(&path, name, writer, clock).await
+    }
+
+    /// Opens a log that is there, without changing its schema.
+    ///
+    /// # Errors
+    /// [`Error::NotMigrated`] if it is not there or is older than this program; the file cannot be opened.
+    pub async fn open_existing(folder: &Path, name: LogName, clock: Arc<dyn Clock>) -> Result<Sqlite, Error> {
+        let path = path(folder, &name);
+        let writer = store::connect(&path, Options { access: Access::Existing, ..WRITER }).await?;
+        store::call(&writer, |connection| store::require_current(connection, &migrations())).await?;
+        Sqlite::with_writer(&path, name, writer, clock).await
+    }
+
+    async fn with_writer(path: &Path, name: LogName, writer: tokio_rusqlite::Connection, clock: Arc<dyn Clock>) -> Result<Sqlite, Error> {
+        let row = store::call(&writer, |connection| head_row(connection)).await?;
+        let mut readers = Vec::with_capacity(READERS);
+        for _ in 0..READERS {
+            readers.push(store::connect(path, READER).await?);
+        }
+        Ok(Sqlite { name, origin: row.origin, clock, writer, readers, next_reader: AtomicUsize::new(0) })
+    }
+
+    async fn on_reader<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        F: FnOnce(&mut Connection) -> Result<T, Error> + Send + 'static,
+        T: Send + 'static,
+    {
+        let next = self.next_reader.fetch_add(1, Ordering::Relaxed) % self.readers.len();
+        store::call(&self.readers[next], work).await
+    }
+}
+
+#[async_trait]
+impl Log for Sqlite {
+    fn name(&self) -> &LogName {
+        &self.name
+    }
+
+    fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    async fn head(&self) -> Result<Head, Error> {
+        // The clock comes first: what is committed between the two is newer than `now`, and seen.
+        let now = self.clock.now();
+        let row = self.on_reader(|connection| head_row(connection)).await?;
+        Ok(Head { size: row.size, chain_hash: row.chain_hash, recorded_at: row.recorded_at, now })
+    }
+
+    async fn commit(&self, batch: Vec<Append>) -> Result<Vec<Outcome>, CommitError> {
+        let clock = self.clock.clone();
+        let committed = self.writer.call_raw(move |connection| commit(connection, &*clock, &batch)).await;
+        // The connection's thread ended in the middle of it: nobody knows how far it came.
+        committed.unwrap_or_else(|closed| Err(CommitError::Unknown(Error::Failed(closed.into()))))
+    }
+
+    async fn read(&self, query: &Query) -> Result<Vec<Recorded>, Error> {
+        let query = query.clone();
+        self.on_reader(move |connection| read(connection, &query)).await
+    }
+
+    async fn read_at(&self, positions: &[Position]) -> Result<Vec<Recorded>, Error> {
+        let mut positions = positions.to_vec();
+        positions.sort_unstable();
+        positions.dedup();
+        let read = move |connection: &mut Connection| {
+            let mut statement = connection.prepare_cached(sql::SELECT_EVENT).map_err(store::error)?;
+            let mut events = Vec::with_capacity(positions.len());
+            for position in positions {
+                let mut rows = statement.query([bound(position)]).map_err(store::error)?;
+                if let Some(row) = rows.next().map_err(store::error)? {
+                    events.push(event(row)?);
+                }
+            }
+            Ok(events)
+        };
+        self.on_reader(read).await
+    }
+
+    async fn key_owner(&self, key: &UniqueKey) -> Result<Option<KeyOwner>, Error> {
+        let key = key.clone();
+        self.on_reader(move |connection| key_owner(connection, &key)).await
+    }
+
+    async fn keys(&self, after: Option<&UniqueKey>, limit: usize) -> Result<Vec<(UniqueKey, KeyOwner)>, Error> {
+        // No key is empty, so the empty one comes before all.
+        let after = after.map_or_else(Vec::new, |key| key.0.clone());
+        let list = move |connection: &mut Connection| {
+            let mut statement = connection.prepare_cached(sql::SELECT_KEYS).map_err(store::error)?;
+            let mut rows = statement.query(params![after, i64::try_from(limit).unwrap_or(i64::MAX)]).map_err(store::error)?;
+            let mut keys = Vec::new();
+            while let Some(row) = rows.next().map_err(store::error)? {
+                let owner = KeyOwner { stream: stream(row, 1)?, position: Position(column(row, 2)?) };
+                keys.push((UniqueKey(column(row, 0)?), owner));
+            }
+            Ok(keys)
+        };
+        self.on_reader(list).await
+    }
+
+    async fn forget_idempotency(&self, before: Timestamp) -> Result<u64, Error> {
+        let mut forgotten = 0;
+        loop {
+            let piece = move |connection: &mut Connection| {
+                let mut statement = connection.prepare_cached(sql::DELETE_OLD_IDEMPOTENCY).map_err(store::error)?;
+                statement.execute([before.as_micros()]).map_err(store::error)
+            };
+            match store::call(&self.writer, piece).await? {
+                0 => return Ok(forgotten),
+                rows => forgotten += rows as u64,
+            }
+        }
+    }
+}
+
+/// A position as a bound of a query. No event lies beyond what SQLite's integers hold.
+fn bound(position: Position) -> i64 {
+    i64::try_from(position.0).unwrap_or(i64::MAX)
+}
+
+fn commit(connection: &mut Connection, clock: &dyn Clock, batch: &[Append]) -> Result<Vec<Outcome>, CommitError> {
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(|failed| CommitError::NotCommitted(store::error(failed)))?;
+    let row = head_row(&transaction).map_err(CommitError::NotCommitted)?;
+    let head = planner::Head { size: row.size, chain_hash: row.chain_hash, recorded_at: row.recorded_at, now: clock.now() };
+    let found = find(&transaction, batch).map_err(CommitError::NotCommitted)?;
+    let plan = planner::plan(&head, found, batch);
+    if plan.events.is_empty() {
+        return Ok(plan.outcomes);
+    }
+    write(&transaction, head.size, &plan).map_err(|failed| match failed.sqlite_error_code() {
+        Some(ErrorCode::ConstraintViolation) => CommitError::Contradiction(failed.to_string()),
+        _ => CommitError::NotCommitted(store::error(failed)),
+    })?;
+    // Once this returns the batch is on the disk. If it fails, the batch may be: a commit whose last fsync failed can come
+    // back when the file is recovered.
+    transaction.commit().map_err(|failed| CommitError::Unknown(store::error(failed)))?;
+    Ok(plan.outcomes)
+}
+
+fn find(transaction: &Transaction<'_>, batch: &[Append]) -> Result<Found, Error> {
+    let wanted = planner::wanted(batch);
+    let mut found = Found::default();
+    let mut versions = transaction.prepare_cached(sql::SELECT_LAST_VERSION).map_err(store::error)?;
+    for stream in wanted.streams {
+        let last: Option<u64> = versions.query_row([stream.as_str()], |row| row.get(0)).map_err(store::error)?;
+        if let Some(last) = last {
+            found.versions.insert(stream, Version(last));
+        }
+    }
+    for key in wanted.keys {
+        if let Some(owner) = key_owner(transaction, &key)? {
+            found.keys.insert(key, owner);
+        }
+    }
+    let mut idempotency = transaction.prepare_cached(sql::SELECT_IDEMPOTENCY).map_err(store::error)?;
+    for key in wanted.idempotency {
+        let remembered = idempotency.query_row([key], |row| {
+            let recorded_at = Timestamp::from_micros(row.get(2)?);
+            Ok(Remembered { command: row.get(0)?, position: Position(row.get(1)?), recorded_at })
+        });
+        if let Some(remembered) = remembered.optional().map_err(store::error)? {
+            found.idempotency.insert(key, remembered);
+        }
+    }
+    Ok(found)
+}
+
+fn write(transaction: &Transaction<'_>, size: u64, plan: &Plan) -> rusqlite::Result<()> {
+    let mut insert = transaction.prepare_cached(sql::INSERT_EVENT)?;
+    for event in &plan.events {
+        insert.execute(params![
+            event.position.0,
+            event.stream.as_str(),
+            event.version.0,
+            event.kind,
+            event.schema,
+            event.recorded_at.as_micros(),
+            event.metadata,
+            event.payload,
+            event.event_hash.0,
+            event.chain_hash.0,
+        ])?;
+    }
+    let mut delete = transaction.prepare_cached(sql::DELETE_KEY)?;
+    let mut upsert = transaction.prepare_cached(sql::UPSERT_KEY)?;
+    for (key, owner) in &plan.keys {
+        match owner {
+            Some(owner) => upsert.execute(params![key.0, owner.stream.as_str(), owner.position.0])?,
+            None => delete.execute([&key.0])?,
+        };
+    }
+    let mut remember = transaction.prepare_cached(sql::REPLACE_IDEMPOTENCY)?;
+    for (key, row) in &plan.idempotency {
+        remember.execute(params![key, row.command, row.position.0, row.recorded_at.as_micros()])?;
+    }
+    let head = params![size, plan.size, plan.chain_hash.0, plan.recorded_at.as_micros()];
+    match transaction.prepare_cached(sql::UPDATE_HEAD)?.execute(head)? {
+        1 => Ok(()),
+        rows => Err(rusqlite::Error::StatementChangedRows(rows)),
+    }
+}
+
+struct HeadRow {
+    origin: Origin,
+    size: u64,
+    chain_hash: Hash,
+    recorded_at: Timestamp,
+}
+
+fn head_row(connection: &Connection) -> Result<HeadRow, Error> {
+    let mut statement = connection.prepare_cached(sql::SELECT_HEAD).map_err(store::error)?;
+    let mut rows = statement.query([]).map_err(store::error)?;
+    let row = rows.next().map_err(store::error)?.ok_or(Error::NotMigrated)?;
+    Ok(HeadRow {
+        origin: Origin::from_stored(column(row, 0)?),
+        size: column(row, 1)?,
+        chain_hash: hash(row, 2)?,
+        recorded_at: Timestamp::from_micros(column(row, 3)?),
+    })
+}
+
+fn key_owner(connection: &Connection, key: &UniqueKey) -> Result<Option<KeyOwner>, Error> {
+    let mut statement = connection.prepare_cached(sql::SELECT_KEY_OWNER).map_err(store::error)?;
+    let mut rows = statement.query([&key.0]).map_err(store::error)?;
+    match rows.next().map_err(store::error)? {
+        Some(row) => Ok(Some(KeyOwner { stream: stream(row, 0)?, position: Position(column(row, 1)?) })),
+        None => Ok(None),
+    }
+}
+
+fn read(connection: &mut Connection, query: &Query) -> Result<Vec<Recorded>, Error> {
+    // One snapshot: an event that is appended between the search for `until` and the read must not slip in.
+    let snapshot = connection.transaction_with_behavior(TransactionBehavior::Deferred).map_err(store::error)?;
+    let positions = positions(&snapshot, query)?;
+    let text = if query.stream.is_some() { sql::SELECT_STREAM_EVENTS } else { sql::SELECT_EVENTS };
+    let mut statement = snapshot.prepare_cached(text).map_err(store::error)?;
+    let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
+    let (from, to) = (bound(Position(positions.start)), bound(Position(positions.end)));
+    let mut rows = match &query.stream {
+        Some(stream) => statement.query(params![from, to, query.kind, limit, stream.as_str()]),
+        None => statement.query(params![from, to, query.kind, limit]),
+    }
+    .map_err(store::error)?;
+    let mut events = Vec::new();
+    while let Some(row) = rows.next().map_err(store::error)? {
+        events.push(event(row)?);
+    }
+    Ok(events)
+}
+
+/// The positions between which a query's events lie.
+fn positions(snapshot: &Transaction<'_>, query: &Query) -> Result<Range<u64>, Error> {
+    let mut positions = query.from.0..query.to.map_or(u64::MAX, |to| to.0.saturating_add(1));
+    if query.since.is_some() || query.until.is_some() {
+        let size = head_row(snapshot)?.size;
+        positions.end = positions.end.min(size);
+        if let Some(since) = query.since {
+            positions.start = positions.start.max(first_recorded_at(snapshot, since, size)?);
+        }
+        if let Some(until) = query.until {
+            positions.end = positions.end.min(first_recorded_at(snapshot, until, size)?);
+        }
+    }
+    Ok(positions)
+}
+
+/// The first position that was recorded at `time` or later; `size` if there is none.
+fn first_recorded_at(snapshot: &Transaction<'_>, time: Timestamp, size: u64) -> Result<u64, Error> {
+    let mut statement = snapshot.prepare_cached(sql::SELECT_RECORDED_AT).map_err(store::error)?;
+    let mut span = 0..size;
+    while !span.is_empty() {
+        let middle = span.start + (span.end - span.start) / 2;
+        let recorded_at: u64 = statement.query_row([middle], |row| row.get(0)).map_err(|failed| match failed {
+            rusqlite::Error::QueryReturnedNoRows => Error::Corrupt(format!("position {middle} is missing")),
+            other => store::error(other),
+        })?;
+        if recorded_at < time.as_micros() { span.start = middle + 1 } else { span.end = middle }
+    }
+    Ok(span.start)
+}
+
+/// Takes the columns as the `select_*event*` statements list them.
+fn event(row: &Row<'_>) -> Result<Recorded, Error> {
+    Ok(Recorded {
+        position: Position(column(row, 0)?),
+        stream: stream(row, 1)?,
+        version: Version(column(row, 2)?),
+        kind: column(row, 3)?,
+        schema: column(row, 4)?,
+        recorded_at: Timestamp::from_micros(column(row, 5)?),
+        metadata: column(row, 6)?,
+        payload: column(row, 7)?,
+        event_hash: hash(row, 8)?,
+        chain_hash: hash(row, 9)?,
+    })
+}
+
+/// A value of another type or out of its range was not written by us.
+fn column<T: rusqlite::types::FromSql>(row: &Row<'_>, at: usize) -> Result<T, Error> {
+    row.get(at).map_err(|failed| Error::Corrupt(format!("{} {failed}", place(row, at))))
+}
+
+fn hash(row: &Row<'_>, at: usize) -> Result<Hash, Error> {
+    column(row, at).map(Hash)
+}
+
+fn stream(row: &Row<'_>, at: usize) -> Result<Stream, Error> {
+    let text: String = column(row, at)?;
+    text.parse().map_err(|malformed| Error::Corrupt(format!("{} {malformed}", place(row, at))))
+}
+
+fn place(row: &Row<'_>, at: usize) -> String {
+    let name = row.as_ref().column_name(at).unwrap_or("?");
+    match row.get::<_, u64>("position") {
+        Ok(position) => format!("position {position}, column {name}:"),
+        Err(_) => format!("column {name}:"),
+    }
+}
+
+/// The statements, one a file.
+mod sql {
+    macro_rules! statements {
+        ($($name:ident = $file:literal),+ $(,)?) => {
+            $(pub(super) const $name: &str = include_str!(concat!("../../sql/sqlite/log/", $file, ".sql"));)+
+
+            #[cfg(test)]
+            pub(super) const ALL: &[(&str, &str)] = &[$(($file, $name)),+];
+        };
+    }
+
+    statements! {
+        DELETE_KEY = "delete_key",
+        DELETE_OLD_IDEMPOTENCY = "delete_old_idempotency",
+        INSERT_EVENT = "insert_event",
+        INSERT_HEAD = "insert_head",
+        REPLACE_IDEMPOTENCY = "replace_idempotency",
+        SELECT_EVENT = "select_event",
+        SELECT_EVENTS = "select_events",
+        SELECT_HEAD = "select_head",
+        SELECT_IDEMPOTENCY = "select_idempotency",
+        SELECT_KEYS = "select_keys",
+        SELECT_KEY_OWNER = "select_key_owner",
+        SELECT_LAST_VERSION = "select_last_version",
+        SELECT_RECORDED_AT = "select_recorded_at",
+        SELECT_STREAM_EVENTS = "select_stream_events",
+        UPDATE_HEAD = "update_head",
+        UPSERT_KEY = "upsert_key",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,2 @@
+delete from unique_keys
+where key = ?1

@@ -1,0 +1,3 @@
+select command, position, recorded_at
+from idempotency
+where key = ?1

@@ -1,0 +1,3 @@
+select stream, position
+from unique_keys
+where key = ?1

@@ -1,0 +1,3 @@
+select max(version)
+from events
+where stream = ?1

@@ -1,0 +1,3 @@
+select recorded_at
+from events
+where position = ?1
