@@ -1,4 +1,4 @@
-//! What a process is told: command line over environment over a TOML file, the same names everywhere.
+//! What a process serves.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,0 +1,308 @@
+//! What a process is told: command line over environment over a TOML file, the same names everywhere.
+//!
+//! Everything is read and judged once, when the process starts, before anything is opened. There are no default secrets, and no
+//! message repeats a value.
+
+mod layers;
+mod options;
+mod role;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use axum::http::HeaderValue;
+use credence_ledger::store;
+use tracing_subscriber::EnvFilter;
+
+pub use layers::Error;
+use layers::{Layers, Source};
+use options::Given;
+pub use options::{ServeOptions, StoreOptions};
+pub use role::{Role, UnknownRole};
+
+/// What every command is told.
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// Where the four stores are.
+    pub stores: Stores,
+    /// Where keys are written when the vault is on PostgreSQL.
+    pub data_dir: Option<PathBuf>,
+    /// The vault's master key.
+    pub master_key_file: Option<PathBuf>,
+    /// Names the logs in the world, when they are created.
+    pub origin: Option<String>,
+    /// This process's name.
+    pub worker: String,
+    /// Whether to start where acknowledged commits can be lost.
+    pub allow_unsafe_durability: bool,
+    /// How to log.
+    pub log: LogConfig,
+}
+
+/// Where the four stores are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stores {
+    /// The ledger log.
+    pub ledger: store::Url,
+    /// The audit log.
+    pub audit: store::Url,
+    /// The read models.
+    pub read: store::Url,
+    /// The vault.
+    pub vault: store::Url,
+}
+
+/// How to log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// A tracing filter, known to be well formed.
+    pub filter: String,
+    /// In which format.
+    pub format: LogFormat,
+}
+
+/// The format of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// JSON, unless on a terminal.
+    Auto,
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// What `serve` is told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// What every command is told.
+    pub store: StoreConfig,
+    /// Where to listen: a host, or an address, and a port.
+    pub listen: String,
+    /// What to serve.
+    pub role: Role,
+    /// A read model confirmed longer ago than this gives no answers.
+    pub staleness_max: Duration,
+    /// A read waits no longer than this for a position.
+    pub wait_max: Duration,
+    /// How long a repeated request is recognised.
+    pub idempotency_kept: Duration,
+    /// The largest body that is taken.
+    pub body_bytes_max: usize,
+    /// Whether anybody may issue through the two older dialects.
+    pub open_issuance: bool,
+    /// How much anonymous verification is allowed; `None` is without limit.
+    pub rate_limit_public: Option<RateLimit>,
+    /// Origins whose pages may call.
+    pub cors_origins: Vec<HeaderValue>,
+    /// How long requests in flight may take when the process is told to stop.
+    pub drain_max: Duration,
+}
+
+/// So many in so much time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateLimit {
+    /// How many.
+    pub count: std::num::NonZeroU32,
+    /// In which time; not zero.
+    pub per: Duration,
+}
+
+/// A text that is no rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected a count, '/' and a time in s, m or h, such as 600/1m")]
+pub struct MalformedRate;
+
+impl FromStr for RateLimit {
+    type Err = MalformedRate;
+
+    fn from_str(text: &str) -> Result<RateLimit, MalformedRate> {
+        let (count, time) = text.split_once('/').ok_or(MalformedRate)?;
+        let (number, unit) = time.split_at(time.len().saturating_sub(1));
+        let unit_s = match unit {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3600,
+            _ => return Err(MalformedRate),
+        };
+        let number: u64 = if number.is_empty() { 1 } else { number.parse().map_err(|_| MalformedRate)? };
+        let per = number.checked_mul(unit_s).filter(|seconds| (1..=86_400).contains(seconds)).ok_or(MalformedRate)?;
+        Ok(RateLimit { count: count.parse().map_err(|_| MalformedRate)?, per: Duration::from_secs(per) })
+    }
+}
+
+impl StoreConfig {
+    /// Reads what a command is told. Warnings come beside: they stop nothing.
+    ///
+    /// # Errors
+    /// A value cannot be used; the option, variable or member is named.
+    pub fn read(
+        options: &StoreOptions,
+        environment: impl Iterator<Item = (OsString, OsString)>,
+    ) -> Result<(StoreConfig, Vec<String>), Error> {
+        let layers = Layers::read(&options.given(), environment)?;
+        Ok((StoreConfig::of(&layers)?, layers.warnings))
+    }
+
+    fn of(layers: &Layers) -> Result<StoreConfig, Error> {
+        let default = store::Url::Sqlite("./credence-data".into());
+        let all = store_url(layers, "store", "store_file")?.unwrap_or(default);
+        let one = |name, file| Ok::<_, Error>(store_url(layers, name, file)?.unwrap_or_else(|| all.clone()));
+        let stores = Stores {
+            ledger: one("ledger_store", "ledger_store_file")?,
+            audit: one("audit_store", "audit_store_file")?,
+            read: one("read_store", "read_store_file")?,
+            vault: one("vault_store", "vault_store_file")?,
+        };
+        let path = |name| layers.get(name).map(|(_, path)| PathBuf::from(path));
+        Ok(StoreConfig {
+            stores,
+            data_dir: path("data_dir"),
+            master_key_file: path("master_key_file"),
+            origin: value(layers, "origin", origin)?,
+            worker: value(layers, "worker_id", worker)?.unwrap_or_else(host_name),
+            allow_unsafe_durability: value(layers, "allow_unsafe_durability", flag)?.unwrap_or(false),
+            log: LogConfig {
+                filter: value(layers, "log", filter)?.unwrap_or_else(|| "info".to_owned()),
+                format: value(layers, "log_format", log_format)?.unwrap_or(LogFormat::Auto),
+            },
+        })
+    }
+}
+
+impl Config {
+    /// Reads what `serve` is told. Warnings come beside: they stop nothing.
+    ///
+    /// # Errors
+    /// A value cannot be used; the option, variable or member is named.
+    pub fn read(
+        stores: &StoreOptions,
+        serve: &ServeOptions,
+        environment: impl Iterator<Item = (OsString, OsString)>,
+    ) -> Result<(Config, Vec<String>), Error> {
+        let given: Vec<Given<'_>> = stores.given().into_iter().chain(serve.given()).collect();
+        let layers = Layers::read(&given, environment)?;
+        let number = |name, range: std::ops::RangeInclusive<u64>, default: u64| {
+            Ok::<_, Error>(value(&layers, name, |text| whole(text, &range))?.unwrap_or(default))
+        };
+        let limited = value(&layers, "rate_limit", on_or_off)?.unwrap_or(true);
+        let rate = value(&layers, "rate_limit_public", |text| text.parse::<RateLimit>().map_err(|error| error.to_string()))?;
+        let default_rate = RateLimit { count: std::num::NonZeroU32::MIN.saturating_add(599), per: Duration::from_secs(60) };
+        let config = Config {
+            store: StoreConfig::of(&layers)?,
+            listen: value(&layers, "listen", listen)?.unwrap_or_else(|| "127.0.0.1:8080".to_owned()),
+            role: value(&layers, "role", |text| text.parse().map_err(|error: UnknownRole| error.to_string()))?.unwrap_or(Role::All),
+            staleness_max: Duration::from_secs(number("staleness_s_max", 1..=31_536_000, 300)?),
+            wait_max: Duration::from_millis(number("wait_ms_max", 0..=600_000, 5000)?),
+            idempotency_kept: Duration::from_secs(3600 * number("idempotency_hours", 1..=87_600, 168)?),
+            body_bytes_max: usize::try_from(number("body_bytes_max", 1024..=1 << 30, 1 << 20)?).unwrap_or(usize::MAX),
+            open_issuance: value(&layers, "open_issuance", flag)?.unwrap_or(false),
+            rate_limit_public: limited.then(|| rate.unwrap_or(default_rate)),
+            cors_origins: value(&layers, "cors_origins", origins)?.unwrap_or_default(),
+            drain_max: Duration::from_secs(number("drain_s_max", 0..=3600, 30)?),
+        };
+        Ok((config, layers.warnings))
+    }
+}
+
+fn value<T>(layers: &Layers, name: &'static str, read: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>, Error> {
+    let Some((source, text)) = layers.get(name) else { return Ok(None) };
+    read(text.trim()).map(Some).map_err(|problem| Error::of(&source, problem))
+}
+
+fn store_url(layers: &Layers, name: &'static str, file: &'static str) -> Result<Option<store::Url>, Error> {
+    let Some((source, text)) = layers.either(name, file)? else { return Ok(None) };
+    let from_file = match &source {
+        Source::CommandLine(given) | Source::Environment(given) | Source::Default(given) => *given == file,
+        Source::File(given, _) => given == file,
+    };
+    let text = if from_file {
+        std::fs::read_to_string(&text).map_err(|error| Error::of(&source, format!("cannot read {text}: {error}")))?
+    } else {
+        text
+    };
+    text.trim().parse().map(Some).map_err(|error: store::MalformedUrl| Error::of(&source, error))
+}
+
+fn whole(text: &str, range: &std::ops::RangeInclusive<u64>) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| range.contains(number));
+    number.ok_or_else(|| format!("expected a whole number from {} to {}", range.start(), range.end()))
+}
+
+fn flag(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| "expected true or false".to_owned())
+}
+
+fn on_or_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("expected on or off".to_owned()),
+    }
+}
+
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "auto" => Ok(LogFormat::Auto),
+        "json" => Ok(LogFormat::Json),
+        "text" => Ok(LogFormat::Text),
+        _ => Err("expected auto, json or text".to_owned()),
+    }
+}
+
+fn filter(text: &str) -> Result<String, String> {
+    EnvFilter::try_new(text).map_err(|error| format!("not a tracing filter: {error}"))?;
+    Ok(text.to_owned())
+}
+
+fn listen(text: &str) -> Result<String, String> {
+    let (host, port) = text.rsplit_once(':').unwrap_or_default();
+    if host.is_empty() || port.parse::<u16>().is_err() {
+        return Err("expected an address and a port, such as 127.0.0.1:8080".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// It is hashed into every log, and later named in signed notes, whose names have neither spaces nor plus signs.
+fn origin(text: &str) -> Result<String, String> {
+    let fits = |byte: u8| byte.is_ascii_graphic() && byte != b'+';
+    let whole = (1..=200).contains(&text.len()) && text.bytes().all(fits);
+    if !whole || text.contains("://") || text.starts_with('/') || text.ends_with('/') {
+        return Err("expected a host and an optional path without a scheme, such as ledger.example.org/a".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// It stands in headers and in every event.
+fn worker(text: &str) -> Result<String, String> {
+    let whole = (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if whole { Ok(text.to_owned()) } else { Err("expected 1 to 128 visible ASCII characters".to_owned()) }
+}
+
+fn host_name() -> String {
+    let name = gethostname::gethostname();
+    let name: String = name.to_string_lossy().chars().filter(char::is_ascii_graphic).take(128).collect();
+    if name.is_empty() { "localhost".to_owned() } else { name }
+}
+
+fn origins(text: &str) -> Result<Vec<HeaderValue>, String> {
+    let problem = "expected origins such as https://app.example.org, separated by commas".to_owned();
+    let one = |origin: &str| {
+        let (scheme, host) = origin.split_once("://")?;
+        let whole = matches!(scheme, "http" | "https") && !host.is_empty() && !host.contains('/');
+        HeaderValue::from_str(origin).ok().filter(|_| whole)
+    };
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    parts.map(one).collect::<Option<Vec<_>>>().ok_or(problem)
+}
+
+impl fmt::Display for RateLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}s", self.count, self.per.as_secs())
+    }
+}

@@ -1,0 +1,134 @@
+//! The names of everything that can be configured, as options of the command line. Environment and file use the same names:
+//! `--wait-ms-max`, `CREDENCE_WAIT_MS_MAX`, `wait_ms_max`.
+//!
+//! Values are texts here; [`super::Config`] reads them, whichever layer they come from, in one place.
+
+use clap::{ArgAction, Args};
+
+/// An option's name, in snake case, and what the command line gave for it.
+pub(crate) type Given<'a> = (&'static str, Option<&'a str>);
+
+macro_rules! options {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident,)+ }) => {
+        #[derive(Debug, Clone, Default, Args)]
+        $(#[$doc])*
+        pub struct $name {
+            $($(#[$field_doc])* pub $field: Option<String>,)+
+        }
+
+        impl $name {
+            /// Every name, with what the command line gave for it.
+            pub(super) fn given(&self) -> Vec<Given<'_>> {
+                vec![$((stringify!($field), self.$field.as_deref())),+]
+            }
+        }
+    };
+}
+
+options! {
+    /// What every command takes.
+    #[command(next_help_heading = "Stores")]
+    StoreOptions {
+        /// A TOML file with the same names in snake case [CREDENCE_CONFIG].
+        #[arg(long, value_name = "FILE")]
+        config,
+        /// All four stores: `sqlite:DIR` or `postgres://user@host/database` [default: sqlite:./credence-data].
+        #[arg(long, value_name = "URL")]
+        store,
+        /// The ledger's store, if it is another one.
+        #[arg(long, value_name = "URL")]
+        ledger_store,
+        /// The audit log's store, if it is another one.
+        #[arg(long, value_name = "URL")]
+        audit_store,
+        /// The read models' store, if it is another one.
+        #[arg(long, value_name = "URL")]
+        read_store,
+        /// The vault's store, if it is another one.
+        #[arg(long, value_name = "URL")]
+        vault_store,
+        /// A file that holds the value of --store.
+        #[arg(long, value_name = "FILE")]
+        store_file,
+        /// A file that holds the value of --ledger-store.
+        #[arg(long, value_name = "FILE")]
+        ledger_store_file,
+        /// A file that holds the value of --audit-store.
+        #[arg(long, value_name = "FILE")]
+        audit_store_file,
+        /// A file that holds the value of --read-store.
+        #[arg(long, value_name = "FILE")]
+        read_store_file,
+        /// A file that holds the value of --vault-store.
+        #[arg(long, value_name = "FILE")]
+        vault_store_file,
+        /// Where master.key and admin.key are written when the vault is on PostgreSQL.
+        #[arg(long, value_name = "DIR")]
+        data_dir,
+        /// The file with the vault's master key: 64 hex digits.
+        #[arg(long, value_name = "FILE")]
+        master_key_file,
+        /// Host and optional path that name the logs in the world; read once, when the stores are created.
+        #[arg(long, value_name = "HOST[/PATH]")]
+        origin,
+        /// This process's name [default: the host's].
+        #[arg(long, value_name = "NAME")]
+        worker_id,
+        /// Start on a server that loses acknowledged commits (fsync=off).
+        #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+        allow_unsafe_durability,
+        /// What is logged: a tracing filter [default: info].
+        #[arg(long, value_name = "FILTER")]
+        log,
+        /// How it is logged; auto is JSON when standard error is no terminal [default: auto].
+        #[arg(long, value_name = "auto|json|text")]
+        log_format,
+    }
+}
+
+options! {
+    /// What `serve` takes besides.
+    #[command(next_help_heading = "Serving")]
+    ServeOptions {
+        /// Where to listen; port 0 takes any free one [default: 127.0.0.1:8080].
+        #[arg(long, value_name = "ADDR:PORT")]
+        listen,
+        /// What to serve [default: all].
+        #[arg(long, value_name = "all|issuance|verification|projector")]
+        role,
+        /// A read model confirmed longer ago than this gives no answers [default: 300].
+        #[arg(long, value_name = "SECONDS")]
+        staleness_s_max,
+        /// A read waits no longer than this for a position [default: 5000].
+        #[arg(long, value_name = "MILLISECONDS")]
+        wait_ms_max,
+        /// How long a repeated request is recognised by its Idempotency-Key [default: 168].
+        #[arg(long, value_name = "HOURS")]
+        idempotency_hours,
+        /// The largest body that is taken [default: 1048576].
+        #[arg(long, value_name = "BYTES")]
+        body_bytes_max,
+        /// Let anybody issue through the two older dialects, as issuer `default`: for demos [default: false].
+        #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+        open_issuance,
+        /// Whether anonymous verification is limited [default: on].
+        #[arg(long, value_name = "on|off")]
+        rate_limit,
+        /// How many anonymous verifications in which time [default: 600/1m].
+        #[arg(long, value_name = "COUNT/TIME")]
+        rate_limit_public,
+        /// Origins whose pages may call, separated by commas [default: none].
+        #[arg(long, value_name = "ORIGIN,…")]
+        cors_origins,
+        /// How long requests in flight may take when the process is told to stop [default: 30].
+        #[arg(long, value_name = "SECONDS")]
+        drain_s_max,
+    }
+}
+
+/// Every name there is.
+pub(super) fn names() -> Vec<&'static str> {
+    let (stores, serve) = (StoreOptions::default(), ServeOptions::default());
+    let names: Vec<&'static str> = stores.given().into_iter().chain(serve.given()).map(|(name, _)| name).collect();
+    names
+}

@@ -1,0 +1,120 @@
+use std::ffi::OsString;
+use std::io::Write;
+
+use super::*;
+
+fn read(serve: &ServeOptions, environment: &[(&str, &str)]) -> Result<(Config, Vec<String>), Error> {
+    let environment = environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    Config::read(&StoreOptions::default(), serve, environment)
+}
+
+fn refused(environment: &[(&str, &str)]) -> String {
+    read(&ServeOptions::default(), environment).map(|_| ()).unwrap_err().to_string()
+}
+
+#[test]
+fn everything_has_the_documented_default() {
+    let (config, warnings) = read(&ServeOptions::default(), &[]).unwrap();
+    assert_eq!(warnings, Vec::<String>::new());
+    assert_eq!(config.listen, "127.0.0.1:8080");
+    assert_eq!(config.role, Role::All);
+    assert_eq!(config.store.stores.ledger, "sqlite:./credence-data".parse().unwrap());
+    assert_eq!(config.store.stores.ledger, config.store.stores.vault);
+    assert_eq!(config.staleness_max, Duration::from_secs(300));
+    assert_eq!(config.wait_max, Duration::from_millis(5000));
+    assert_eq!(config.idempotency_kept, Duration::from_secs(168 * 3600));
+    assert_eq!(config.body_bytes_max, 1_048_576);
+    assert_eq!(config.rate_limit_public, Some("600/1m".parse().unwrap()));
+    assert_eq!(config.drain_max, Duration::from_secs(30));
+    assert!(!config.open_issuance && config.cors_origins.is_empty() && !config.store.allow_unsafe_durability);
+    assert_eq!((config.store.log.filter.as_str(), config.store.log.format), ("info", LogFormat::Auto));
+}
+
+#[test]
+fn the_command_line_wins_over_the_environment_and_the_environment_over_the_file() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    writeln!(file, "wait_ms_max = 1\nstaleness_s_max = 2\nbody_bytes_max = 3000\ncors_origins = [\"https://a.example\"]").unwrap();
+    let file = file.path().to_str().unwrap().to_owned();
+    let serve = ServeOptions { wait_ms_max: Some("100".to_owned()), ..ServeOptions::default() };
+    let environment =
+        [("CREDENCE_CONFIG", file.as_str()), ("CREDENCE_WAIT_MS_MAX", "200"), ("CREDENCE_STALENESS_S_MAX", "20"), ("HOME", "/")];
+    let (config, _) = read(&serve, &environment).unwrap();
+    assert_eq!(config.wait_max, Duration::from_millis(100));
+    assert_eq!(config.staleness_max, Duration::from_secs(20));
+    assert_eq!(config.body_bytes_max, 3000);
+    assert_eq!(config.cors_origins, ["https://a.example"]);
+}
+
+#[test]
+fn an_unknown_variable_is_a_warning_that_names_the_nearest_known_one() {
+    let (_, warnings) = read(&ServeOptions::default(), &[("CREDENCE_WAIT_MAX_MS", "1"), ("CREDENCE_TEST_POSTGRES", "x")]).unwrap();
+    assert_eq!(warnings, ["CREDENCE_WAIT_MAX_MS is not known; did you mean CREDENCE_WAIT_MS_MAX?"]);
+}
+
+#[test]
+fn a_value_that_cannot_be_used_names_its_variable_and_is_not_repeated() {
+    for (name, value) in [
+        ("CREDENCE_ROLE", "both"),
+        ("CREDENCE_LISTEN", "8080"),
+        ("CREDENCE_LISTEN", "localhost:http"),
+        ("CREDENCE_STORE", "mysql://me:hunter2@host/db"),
+        ("CREDENCE_VAULT_STORE", "sqlite:"),
+        ("CREDENCE_WAIT_MS_MAX", "5s"),
+        ("CREDENCE_WAIT_MS_MAX", "-1"),
+        ("CREDENCE_STALENESS_S_MAX", "0"),
+        ("CREDENCE_BODY_BYTES_MAX", "1"),
+        ("CREDENCE_OPEN_ISSUANCE", "yes"),
+        ("CREDENCE_RATE_LIMIT", "true"),
+        ("CREDENCE_RATE_LIMIT_PUBLIC", "600"),
+        ("CREDENCE_RATE_LIMIT_PUBLIC", "0/1m"),
+        ("CREDENCE_RATE_LIMIT_PUBLIC", "1/0s"),
+        ("CREDENCE_CORS_ORIGINS", "*"),
+        ("CREDENCE_CORS_ORIGINS", "https://a.example/path"),
+        ("CREDENCE_LOG", "=="),
+        ("CREDENCE_LOG_FORMAT", "xml"),
+        ("CREDENCE_ORIGIN", "https://a.example"),
+        ("CREDENCE_ORIGIN", "a b"),
+        ("CREDENCE_WORKER_ID", "a b"),
+    ] {
+        let message = refused(&[(name, value)]);
+        assert!(message.starts_with(&format!("{name}: ")), "{name}={value}: {message}");
+        assert!(!message.contains("hunter2"), "{message}");
+    }
+}
+
+#[test]
+fn a_store_may_be_given_in_a_file_but_not_twice_in_one_layer() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    writeln!(file, "postgres://me:hunter2@host/db").unwrap();
+    let file = file.path().to_str().unwrap().to_owned();
+    let (config, _) = read(&ServeOptions::default(), &[("CREDENCE_LEDGER_STORE_FILE", &file)]).unwrap();
+    assert_eq!(config.store.stores.ledger.to_string(), "postgres://host/db");
+    assert_eq!(config.store.stores.audit.to_string(), "sqlite:./credence-data");
+    let message = refused(&[("CREDENCE_STORE", "sqlite:a"), ("CREDENCE_STORE_FILE", &file)]);
+    assert_eq!(message, "CREDENCE_STORE: give this or CREDENCE_STORE_FILE, not both");
+    assert!(refused(&[("CREDENCE_STORE_FILE", "/nowhere/at/all")]).starts_with("CREDENCE_STORE_FILE: cannot read"));
+}
+
+#[test]
+fn a_file_may_hold_only_what_there_is() {
+    for (text, problem) in [("wait_max = 1", "wait_max in "), ("listen = 1.5", "listen in "), ("a = [", "TOML in ")] {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        writeln!(file, "{text}").unwrap();
+        let message = refused(&[("CREDENCE_CONFIG", file.path().to_str().unwrap())]);
+        assert!(message.starts_with(problem), "{message}");
+    }
+}
+
+#[test]
+fn an_empty_variable_counts_as_absent() {
+    let (config, warnings) = read(&ServeOptions::default(), &[("CREDENCE_ROLE", ""), ("CREDENCE_NONSENSE", "")]).unwrap();
+    assert_eq!((config.role, warnings.len()), (Role::All, 0));
+}
+
+#[test]
+fn a_rate_is_a_count_and_a_time() {
+    for (text, count, per_s) in [("600/1m", 600, 60), ("10/s", 10, 1), ("5/2h", 5, 7200), ("1/30s", 1, 30)] {
+        let rate: RateLimit = text.parse().unwrap();
+        assert_eq!((rate.count.get(), rate.per.as_secs()), (count, per_s), "{text}");
+    }
+}
