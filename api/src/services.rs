@@ -14,6 +14,7 @@ use credence_ledger::vault::{Issuer, Subject, SubjectRefs, Vault};
 use credence_ledger::{Clock, Position, Random, Stream, Timestamp};
 use credence_projections::projection::{self, Cursor, Projection};
 use credence_projections::read_store::ReadStore;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::caller::Caller;
@@ -48,6 +49,8 @@ pub struct Services {
     pub read: Arc<dyn ReadStore>,
     /// The audit log's month keys.
     pub months: Months,
+    /// Cancelled when the process begins to drain: answers that would never end, end then.
+    pub draining: CancellationToken,
 }
 
 /// What the configuration says to use cases.

@@ -6,4 +6,5 @@ pub mod idempotency;
 pub mod issue;
 pub mod list;
 pub mod read;
+pub mod replay;
 pub mod verify;
