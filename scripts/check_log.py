@@ -67,12 +67,8 @@ def findings(start, events):
 
 
 def items(file):
-    decoder = cbor2.CBORDecoder(file)
-    while True:
-        try:
-            yield decoder.decode()
-        except EOFError:
-            return
+    while file.peek(1):
+        yield cbor2.load(file)
 
 
 def main(path):

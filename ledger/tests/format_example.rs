@@ -26,12 +26,9 @@ impl Random for Constant {
     }
 }
 
-fn id(text: &str) -> Uuid {
-    text.parse().expect("a UUID")
-}
-
-fn time(text: &str) -> Timestamp {
-    text.parse().expect("a time")
+/// `0198c5a2-0000-7000-8000-00000000000N`.
+fn id(n: u128) -> Uuid {
+    Uuid::from_u128(0x0198_c5a2_0000_7000_8000_0000_0000_0000 | n)
 }
 
 fn metadata(actor: &str, event_id: u8, request_id: Option<&str>) -> Metadata {
@@ -48,20 +45,16 @@ fn metadata(actor: &str, event_id: u8, request_id: Option<&str>) -> Metadata {
 /// Name → bytes of every part of the example.
 fn example() -> BTreeMap<&'static str, Vec<u8>> {
     let origin = Origin::new("ledger.example", &LogName::LEDGER);
-    let issuer = id("0198c5a2-0000-7000-8000-000000000001");
-    let subject = id("0198c5a2-0000-7000-8000-000000000002");
-    let credential = id("0198c5a2-0000-7000-8000-000000000003");
+    let registered_at = Timestamp::from_micros(1_795_334_400_000_000); // 2026-11-22T08:00:00Z
+    let issued_at = Timestamp::from_micros(1_795_334_401_500_000); // 2026-11-22T08:00:01.5Z
+    let valid_until = Some(Timestamp::from_micros(1_826_841_600_000_000)); // 2027-11-22T00:00:00Z
+    let issuer = id(1);
+    let subject = id(2);
+    let credential = id(3);
     let did = "did:key:z6Mkg49NtQR2LyYRDCQFK4w1VVHqhypZSSRo7HsyuN7SV7v5";
 
     let registered = New::of(&IssuerRegistered { did: did.to_owned(), name: "default".to_owned() }, &metadata("system", 0xa0, None));
-    let first = Recorded::place(
-        &registered,
-        &Stream::issuer(issuer),
-        Position::FIRST,
-        Version::FIRST,
-        time("2026-11-22T08:00:00Z"),
-        origin.genesis(),
-    );
+    let first = Recorded::place(&registered, &Stream::issuer(issuer), Position::FIRST, Version::FIRST, registered_at, origin.genesis());
 
     let claims = serde_json::json!({"level": 3, "languages": ["Rust", "SQL"]});
     let kept = document::build(&document::Contents {
@@ -69,7 +62,7 @@ fn example() -> BTreeMap<&'static str, Vec<u8>> {
         credential_type: "developer-certificate",
         issuer_did: did,
         valid_from: None,
-        valid_until: Some(time("2027-11-22T00:00:00Z")),
+        valid_until,
         subject_uri: None,
         name: "Ada Lovelace",
         email: "ada@example.org",
@@ -94,10 +87,10 @@ fn example() -> BTreeMap<&'static str, Vec<u8>> {
         document: Some(sealed.clone()),
         subject_id: Some(subject),
         valid_from: None,
-        valid_until: Some(time("2027-11-22T00:00:00Z")),
+        valid_until,
     });
     let new = issued.encode(&metadata("key/0198c5a2-0000-7000-8000-000000000004", 0xa1, Some("r-1")));
-    let second = Recorded::place(&new, &stream, Position(1), Version::FIRST, time("2026-11-22T08:00:01.5Z"), first.chain_hash);
+    let second = Recorded::place(&new, &stream, Position(1), Version::FIRST, issued_at, first.chain_hash);
 
     let mut file = sequence::start(&LogName::LEDGER, Position::FIRST, &origin);
     file.extend(sequence::item(&first));
@@ -123,7 +116,7 @@ fn example() -> BTreeMap<&'static str, Vec<u8>> {
     ])
 }
 
-/// The document's own blocks. In `hex`, what follows a `#` is a remark.
+/// The document's own blocks. In `hex`, what follows a `#` is a remark; what is no hex reads as nothing, which is no part's bytes.
 fn written() -> BTreeMap<&'static str, Vec<u8>> {
     let mut blocks = BTreeMap::new();
     let mut open: Option<(&str, &str, String)> = None;
@@ -135,7 +128,7 @@ fn written() -> BTreeMap<&'static str, Vec<u8>> {
                 }
             }
             (Some(_), Some((kind, name, text))) => {
-                let bytes = if *kind == "hex" { hex::decode(&text).expect("hex digits") } else { text.clone().into_bytes() };
+                let bytes = if *kind == "hex" { hex::decode(&text).unwrap_or_default() } else { text.clone().into_bytes() };
                 assert!(blocks.insert(*name, bytes).is_none(), "the block {name} stands twice");
                 open = None;
             }
