@@ -141,36 +141,8 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands until it is set: for tests and simulations.
 #[cfg(any(test, feature = "testing"))]
-#[derive(Debug)]
-pub struct ManualClock(std::sync::atomic::AtomicU64);
-
-#[cfg(any(test, feature = "testing"))]
-impl ManualClock {
-    /// A clock that shows `now`.
-    #[must_use]
-    pub fn at(now: Timestamp) -> ManualClock {
-        ManualClock(std::sync::atomic::AtomicU64::new(now.as_micros()))
-    }
-
-    /// Shows `now` from now on, be it earlier than before.
-    pub fn set(&self, now: Timestamp) {
-        self.0.store(now.as_micros(), std::sync::atomic::Ordering::SeqCst);
-    }
-
-    /// Goes forward.
-    pub fn advance(&self, duration: Duration) {
-        self.set(self.now().plus(duration));
-    }
-}
-
-#[cfg(any(test, feature = "testing"))]
-impl Clock for ManualClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_micros(self.0.load(std::sync::atomic::Ordering::SeqCst))
-    }
-}
+pub use crate::testing::ManualClock;
 
 impl<C: Clock + ?Sized> Clock for Arc<C> {
     fn now(&self) -> Timestamp {

@@ -3,22 +3,43 @@
 //! It holds subjects and their sealing keys, issuers' signing and sealing keys, month keys, API keys (hashed), the keys for
 //! look-ups, and the workers' heartbeats. Every secret in it is wrapped by the master key, which lives outside; what is only
 //! compared is hashed.
+//!
+//! [`Vault`] is what an engine must be, and the suite in `vault/contract.rs` holds every engine to it. What the engines share
+//! lies beside it: [`master_key`], [`rows`] (secrets made, wrapped and unwrapped), [`api_key`], [`did_key`].
 
+pub mod api_key;
+pub mod did_key;
 pub mod master_key;
 pub mod postgres;
+pub mod rows;
 pub mod sqlite;
 
 use std::collections::HashMap;
+use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use uuid::Uuid;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+pub use self::api_key::{ApiKey, Role, UnknownRole};
+pub use self::master_key::MasterKey;
 use crate::Timestamp;
 use crate::sealing::{KeyId, SealingKey};
 use crate::store::Error;
+
+/// Why a vault did not open. Nothing was written then.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The vault was made with another master key.
+    #[error("the master key does not open this vault")]
+    WrongMasterKey,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] Error),
+}
 
 /// An HMAC-SHA256 under one of the vault's look-up keys.
 pub type Reference = [u8; 32];
@@ -112,63 +133,6 @@ pub struct Issuer {
     pub did: String,
 }
 
-/// What a key's holder may do. An admin may do all that issuer and auditor may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// Issues, changes and reads the credentials of its issuer.
-    Issuer,
-    /// Reads everything, changes nothing.
-    Auditor,
-    /// Everything.
-    Admin,
-}
-
-impl Role {
-    /// As it is stored and shown.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Role::Issuer => "issuer",
-            Role::Auditor => "auditor",
-            Role::Admin => "admin",
-        }
-    }
-}
-
-/// A text that names no role.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("expected issuer, auditor or admin")]
-pub struct UnknownRole;
-
-impl std::str::FromStr for Role {
-    type Err = UnknownRole;
-
-    fn from_str(text: &str) -> Result<Self, UnknownRole> {
-        [Role::Issuer, Role::Auditor, Role::Admin].into_iter().find(|role| role.as_str() == text).ok_or(UnknownRole)
-    }
-}
-
-/// An API key's row. The key itself is known to its holder alone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ApiKey {
-    /// Its id, a UUID of version 7; also its stream in the audit log.
-    pub id: Uuid,
-    /// What its holder may do.
-    pub role: Role,
-    /// The issuer it acts for.
-    pub issuer: Uuid,
-    /// For people to tell keys apart.
-    pub name: Option<String>,
-    /// The first characters of the key, to find it by.
-    pub prefix: String,
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// When it was last used, to the minute.
-    pub last_used_at: Option<Timestamp>,
-    /// When it was revoked.
-    pub revoked_at: Option<Timestamp>,
-}
-
 /// A running process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Worker {
@@ -188,7 +152,34 @@ pub struct Worker {
     pub cursors: String,
 }
 
+/// Held while one process goes through the first start; dropping it lets the next one in. The system takes it back from a
+/// process that is killed.
+#[must_use]
+pub struct FirstStart(#[expect(dead_code, reason = "kept for its drop")] Box<dyn Send + Sync>);
+
+impl FirstStart {
+    /// `lock` gives the lock back when it is dropped.
+    pub fn holding(lock: impl Send + Sync + 'static) -> FirstStart {
+        FirstStart(Box::new(lock))
+    }
+}
+
+impl fmt::Debug for FirstStart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FirstStart(…)")
+    }
+}
+
+/// How long one waits for another process's first start, migrations included.
+pub const FIRST_START_WAIT: Duration = Duration::from_secs(60);
+
 /// An engine that keeps the vault. Times are handed in: the vault has no clock.
+///
+/// Opening a vault that is not there makes it, with look-up keys and origin of its own; racing processes agree on one. Opening
+/// it with another master key fails ([`OpenError::WrongMasterKey`]) before anything is written, migrations included. What an
+/// engine stores of a secret comes from a [`rows::Keyring`].
+///
+/// What a call answered, having made or changed it, is durable.
 #[async_trait]
 pub trait Vault: Send + Sync + 'static {
     /// The look-up keys, read once when the vault was opened.
@@ -197,11 +188,19 @@ pub trait Vault: Send + Sync + 'static {
     /// The origin's base (host and optional path), fixed when the vault was created.
     fn origin_base(&self) -> &str;
 
-    /// The subjects of these references, in the order given; those that are new are made, with ids of the time `now`. One
+    /// Waits until no other process is in its first start (default issuer, administrator's key), at most
+    /// [`FIRST_START_WAIT`], then [`Error::Busy`]. Whoever holds the guard looks first whether the work has been done.
+    ///
+    /// The lock belongs to the holder's life: on SQLite a lock on a file of the folder, on PostgreSQL an advisory lock held by a
+    /// connection of its own, which is closed, never given back to a pool, when the guard is dropped.
+    async fn first_start(&self) -> Result<FirstStart, Error>;
+
+    /// The subjects of these references, in the order given, which may name one twice; those that are new are made, with ids of the time `now`. One
     /// durable commit for all of them; racing calls, here or in another process, agree on one row.
     async fn subjects(&self, wanted: &[SubjectRefs], now: Timestamp) -> Result<Vec<Subject>, Error>;
 
-    /// The ids of all subjects with this name or e-mail reference; at least one is given, all that are given must match.
+    /// The ids of all subjects with this name and this e-mail reference, as far as they are given, in no particular order. To
+    /// give neither finds none.
     async fn find_subjects(&self, name: Option<Reference>, email: Option<Reference>) -> Result<Vec<Uuid>, Error>;
 
     /// A subject's references; `None` when it is not there (any more). Reads the reference columns only.
@@ -222,8 +221,8 @@ pub trait Vault: Send + Sync + 'static {
     /// An issuer's sealing key, for the reasons of its secret credentials.
     async fn issuer_key(&self, id: Uuid) -> Result<Option<SealingKey>, Error>;
 
-    /// Makes an API key; the text is shown once and kept as a hash only.
-    async fn create_key(&self, role: Role, issuer: Uuid, name: Option<&str>, now: Timestamp) -> Result<(ApiKey, String), Error>;
+    /// Makes an API key; the text is shown once and kept as a hash only ([`api_key`]).
+    async fn create_key(&self, role: Role, issuer: Uuid, name: Option<&str>, now: Timestamp) -> Result<(ApiKey, Zeroizing<String>), Error>;
 
     /// The key with this text, revoked ones included.
     async fn find_key(&self, text: &str) -> Result<Option<ApiKey>, Error>;
@@ -234,7 +233,8 @@ pub trait Vault: Send + Sync + 'static {
     /// Revokes a key; answers it as it is now, `None` if there is none. A key revoked before keeps its time.
     async fn revoke_key(&self, id: Uuid, now: Timestamp) -> Result<Option<ApiKey>, Error>;
 
-    /// Notes when keys were last used.
+    /// Notes when keys were last used, to the minute ([`api_key::to_the_minute`]). The latest time given stays; ids that name no
+    /// key are passed over.
     async fn touch_keys(&self, used: &[(Uuid, Timestamp)]) -> Result<(), Error>;
 
     /// Says that a worker lives (inserts or updates its row), and forgets workers last seen before `forget_before`.

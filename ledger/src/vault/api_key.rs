@@ -1,0 +1,171 @@
+//! API keys: their text, what is kept of it, and the row.
+//!
+//! A key is `credence_` and 64 hex digits, 256 random bits. It is told once; the vault keeps its BLAKE3 hash, which needs no
+//! salt and no slowness, since nobody guesses 256 bits. The prefix and 8 digits stay visible, for people to tell keys apart.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use crate::{Random, Timestamp};
+
+/// What every key begins with, so that a leaked one is recognised as one of ours.
+pub const PREFIX: &str = "credence_";
+
+const DIGITS: usize = 64;
+const DIGITS_SHOWN: usize = 8;
+
+/// What a key's holder may do. An admin may do all that issuer and auditor may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Issues, changes and reads the credentials of its issuer.
+    Issuer,
+    /// Reads everything, changes nothing.
+    Auditor,
+    /// Everything.
+    Admin,
+}
+
+impl Role {
+    /// As it is stored and shown.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Issuer => "issuer",
+            Role::Auditor => "auditor",
+            Role::Admin => "admin",
+        }
+    }
+}
+
+/// A text that names no role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected issuer, auditor or admin")]
+pub struct UnknownRole;
+
+impl FromStr for Role {
+    type Err = UnknownRole;
+
+    fn from_str(text: &str) -> Result<Self, UnknownRole> {
+        [Role::Issuer, Role::Auditor, Role::Admin].into_iter().find(|role| role.as_str() == text).ok_or(UnknownRole)
+    }
+}
+
+/// An API key's row. The key itself is known to its holder alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKey {
+    /// Its id, a UUID of version 7; also its stream in the audit log.
+    pub id: Uuid,
+    /// What its holder may do.
+    pub role: Role,
+    /// The issuer it acts for.
+    pub issuer: Uuid,
+    /// For people to tell keys apart.
+    pub name: Option<String>,
+    /// The first characters of the key, to find it by.
+    pub prefix: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last used, to the minute.
+    pub last_used_at: Option<Timestamp>,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// A key that waits to be stored.
+#[derive(Debug)]
+pub struct NewApiKey {
+    /// Its row.
+    pub row: ApiKey,
+    /// To be stored beside the row, unique.
+    pub hash: [u8; 32],
+    /// To be told once.
+    pub text: Zeroizing<String>,
+}
+
+impl NewApiKey {
+    /// A fresh key.
+    #[must_use]
+    pub fn generate(role: Role, issuer: Uuid, name: Option<&str>, now: Timestamp, random: &(impl Random + ?Sized)) -> NewApiKey {
+        let secret = Zeroizing::new(crate::random::bytes::<{ DIGITS / 2 }>(random));
+        let text = Zeroizing::new(format!("{PREFIX}{}", *Zeroizing::new(hex::encode(*secret))));
+        let row = ApiKey {
+            id: crate::random::uuid_v7(now, random),
+            role,
+            issuer,
+            name: name.map(str::to_owned),
+            prefix: text[..PREFIX.len() + DIGITS_SHOWN].to_owned(),
+            created_at: now,
+            last_used_at: None,
+            revoked_at: None,
+        };
+        NewApiKey { row, hash: blake3::hash(text.as_bytes()).into(), text }
+    }
+}
+
+/// What a presented text is looked up by; `None` when it cannot be a key of ours, which needs no look-up.
+#[must_use]
+pub fn hash(text: &str) -> Option<[u8; 32]> {
+    let digits = text.strip_prefix(PREFIX)?;
+    let shaped = digits.len() == DIGITS && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    shaped.then(|| blake3::hash(text.as_bytes()).into())
+}
+
+/// When a key was last used, as coarsely as it is kept: who used it when is the audit log's to know.
+#[must_use]
+pub fn to_the_minute(used: Timestamp) -> Timestamp {
+    let minute = u64::try_from(Duration::from_mins(1).as_micros()).unwrap_or(u64::MAX);
+    Timestamp::from_micros(used.as_micros() / minute * minute)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::SeededRandom;
+
+    #[test]
+    fn a_key_is_found_by_its_text_and_tells_little_in_its_row() {
+        let random = SeededRandom::new(1);
+        let key = NewApiKey::generate(Role::Auditor, Uuid::from_u128(7), Some("audit"), Timestamp::EPOCH, &random);
+        assert_eq!(hash(&key.text), Some(key.hash));
+        assert_eq!(key.row.prefix.len(), "credence_".len() + 8);
+        assert!(key.text.starts_with(&key.row.prefix));
+        let other = NewApiKey::generate(Role::Auditor, Uuid::from_u128(7), Some("audit"), Timestamp::EPOCH, &random);
+        assert_ne!((key.hash, key.row.id), (other.hash, other.row.id));
+    }
+
+    #[test]
+    fn a_text_of_another_shape_is_no_key() {
+        let digits = "0123456789abcdef".repeat(4);
+        assert!(hash(&format!("credence_{digits}")).is_some());
+        for text in [
+            "",
+            "credence_",
+            &digits,
+            &format!("credence_{}", &digits[1..]),
+            &format!("credence_{digits}0"),
+            &format!("Credence_{digits}"),
+            &format!("credence_{}", digits.to_uppercase()),
+            &format!(" credence_{digits}"),
+            &format!("credence_{}é", &digits[2..]),
+        ] {
+            assert_eq!(hash(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_role_is_read_as_it_is_written() {
+        for role in [Role::Issuer, Role::Auditor, Role::Admin] {
+            assert_eq!(role.as_str().parse(), Ok(role));
+        }
+        assert_eq!("Admin".parse::<Role>(), Err(UnknownRole));
+    }
+
+    #[test]
+    fn the_last_use_is_kept_to_the_minute() {
+        let used: Timestamp = "2026-01-31T12:34:56.789Z".parse().unwrap();
+        assert_eq!(to_the_minute(used).to_string(), "2026-01-31T12:34:00Z");
+    }
+}

@@ -1,0 +1,189 @@
+//! What every engine writes and reads of secrets: fresh rows, made from randomness and wrapped by the master key, and stored
+//! rows, unwrapped. An engine holds a [`Keyring`] and never sees a cipher.
+
+use std::sync::Arc;
+
+use ed25519_dalek::SigningKey;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::master_key::{MasterKey, Secret};
+use super::{Issuer, LookupKeys, OpenError, Subject, did_key};
+use crate::sealing::{KeyId, SealingKey};
+use crate::store::Error;
+use crate::{Random, Timestamp};
+
+/// The vault's only row of settings: written when the vault is made, never changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Host and optional path, the base of both logs' origins.
+    pub origin_base: String,
+    /// The look-up keys, wrapped. That they open shows that the master key is the right one.
+    pub lookup_keys: Vec<u8>,
+}
+
+/// A subject that waits to be stored.
+#[derive(Debug)]
+pub struct NewSubject {
+    /// What is answered.
+    pub subject: Subject,
+    /// The subject's key, wrapped.
+    pub wrapped_key: Vec<u8>,
+}
+
+/// An issuer that waits to be stored.
+#[derive(Debug)]
+pub struct NewIssuer {
+    /// What is answered.
+    pub issuer: Issuer,
+    /// The Ed25519 signing key, wrapped.
+    pub wrapped_signing_key: Vec<u8>,
+    /// The sealing key, wrapped.
+    pub wrapped_sealing_key: Vec<u8>,
+}
+
+/// The master key and a source of randomness: makes secrets, wraps and unwraps them.
+#[derive(Clone)]
+pub struct Keyring {
+    master_key: MasterKey,
+    random: Arc<dyn Random>,
+}
+
+impl Keyring {
+    /// Both are handed in.
+    #[must_use]
+    pub fn new(master_key: MasterKey, random: Arc<dyn Random>) -> Keyring {
+        Keyring { master_key, random }
+    }
+
+    /// Where its randomness comes from.
+    #[must_use]
+    pub fn random(&self) -> &dyn Random {
+        &*self.random
+    }
+
+    /// The settings of a vault that is being made. Without `origin_base` a random one is drawn.
+    #[must_use]
+    pub fn new_settings(&self, origin_base: Option<&str>) -> Settings {
+        let drawn = || format!("localhost-{}", hex::encode(crate::random::bytes::<8>(self.random())));
+        let lookup_keys = Zeroizing::new(crate::random::bytes::<96>(self.random()));
+        Settings {
+            origin_base: origin_base.map_or_else(drawn, str::to_owned),
+            lookup_keys: self.master_key.wrap(Secret::LookupKeys, lookup_keys.as_slice(), self.random()),
+        }
+    }
+
+    /// The look-up keys of a vault that exists.
+    ///
+    /// # Errors
+    /// [`OpenError::WrongMasterKey`].
+    pub fn lookup_keys(&self, settings: &Settings) -> Result<LookupKeys, OpenError> {
+        let bytes = self.master_key.unwrap(Secret::LookupKeys, &settings.lookup_keys).map_err(|_| OpenError::WrongMasterKey)?;
+        let bytes: &[u8; 96] =
+            bytes.as_slice().try_into().map_err(|_| Error::Corrupt("the look-up keys have another length".to_owned()))?;
+        Ok(LookupKeys::from_bytes(bytes))
+    }
+
+    /// A fresh subject.
+    #[must_use]
+    pub fn new_subject(&self, now: Timestamp) -> NewSubject {
+        let subject = Subject { id: crate::random::uuid_v7(now, self.random()), key: SealingKey::generate(self.random()) };
+        let wrapped_key = self.wrap(Secret::SubjectKey(subject.id), &subject.key);
+        NewSubject { subject, wrapped_key }
+    }
+
+    /// A stored subject.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]: the stored key does not open.
+    pub fn subject(&self, id: Uuid, wrapped_key: &[u8]) -> Result<Subject, Error> {
+        Ok(Subject { id, key: self.open(&KeyId::Subject(id), wrapped_key)? })
+    }
+
+    /// A fresh issuer.
+    #[must_use]
+    pub fn new_issuer(&self, name: &str, now: Timestamp) -> NewIssuer {
+        let id = crate::random::uuid_v7(now, self.random());
+        let signing_key = SigningKey::from_bytes(&crate::random::bytes(self.random()));
+        let sealing_key = SealingKey::generate(self.random());
+        NewIssuer {
+            issuer: Issuer { id, name: name.to_owned(), did: did_key::of(&signing_key.verifying_key().to_bytes()) },
+            wrapped_signing_key: self.master_key.wrap(Secret::IssuerSigningKey(id), signing_key.as_bytes(), self.random()),
+            wrapped_sealing_key: self.wrap(Secret::IssuerSealingKey(id), &sealing_key),
+        }
+    }
+
+    /// A fresh month's key, and the same wrapped.
+    #[must_use]
+    pub fn new_month_key(&self, month: &str) -> (SealingKey, Vec<u8>) {
+        let key = SealingKey::generate(self.random());
+        let wrapped = self.wrap(Secret::MonthKey(month), &key);
+        (key, wrapped)
+    }
+
+    /// A stored sealing key.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]: the stored key does not open.
+    pub fn open(&self, id: &KeyId, wrapped: &[u8]) -> Result<SealingKey, Error> {
+        let what = match id {
+            KeyId::Subject(id) => Secret::SubjectKey(*id),
+            KeyId::Issuer(id) => Secret::IssuerSealingKey(*id),
+            KeyId::Month(month) => Secret::MonthKey(month),
+        };
+        let corrupt = || Error::Corrupt(format!("the sealing key {id} does not open"));
+        let bytes = self.master_key.unwrap(what, wrapped).map_err(|_| corrupt())?;
+        bytes.as_slice().try_into().map(SealingKey::from_bytes).map_err(|_| corrupt())
+    }
+
+    fn wrap(&self, what: Secret<'_>, key: &SealingKey) -> Vec<u8> {
+        self.master_key.wrap(what, key.expose(), self.random())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::SeededRandom;
+
+    fn keyring(key: u8) -> Keyring {
+        Keyring::new(MasterKey::from_bytes([key; 32]), Arc::new(SeededRandom::new(u64::from(key))))
+    }
+
+    #[test]
+    fn what_was_wrapped_opens_again_with_the_same_master_key_only() {
+        let ring = keyring(1);
+        let new = ring.new_subject(Timestamp::EPOCH);
+        assert_eq!(ring.subject(new.subject.id, &new.wrapped_key).unwrap().key, new.subject.key);
+        let (month, wrapped) = ring.new_month_key("2026-11");
+        assert_eq!(ring.open(&KeyId::Month("2026-11".to_owned()), &wrapped).unwrap(), month);
+        assert!(matches!(ring.open(&KeyId::Month("2026-12".to_owned()), &wrapped), Err(Error::Corrupt(_))));
+        assert!(matches!(keyring(2).subject(new.subject.id, &new.wrapped_key), Err(Error::Corrupt(_))));
+    }
+
+    #[test]
+    fn settings_open_with_their_own_master_key_only() {
+        let settings = keyring(1).new_settings(Some("ledger.example"));
+        assert_eq!(settings.origin_base, "ledger.example");
+        assert!(keyring(1).lookup_keys(&settings).is_ok());
+        assert!(matches!(keyring(2).lookup_keys(&settings), Err(OpenError::WrongMasterKey)));
+    }
+
+    #[test]
+    fn an_origin_that_is_not_given_is_drawn() {
+        let drawn = keyring(1).new_settings(None).origin_base;
+        let digits = drawn.strip_prefix("localhost-").unwrap();
+        assert!(digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()), "{drawn}");
+        assert_ne!(drawn, keyring(2).new_settings(None).origin_base);
+    }
+
+    #[test]
+    fn an_issuers_did_is_that_of_its_signing_key() {
+        let ring = keyring(1);
+        let new = ring.new_issuer("default", Timestamp::EPOCH);
+        let seed = ring.master_key.unwrap(Secret::IssuerSigningKey(new.issuer.id), &new.wrapped_signing_key).unwrap();
+        let seed: &[u8; 32] = seed.as_slice().try_into().unwrap();
+        assert_eq!(new.issuer.did, did_key::of(&SigningKey::from_bytes(seed).verifying_key().to_bytes()));
+        assert!(ring.open(&KeyId::Issuer(new.issuer.id), &new.wrapped_sealing_key).is_ok());
+    }
+}
