@@ -3,14 +3,23 @@
 //! A [`Problem`] becomes an answer without a body that carries the problem along; the outermost layer, which knows the
 //! request's id, writes the body. So a dialect can still tell it in its own shape.
 
+use std::time::Duration;
+
 use axum::http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use credence_ledger::decision::credential::Rejection;
+use credence_ledger::store;
 use credence_ledger::vault::Role;
+use credence_projections::projection;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::caller::Caller;
+use crate::services::AppendError;
+
+/// How far the read model had come that an answer was made from: `ledger@57`.
+pub const LEDGER_AS_OF: HeaderName = HeaderName::from_static("ledger-as-of");
 
 /// What a problem is called: `/problems/<name>`, its title, its status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -131,6 +140,13 @@ pub struct FieldError {
     pub message: String,
 }
 
+impl FieldError {
+    /// One broken rule.
+    pub fn new(field: impl Into<String>, code: &'static str, message: impl Into<String>) -> FieldError {
+        FieldError { field: field.into(), code, message: message.into() }
+    }
+}
+
 /// A failure, as it is told outside.
 #[derive(Debug, Clone)]
 pub struct Problem {
@@ -173,6 +189,36 @@ impl Problem {
         self
     }
 
+    /// With one more member, in the place of one of that name.
+    #[must_use]
+    pub fn member(mut self, name: &str, value: serde_json::Value) -> Problem {
+        self.members.insert(name.to_owned(), value);
+        self
+    }
+
+    /// Says when to come back, in whole seconds, at least one.
+    #[must_use]
+    pub fn retry_after(self, wait: Duration) -> Problem {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        self.header(RETRY_AFTER, HeaderValue::from(seconds.max(1)))
+    }
+
+    /// 422; every broken rule, at least one.
+    #[must_use]
+    pub fn invalid(errors: Vec<FieldError>) -> Problem {
+        let detail = match errors.as_slice() {
+            [one] if one.field.is_empty() => format!("the request as a whole: {}", one.message),
+            [one] => format!("{}: {}", one.field, one.message),
+            several => format!("{} rules are broken", several.len()),
+        };
+        Problem { errors, ..Problem::new(Kind::VALIDATION_FAILED) }.detail(detail)
+    }
+
+    /// 422; one broken rule.
+    pub fn field(field: impl Into<String>, code: &'static str, message: impl Into<String>) -> Problem {
+        Problem::invalid(vec![FieldError::new(field, code, message)])
+    }
+
     /// 405.
     #[must_use]
     pub fn method_not_allowed(allow: HeaderValue) -> Problem {
@@ -193,16 +239,82 @@ impl Problem {
             "type": format!("/problems/{}", self.kind.name),
             "title": self.kind.title,
             "status": self.kind.status.as_u16(),
+            "detail": self.detail.as_deref().unwrap_or(self.kind.title),
             "request_id": request_id,
         });
         if let Some(members) = body.as_object_mut() {
-            members.extend(self.detail.iter().map(|detail| ("detail".to_owned(), detail.clone().into())));
             if !self.errors.is_empty() {
                 members.insert("errors".to_owned(), serde_json::json!(self.errors));
             }
             members.extend(self.members.clone());
         }
         body
+    }
+}
+
+/// An error and what lies beneath it, for the log. Within a request's span, which names the request.
+fn chain(error: &dyn std::error::Error) -> String {
+    let links: Vec<String> = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();
+    links.join(": ")
+}
+
+impl From<Rejection> for Problem {
+    fn from(rejection: Rejection) -> Problem {
+        Problem::new(match rejection {
+            Rejection::NotIssued => Kind::NOT_FOUND,
+            Rejection::AlreadyIssued => Kind::ALREADY_ISSUED,
+            Rejection::AlreadyRevoked => Kind::ALREADY_REVOKED,
+            Rejection::AlreadySuspended => Kind::ALREADY_SUSPENDED,
+            Rejection::NotSuspended => Kind::NOT_SUSPENDED,
+        })
+    }
+}
+
+impl From<store::Error> for Problem {
+    fn from(error: store::Error) -> Problem {
+        match error {
+            store::Error::Corrupt(_) | store::Error::Failed(_) => Problem::internal(&chain(&error)),
+            // Nothing the caller can mend: the store is away, or whoever runs it has to migrate, grant or configure.
+            store::Error::Unavailable(_)
+            | store::Error::Busy
+            | store::Error::Denied(_)
+            | store::Error::NotMigrated
+            | store::Error::NewerSchema
+            | store::Error::UnsafeDurability(_) => {
+                tracing::warn!(cause = chain(&error), "a store is unavailable");
+                Problem::new(Kind::STORE_UNAVAILABLE)
+            }
+        }
+    }
+}
+
+impl From<AppendError> for Problem {
+    fn from(error: AppendError) -> Problem {
+        match error {
+            AppendError::Overloaded => Problem::new(Kind::OVERLOADED),
+            AppendError::Store(error) => error.into(),
+            AppendError::Stopped(_) => {
+                tracing::warn!(cause = chain(&error), "nothing can be appended");
+                Problem::new(Kind::STORE_UNAVAILABLE)
+            }
+        }
+    }
+}
+
+impl From<projection::Error> for Problem {
+    fn from(error: projection::Error) -> Problem {
+        let kind = match error {
+            projection::Error::Store(error) => return error.into(),
+            projection::Error::Vanished(_) | projection::Error::Unhealthy { .. } => Kind::PROJECTION_UNHEALTHY,
+            projection::Error::Stale { .. } => Kind::STALE,
+            projection::Error::NotCaughtUp { projection, position } => {
+                let as_of = position.and_then(|position| HeaderValue::try_from(projection.log().at(position).to_string()).ok());
+                let problem = Problem::new(Kind::NOT_CAUGHT_UP);
+                return as_of.into_iter().fold(problem, |problem, as_of| problem.header(LEDGER_AS_OF, as_of));
+            }
+        };
+        tracing::warn!(cause = chain(&error), "a read model gives no answer");
+        Problem::new(kind)
     }
 }
 
