@@ -224,6 +224,9 @@ pub trait Log: Send + Sync + 'static {
     fn origin(&self) -> &Origin;
 
     /// The log's end, and the log's clock at that moment: nothing newer existed at [`Head::now`].
+    ///
+    /// After a commit of this handle was answered with [`CommitError::Unknown`], this waits until that commit is no longer under
+    /// way, or fails: what it wrote, if anything, is visible from then on.
     async fn head(&self) -> Result<Head, Error>;
 
     /// Commits a batch in one transaction and answers each append in its place. A refused append does not touch its
