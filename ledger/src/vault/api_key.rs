@@ -116,7 +116,7 @@ pub fn hash(text: &str) -> Option<[u8; 32]> {
 /// When a key was last used, as coarsely as it is kept: who used it when is the audit log's to know.
 #[must_use]
 pub fn to_the_minute(used: Timestamp) -> Timestamp {
-    let minute = u64::try_from(Duration::from_mins(1).as_micros()).unwrap_or(u64::MAX);
+    let minute = u64::try_from(Duration::from_secs(60).as_micros()).unwrap_or(u64::MAX);
     Timestamp::from_micros(used.as_micros() / minute * minute)
 }
 

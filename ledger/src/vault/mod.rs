@@ -8,6 +8,8 @@
 //! lies beside it: [`master_key`], [`rows`] (secrets made, wrapped and unwrapped), [`api_key`], [`did_key`].
 
 pub mod api_key;
+#[cfg(any(test, feature = "testing"))]
+pub mod contract;
 pub mod did_key;
 pub mod master_key;
 pub mod postgres;

@@ -1,1 +1,441 @@
-//! Filled by its author.
+//! The vault in a file, `vault.sqlite`.
+//!
+//! One connection writes, another reads, so that a look-up never waits for a commit to reach the disk. Deleted content is
+//! overwritten (`secure_delete`), and the file is for its owner only. Whatever is made once, under races, is made in a
+//! transaction that looks for it first while it holds the write lock.
+
+mod sql;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
+use rusqlite::{Connection, OptionalExtension as _, Params, Row, params};
+use rusqlite_migration::{M, Migrations};
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::api_key::{self, NewApiKey};
+use super::rows::{Keyring, Settings};
+use super::{
+    ApiKey, FIRST_START_WAIT, FirstStart, Issuer, LookupKeys, OpenError, Reference, Role, Subject, SubjectRefs, Vault, Worker, master_key,
+};
+use crate::Timestamp;
+use crate::sealing::{KeyId, SealingKey};
+use crate::store::Error;
+use crate::store::sqlite::{self as store, Access, Durability, Options};
+
+const WRITER: Options = Options { access: Access::Create, durability: Durability::Durable, cache_kib: 16 * 1024 };
+const READER: Options = Options { access: Access::ReadOnly, durability: Durability::Durable, cache_kib: 8 * 1024 };
+
+/// A vault in a file.
+pub struct Sqlite {
+    folder: PathBuf,
+    keyring: Arc<Keyring>,
+    lookup: LookupKeys,
+    origin_base: String,
+    writer: tokio_rusqlite::Connection,
+    reader: tokio_rusqlite::Connection,
+}
+
+/// The vault's file in `folder`. Where there is none, a fresh master key may be made.
+#[must_use]
+pub fn path(folder: &Path) -> PathBuf {
+    folder.join("vault.sqlite")
+}
+
+/// The vault's durable schema.
+#[must_use]
+pub fn migrations() -> Migrations<'static> {
+    Migrations::new(vec![M::up(include_str!("../../../migrations/sqlite/vault/0001_vault.sql"))])
+}
+
+impl Sqlite {
+    /// Opens the vault, which is made if it is missing: then `origin_base`, or a random one, is its own for ever.
+    ///
+    /// # Errors
+    /// [`OpenError::WrongMasterKey`], before anything is written; the file cannot be opened, made or migrated.
+    pub async fn open(folder: &Path, keyring: Keyring, origin_base: Option<&str>) -> Result<Sqlite, OpenError> {
+        let path = path(folder);
+        std::fs::create_dir_all(folder).and_then(|()| make_private(&path)).map_err(|failed| Error::Unavailable(failed.into()))?;
+        let origin_base = origin_base.map(str::to_owned);
+        Sqlite::with_writer(folder, WRITER, keyring, move |connection, keyring| {
+            match store::require_current(connection, &migrations()) {
+                Ok(()) => {}
+                Err(Error::NotMigrated) => {
+                    // Whose key this is not must not be brought up to date either.
+                    if query_one(connection, sql::SELECT_HAS_SETTINGS, [], |row| row.get(0))?.unwrap_or(false)
+                        && let Some(settings) = settings(connection)?
+                    {
+                        keyring.lookup_keys(&settings)?;
+                    }
+                    store::migrate(connection, &migrations())?;
+                }
+                Err(other) => return Err(other.into()),
+            }
+            let transaction = connection.transaction().map_err(store::error)?;
+            if let Some(settings) = settings(&transaction)? {
+                return Ok(settings);
+            }
+            let settings = keyring.new_settings(origin_base.as_deref());
+            run(&transaction, sql::INSERT_SETTINGS, params![settings.origin_base, settings.lookup_keys])?;
+            transaction.commit().map_err(store::error)?;
+            Ok(settings)
+        })
+        .await
+    }
+
+    /// Opens a vault that is there, without changing its schema.
+    ///
+    /// # Errors
+    /// [`OpenError::WrongMasterKey`]; [`Error::NotMigrated`] if it is not there or is older than this program; the file cannot be
+    /// opened.
+    pub async fn open_existing(folder: &Path, keyring: Keyring) -> Result<Sqlite, OpenError> {
+        Sqlite::with_writer(folder, Options { access: Access::Existing, ..WRITER }, keyring, |connection, _| {
+            store::require_current(connection, &migrations())?;
+            Ok(settings(connection)?.ok_or(Error::NotMigrated)?)
+        })
+        .await
+    }
+
+    async fn with_writer<F>(folder: &Path, options: Options, keyring: Keyring, prepare: F) -> Result<Sqlite, OpenError>
+    where
+        F: FnOnce(&mut Connection, &Keyring) -> Result<Settings, OpenError> + Send + 'static,
+    {
+        let path = path(folder);
+        let keyring = Arc::new(keyring);
+        let writer = store::connect(&path, options).await?;
+        let ring = Arc::clone(&keyring);
+        let prepared = store::call(&writer, move |connection| {
+            connection.execute_batch("pragma secure_delete = on").map_err(store::error)?;
+            Ok(prepare(connection, &ring).and_then(|settings| Ok((ring.lookup_keys(&settings)?, settings.origin_base))))
+        });
+        let (lookup, origin_base) = prepared.await??;
+        let reader = store::connect(&path, READER).await?;
+        Ok(Sqlite { folder: folder.to_owned(), keyring, lookup, origin_base, writer, reader })
+    }
+
+    async fn read<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        F: FnOnce(&Connection, &Keyring) -> Result<T, Error> + Send + 'static,
+        T: Send + 'static,
+    {
+        let keyring = Arc::clone(&self.keyring);
+        store::call(&self.reader, move |connection| work(connection, &keyring)).await
+    }
+
+    /// Runs `work` in one transaction that holds the write lock from the beginning, and commits it.
+    async fn write<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        F: FnOnce(&Connection, &Keyring) -> Result<T, Error> + Send + 'static,
+        T: Send + 'static,
+    {
+        let keyring = Arc::clone(&self.keyring);
+        let work = move |connection: &mut Connection| {
+            let transaction = connection.transaction().map_err(store::error)?;
+            let done = work(&transaction, &keyring)?;
+            transaction.commit().map_err(store::error)?;
+            Ok(done)
+        };
+        store::call(&self.writer, work).await
+    }
+}
+
+#[async_trait]
+impl Vault for Sqlite {
+    fn lookup(&self) -> &LookupKeys {
+        &self.lookup
+    }
+
+    fn origin_base(&self) -> &str {
+        &self.origin_base
+    }
+
+    /// A lock on `vault.lock`, which the system frees when the process ends, however it ends.
+    async fn first_start(&self) -> Result<FirstStart, Error> {
+        let unavailable = |failed: io::Error| Error::Unavailable(failed.into());
+        let path = self.folder.join("vault.lock");
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(unavailable)?;
+        let started = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(FirstStart::holding(file)),
+                Err(TryLockError::WouldBlock) if started.elapsed() < FIRST_START_WAIT => {
+                    tokio::time::sleep(Duration::from_millis(20)).await
+                }
+                Err(TryLockError::WouldBlock) => return Err(Error::Busy),
+                Err(TryLockError::Error(failed)) => return Err(unavailable(failed)),
+            }
+        }
+    }
+
+    async fn subjects(&self, wanted: &[SubjectRefs], now: Timestamp) -> Result<Vec<Subject>, Error> {
+        let asked: Arc<[SubjectRefs]> = wanted.into();
+        let refs = Arc::clone(&asked);
+        // Most that is asked for more than once is asked for long after it was made: no lock, no commit.
+        let found = self.read(move |connection, keyring| refs.iter().map(|refs| subject(connection, keyring, refs)).collect());
+        let found: Vec<Option<Subject>> = found.await?;
+        if found.iter().all(Option::is_some) {
+            return Ok(found.into_iter().flatten().collect());
+        }
+        let make = move |connection: &Connection, keyring: &Keyring| {
+            asked.iter().zip(found).map(|(refs, found)| found.map_or_else(|| ensure_subject(connection, keyring, refs, now), Ok)).collect()
+        };
+        self.write(make).await
+    }
+
+    async fn find_subjects(&self, name: Option<Reference>, email: Option<Reference>) -> Result<Vec<Uuid>, Error> {
+        let find = move |connection: &Connection, _: &Keyring| match (name, email) {
+            (Some(name), Some(email)) => query(connection, sql::SELECT_SUBJECTS_BY_BOTH, params![email, name], |row| uuid(row, 0)),
+            (None, Some(email)) => query(connection, sql::SELECT_SUBJECTS_BY_EMAIL, params![email], |row| uuid(row, 0)),
+            (Some(name), None) => query(connection, sql::SELECT_SUBJECTS_BY_NAME, params![name], |row| uuid(row, 0)),
+            (None, None) => Ok(Vec::new()),
+        };
+        self.read(find).await
+    }
+
+    async fn subject_refs(&self, id: Uuid) -> Result<Option<SubjectRefs>, Error> {
+        let refs = |row: &Row<'_>| Ok(SubjectRefs { issuer: uuid(row, 0)?, name: row.get(1)?, email: row.get(2)? });
+        self.read(move |connection, _| query_one(connection, sql::SELECT_SUBJECT_REFS, params![id.as_bytes()], refs)).await
+    }
+
+    async fn open_keys(&self, ids: &[KeyId]) -> Result<HashMap<KeyId, SealingKey>, Error> {
+        let ids = ids.to_vec();
+        let open = move |connection: &Connection, keyring: &Keyring| {
+            let opened = ids.into_iter().map(|id| Ok(sealing_key(connection, keyring, &id)?.map(|key| (id, key))));
+            opened.filter_map(Result::transpose).collect()
+        };
+        self.read(open).await
+    }
+
+    async fn month_key(&self, month: &str) -> Result<SealingKey, Error> {
+        let id = KeyId::Month(month.to_owned());
+        let asked = id.clone();
+        if let Some(key) = self.read(move |connection, keyring| sealing_key(connection, keyring, &asked)).await? {
+            return Ok(key);
+        }
+        let month = month.to_owned();
+        let ensure = move |connection: &Connection, keyring: &Keyring| {
+            if let Some(key) = sealing_key(connection, keyring, &id)? {
+                return Ok(key);
+            }
+            let (key, wrapped) = keyring.new_month_key(&month);
+            run(connection, sql::INSERT_MONTH_KEY, params![month, wrapped])?;
+            Ok(key)
+        };
+        self.write(ensure).await
+    }
+
+    async fn ensure_issuer(&self, name: &str, now: Timestamp) -> Result<Issuer, Error> {
+        let name = name.to_owned();
+        let ensure = move |connection: &Connection, keyring: &Keyring| {
+            if let Some(issuer) = query_one(connection, sql::SELECT_ISSUER, params![name], issuer)? {
+                return Ok(issuer);
+            }
+            let new = keyring.new_issuer(&name, now);
+            let id = new.issuer.id.as_bytes();
+            let row = params![id, new.issuer.name, new.issuer.did, new.wrapped_signing_key, new.wrapped_sealing_key];
+            run(connection, sql::INSERT_ISSUER, row)?;
+            Ok(new.issuer)
+        };
+        self.write(ensure).await
+    }
+
+    async fn issuers(&self) -> Result<Vec<Issuer>, Error> {
+        self.read(|connection, _| query(connection, sql::SELECT_ISSUERS, [], issuer)).await
+    }
+
+    async fn issuer_key(&self, id: Uuid) -> Result<Option<SealingKey>, Error> {
+        self.read(move |connection, keyring| sealing_key(connection, keyring, &KeyId::Issuer(id))).await
+    }
+
+    async fn create_key(&self, role: Role, issuer: Uuid, name: Option<&str>, now: Timestamp) -> Result<(ApiKey, Zeroizing<String>), Error> {
+        let NewApiKey { row, hash, text } = NewApiKey::generate(role, issuer, name, now, self.keyring.random());
+        let key = row.clone();
+        let insert = move |connection: &Connection, _: &Keyring| {
+            let ApiKey { id, role, issuer, name, prefix, created_at, last_used_at: _, revoked_at: _ } = &key;
+            let row = params![id.as_bytes(), hash, prefix, role.as_str(), issuer.as_bytes(), name, created_at.as_micros_i64()];
+            run(connection, sql::INSERT_API_KEY, row)
+        };
+        self.write(insert).await?;
+        Ok((row, text))
+    }
+
+    async fn find_key(&self, text: &str) -> Result<Option<ApiKey>, Error> {
+        let Some(hash) = api_key::hash(text) else { return Ok(None) };
+        self.read(move |connection, _| query_one(connection, sql::SELECT_API_KEY_BY_HASH, params![hash], api_key)).await
+    }
+
+    async fn keys(&self) -> Result<Vec<ApiKey>, Error> {
+        self.read(|connection, _| query(connection, sql::SELECT_API_KEYS, [], api_key)).await
+    }
+
+    async fn revoke_key(&self, id: Uuid, now: Timestamp) -> Result<Option<ApiKey>, Error> {
+        let revoke = move |connection: &Connection, _: &Keyring| {
+            query_one(connection, sql::REVOKE_API_KEY, params![id.as_bytes(), now.as_micros_i64()], api_key)
+        };
+        self.write(revoke).await
+    }
+
+    async fn touch_keys(&self, used: &[(Uuid, Timestamp)]) -> Result<(), Error> {
+        let used = used.to_vec();
+        let touch = move |connection: &Connection, _: &Keyring| {
+            used.into_iter().try_for_each(|(id, used)| {
+                run(connection, sql::TOUCH_API_KEY, params![id.as_bytes(), api_key::to_the_minute(used).as_micros_i64()])
+            })
+        };
+        self.write(touch).await
+    }
+
+    async fn heartbeat(&self, worker: &Worker, forget_before: Timestamp) -> Result<(), Error> {
+        let worker = worker.clone();
+        let beat = move |connection: &Connection, _: &Keyring| {
+            let Worker { instance, name, role, version, started_at, last_seen_at, cursors } = worker;
+            let times = (started_at.as_micros_i64(), last_seen_at.as_micros_i64());
+            run(connection, sql::UPSERT_WORKER, params![instance.as_bytes(), name, role, version, times.0, times.1, cursors])?;
+            run(connection, sql::DELETE_OLD_WORKERS, params![forget_before.as_micros_i64()])
+        };
+        self.write(beat).await
+    }
+
+    async fn goodbye(&self, instance: Uuid) -> Result<(), Error> {
+        self.write(move |connection, _| run(connection, sql::DELETE_WORKER, params![instance.as_bytes()])).await
+    }
+
+    async fn workers(&self, since: Timestamp) -> Result<Vec<Worker>, Error> {
+        self.read(move |connection, _| query(connection, sql::SELECT_WORKERS, params![since.as_micros_i64()], worker)).await
+    }
+
+    /// Also notices that the file was deleted under the running process.
+    async fn ping(&self) -> Result<(), Error> {
+        let path = path(&self.folder);
+        let there = move |connection: &Connection, _: &Keyring| {
+            File::open(&path).map_err(|missing| Error::Unavailable(missing.into()))?;
+            settings(connection)?.map(drop).ok_or(Error::NotMigrated)
+        };
+        self.read(there).await
+    }
+}
+
+/// SQLite gives the files beside it (`-wal`, `-shm`) the same rights.
+fn make_private(path: &Path) -> io::Result<()> {
+    match master_key::create_private(path) {
+        Err(there) if there.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.map(drop),
+    }
+}
+
+fn settings(connection: &Connection) -> Result<Option<Settings>, Error> {
+    let settings = |row: &Row<'_>| Ok(Settings { origin_base: row.get(0)?, lookup_keys: row.get(1)? });
+    query_one(connection, sql::SELECT_SETTINGS, [], settings)
+}
+
+fn subject(connection: &Connection, keyring: &Keyring, refs: &SubjectRefs) -> Result<Option<Subject>, Error> {
+    let refs = params![refs.email, refs.name, refs.issuer.as_bytes()];
+    let stored = query_one(connection, sql::SELECT_SUBJECT, refs, |row| Ok((uuid(row, 0)?, row.get::<_, Vec<u8>>(1)?)))?;
+    stored.map(|(id, wrapped_key)| keyring.subject(id, &wrapped_key)).transpose()
+}
+
+fn ensure_subject(connection: &Connection, keyring: &Keyring, refs: &SubjectRefs, now: Timestamp) -> Result<Subject, Error> {
+    if let Some(subject) = subject(connection, keyring, refs)? {
+        return Ok(subject);
+    }
+    let new = keyring.new_subject(now);
+    let row = params![new.subject.id.as_bytes(), refs.issuer.as_bytes(), refs.name, refs.email, new.wrapped_key];
+    run(connection, sql::INSERT_SUBJECT, row)?;
+    Ok(new.subject)
+}
+
+fn sealing_key(connection: &Connection, keyring: &Keyring, id: &KeyId) -> Result<Option<SealingKey>, Error> {
+    let wrapped = |row: &Row<'_>| row.get::<_, Vec<u8>>(0);
+    let stored = match id {
+        KeyId::Subject(id) => query_one(connection, sql::SELECT_SUBJECT_KEY, params![id.as_bytes()], wrapped),
+        KeyId::Issuer(id) => query_one(connection, sql::SELECT_ISSUER_KEY, params![id.as_bytes()], wrapped),
+        KeyId::Month(month) => query_one(connection, sql::SELECT_MONTH_KEY, params![month], wrapped),
+    };
+    stored?.map(|wrapped| keyring.open(id, &wrapped)).transpose()
+}
+
+fn issuer(row: &Row<'_>) -> rusqlite::Result<Issuer> {
+    Ok(Issuer { id: uuid(row, 0)?, name: row.get(1)?, did: row.get(2)? })
+}
+
+fn api_key(row: &Row<'_>) -> rusqlite::Result<ApiKey> {
+    Ok(ApiKey {
+        id: uuid(row, 0)?,
+        prefix: row.get(1)?,
+        role: row.get(2)?,
+        issuer: uuid(row, 3)?,
+        name: row.get(4)?,
+        created_at: time(row, 5)?,
+        last_used_at: row.get::<_, Option<Micros>>(6)?.map(|micros| micros.0),
+        revoked_at: row.get::<_, Option<Micros>>(7)?.map(|micros| micros.0),
+    })
+}
+
+fn worker(row: &Row<'_>) -> rusqlite::Result<Worker> {
+    Ok(Worker {
+        instance: uuid(row, 0)?,
+        name: row.get(1)?,
+        role: row.get(2)?,
+        version: row.get(3)?,
+        started_at: time(row, 4)?,
+        last_seen_at: time(row, 5)?,
+        cursors: row.get(6)?,
+    })
+}
+
+fn uuid(row: &Row<'_>, at: usize) -> rusqlite::Result<Uuid> {
+    Ok(Uuid::from_bytes(row.get(at)?))
+}
+
+fn time(row: &Row<'_>, at: usize) -> rusqlite::Result<Timestamp> {
+    Ok(row.get::<_, Micros>(at)?.0)
+}
+
+/// A time as it is stored.
+struct Micros(Timestamp);
+
+impl FromSql for Micros {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Micros> {
+        let micros = value.as_i64()?;
+        u64::try_from(micros).map(|micros| Micros(Timestamp::from_micros(micros))).map_err(|_| FromSqlError::OutOfRange(micros))
+    }
+}
+
+impl FromSql for Role {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Role> {
+        value.as_str()?.parse().map_err(FromSqlError::other)
+    }
+}
+
+fn run(connection: &Connection, sql: &str, params: impl Params) -> Result<(), Error> {
+    connection.prepare_cached(sql).and_then(|mut statement| statement.execute(params)).map(drop).map_err(store::error)
+}
+
+fn query<T>(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+    row: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Vec<T>, Error> {
+    let mut statement = connection.prepare_cached(sql).map_err(store::error)?;
+    statement.query_map(params, row).and_then(Iterator::collect).map_err(store::error)
+}
+
+fn query_one<T>(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+    row: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Option<T>, Error> {
+    let mut statement = connection.prepare_cached(sql).map_err(store::error)?;
+    statement.query_row(params, row).optional().map_err(store::error)
+}

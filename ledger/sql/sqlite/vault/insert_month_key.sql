@@ -1,0 +1,1 @@
+insert into month_keys (month, wrapped_key) values (?1, ?2)

@@ -1,0 +1,1 @@
+insert into subjects (id, issuer, name_ref, email_ref, wrapped_key) values (?1, ?2, ?3, ?4, ?5)

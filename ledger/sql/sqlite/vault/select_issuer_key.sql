@@ -1,0 +1,1 @@
+select wrapped_sealing_key from issuers where id = ?1

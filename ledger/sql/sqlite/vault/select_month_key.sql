@@ -1,0 +1,1 @@
+select wrapped_key from month_keys where month = ?1

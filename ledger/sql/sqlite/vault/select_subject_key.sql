@@ -1,0 +1,1 @@
+select wrapped_key from subjects where id = ?1

@@ -1,0 +1,435 @@
+//! The contract suite: what every engine must keep, one sentence a test. [`vault_contract!`](crate::vault_contract) runs all of
+//! it. A sentence gets a [`Fixture`]: a vault that is not there yet and can be opened several times, as several processes would.
+#![expect(missing_docs, reason = "the names are the sentences")]
+#![expect(clippy::unwrap_used, reason = "these are tests, compiled for other crates' tests too")]
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use super::{ApiKey, MasterKey, OpenError, Reference, Role, Subject, SubjectRefs, Vault, Worker};
+use crate::Timestamp;
+use crate::sealing::KeyId;
+
+/// A vault that is not there yet.
+#[async_trait]
+pub trait Fixture: Send + Sync {
+    /// One more handle on it, as another process would open; the first one makes it.
+    async fn open(&self, master_key: MasterKey, origin_base: Option<&str>) -> Result<Arc<dyn Vault>, OpenError>;
+
+    /// Everything that is stored: the values of all rows one after the other, binary ones as they are.
+    async fn stored(&self) -> Vec<u8>;
+}
+
+/// Makes a `#[tokio::test]` of every sentence. `$fresh` is an async function without arguments that makes a [`Fixture`].
+#[macro_export]
+macro_rules! vault_contract {
+    ($fresh:path) => {
+        $crate::vault_contract! { $fresh:
+            a_vault_is_made_once_and_stays_what_it_was
+            an_origin_that_is_not_given_is_drawn
+            of_handles_that_open_at_once_exactly_one_makes_the_vault
+            another_master_key_is_refused_and_nothing_changes
+            an_open_vault_answers
+            a_subject_is_made_once
+            subjects_are_answered_in_the_order_asked
+            subjects_differ_by_issuer_name_and_address
+            handles_that_ask_for_subjects_at_once_agree
+            many_subjects_are_made_in_one_call
+            subjects_are_found_by_name_and_address
+            a_subjects_references_can_be_read
+            the_keys_that_exist_are_opened_and_the_others_left_out
+            a_month_has_one_key_however_many_ask_at_once
+            an_issuer_is_made_once_however_many_ask_at_once
+            issuers_are_listed_oldest_first
+            an_api_key_is_found_by_its_text_only
+            api_keys_are_listed_oldest_first
+            a_revoked_key_keeps_its_time_and_is_still_found
+            a_keys_last_use_is_kept_to_the_minute_and_never_goes_back
+            a_worker_lives_while_it_says_so
+            workers_are_listed_by_name_and_start
+            one_process_at_a_time_goes_through_the_first_start
+            nothing_secret_is_stored_in_clear
+        }
+    };
+    ($fresh:path: $($sentence:ident)+) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $sentence() {
+                $crate::vault::contract::$sentence(&$fresh().await).await;
+            }
+        )+
+    };
+}
+
+const HANDLES: usize = 4;
+
+fn master_key() -> MasterKey {
+    MasterKey::from_bytes([7; 32])
+}
+
+async fn open(fixture: &dyn Fixture) -> Arc<dyn Vault> {
+    fixture.open(master_key(), Some("ledger.example/base")).await.unwrap()
+}
+
+async fn handles(fixture: &dyn Fixture) -> Vec<Arc<dyn Vault>> {
+    let mut handles = Vec::new();
+    for _ in 0..HANDLES {
+        handles.push(open(fixture).await);
+    }
+    handles
+}
+
+/// 2026-01-01T00:00:00Z and so many seconds.
+fn second(seconds: u64) -> Timestamp {
+    Timestamp::from_micros(1_767_225_600_000_000 + seconds * 1_000_000)
+}
+
+fn issuer(at: u128) -> Uuid {
+    Uuid::from_u128(0x0198_0000_0000_7000_8000_0000_0000_0000 + at)
+}
+
+fn refs(vault: &dyn Vault, issuer: Uuid, name: &str, email: &str) -> SubjectRefs {
+    SubjectRefs { issuer, name: vault.lookup().name(issuer, name), email: vault.lookup().email(issuer, email) }
+}
+
+fn numbered(vault: &dyn Vault, number: usize) -> SubjectRefs {
+    refs(vault, issuer(1), &format!("Name {number}"), &format!("{number}@example.org"))
+}
+
+fn ids(subjects: &[Subject]) -> Vec<Uuid> {
+    subjects.iter().map(|subject| subject.id).collect()
+}
+
+fn contains(stored: &[u8], needle: &[u8]) -> bool {
+    stored.windows(needle.len()).any(|window| window == needle)
+}
+
+pub async fn a_vault_is_made_once_and_stays_what_it_was(fixture: &dyn Fixture) {
+    let reference = |vault: &dyn Vault| vault.lookup().secret(b"a secret");
+    let first = open(fixture).await;
+    let second = fixture.open(master_key(), Some("elsewhere.example")).await.unwrap();
+    let third = fixture.open(master_key(), None).await.unwrap();
+    for vault in [&first, &second, &third] {
+        assert_eq!(vault.origin_base(), "ledger.example/base");
+        assert_eq!(reference(&**vault), reference(&*first));
+    }
+}
+
+pub async fn an_origin_that_is_not_given_is_drawn(fixture: &dyn Fixture) {
+    let first = fixture.open(master_key(), None).await.unwrap();
+    let digits = first.origin_base().strip_prefix("localhost-").unwrap();
+    assert!(digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()), "{digits}");
+    assert_eq!(open(fixture).await.origin_base(), first.origin_base());
+}
+
+pub async fn of_handles_that_open_at_once_exactly_one_makes_the_vault(fixture: &dyn Fixture) {
+    let origins: Vec<String> = (0..HANDLES).map(|handle| format!("{handle}.example")).collect();
+    let opened = futures::future::join_all(origins.iter().map(|origin| fixture.open(master_key(), Some(origin)))).await;
+    let told = |vault: &dyn Vault| (vault.origin_base().to_owned(), vault.lookup().secret(b"a secret"));
+    let told: BTreeSet<(String, Reference)> = opened.into_iter().map(|vault| told(&*vault.unwrap())).collect();
+    assert_eq!(told.len(), 1);
+}
+
+pub async fn another_master_key_is_refused_and_nothing_changes(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    vault.month_key("2026-01").await.unwrap();
+    drop(vault);
+    let before = fixture.stored().await;
+    let refused = fixture.open(MasterKey::from_bytes([8; 32]), Some("elsewhere.example")).await;
+    assert!(matches!(refused.err(), Some(OpenError::WrongMasterKey)));
+    assert!(fixture.stored().await == before, "the vault changed");
+    open(fixture).await.month_key("2026-01").await.unwrap();
+}
+
+pub async fn an_open_vault_answers(fixture: &dyn Fixture) {
+    open(fixture).await.ping().await.unwrap();
+}
+
+pub async fn a_subject_is_made_once(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    let ada = refs(&*vault, issuer(1), "Ada", "ada@example.org");
+    let made = vault.subjects(&[ada], second(1)).await.unwrap().remove(0);
+    assert_eq!(made.id.get_version_num(), 7);
+    assert_eq!(made.id.get_timestamp().unwrap().to_unix().0, second(1).as_micros() / 1_000_000);
+    let again = open(fixture).await.subjects(&[ada], second(99)).await.unwrap().remove(0);
+    assert!(again.id == made.id && again.key == made.key);
+}
+
+pub async fn subjects_are_answered_in_the_order_asked(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    let refs: Vec<SubjectRefs> = (0..6).map(|number| numbered(&*vault, number)).collect();
+    let old = vault.subjects(&[refs[4], refs[1]], second(1)).await.unwrap();
+    assert!(vault.subjects(&[], second(1)).await.unwrap().is_empty());
+    // Old and new, one of each twice.
+    let mixed = [refs[0], refs[1], refs[2], refs[4], refs[1], refs[0]];
+    let answered = ids(&vault.subjects(&mixed, second(2)).await.unwrap());
+    assert_eq!([answered[3], answered[1]].as_slice(), ids(&old));
+    assert_eq!((answered[1], answered[0]), (answered[4], answered[5]));
+    assert_eq!(answered.iter().collect::<BTreeSet<_>>().len(), 4);
+    let reversed: Vec<SubjectRefs> = mixed.into_iter().rev().collect();
+    let mut again = ids(&vault.subjects(&reversed, second(3)).await.unwrap());
+    again.reverse();
+    assert_eq!(again, answered);
+}
+
+pub async fn subjects_differ_by_issuer_name_and_address(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    let subjects = [
+        refs(&*vault, issuer(1), "Ada", "ada@example.org"),
+        refs(&*vault, issuer(1), "Ada", "ada@other.example"),
+        refs(&*vault, issuer(1), "Grace", "ada@example.org"),
+        refs(&*vault, issuer(2), "Ada", "ada@example.org"),
+    ];
+    let made = vault.subjects(&subjects, second(1)).await.unwrap();
+    assert_eq!(ids(&made).iter().collect::<BTreeSet<_>>().len(), 4);
+    assert!(made.iter().skip(1).all(|subject| subject.key != made[0].key));
+}
+
+/// In different orders, so that engines that lock rows would lock each other out.
+pub async fn handles_that_ask_for_subjects_at_once_agree(fixture: &dyn Fixture) {
+    let handles = handles(fixture).await;
+    for round in 0..4 {
+        let mut asked: Vec<Vec<SubjectRefs>> = Vec::new();
+        for handle in 0..HANDLES {
+            let mut refs: Vec<SubjectRefs> = (0..40).map(|number| numbered(&*handles[0], round * 100 + number)).collect();
+            refs.rotate_left(handle * 7);
+            if handle % 2 == 1 {
+                refs.reverse();
+            }
+            asked.push(refs);
+        }
+        let answers = futures::future::join_all(handles.iter().zip(&asked).map(|(vault, refs)| vault.subjects(refs, second(1)))).await;
+        let mut agreed: BTreeSet<(SubjectRefs, Uuid)> = BTreeSet::new();
+        for (refs, answer) in asked.into_iter().zip(answers) {
+            agreed.extend(refs.into_iter().zip(ids(&answer.unwrap())));
+        }
+        assert_eq!(agreed.len(), 40, "round {round}");
+    }
+}
+
+pub async fn many_subjects_are_made_in_one_call(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    let refs: Vec<SubjectRefs> = (0..2_000).map(|number| numbered(&*vault, number)).collect();
+    let made = vault.subjects(&refs, second(1)).await.unwrap();
+    assert_eq!(ids(&made).into_iter().collect::<BTreeSet<_>>().len(), 2_000);
+    assert_eq!(ids(&vault.subjects(&refs, second(2)).await.unwrap()), ids(&made));
+}
+
+pub async fn subjects_are_found_by_name_and_address(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    let [ada, ada_elsewhere, grace] = [
+        refs(&*vault, issuer(1), "Ada", "ada@example.org"),
+        refs(&*vault, issuer(1), "Ada", "ada@other.example"),
+        refs(&*vault, issuer(1), "Grace", "ada@example.org"),
+    ];
+    let made = ids(&vault.subjects(&[ada, ada_elsewhere, grace], second(1)).await.unwrap());
+    let find = async |name: Option<Reference>, email: Option<Reference>| {
+        let found = vault.find_subjects(name, email).await.unwrap();
+        found.into_iter().collect::<BTreeSet<_>>()
+    };
+    assert_eq!(find(Some(ada.name), None).await, BTreeSet::from([made[0], made[1]]));
+    assert_eq!(find(None, Some(ada.email)).await, BTreeSet::from([made[0], made[2]]));
+    assert_eq!(find(Some(grace.name), Some(grace.email)).await, BTreeSet::from([made[2]]));
+    assert_eq!(find(Some(grace.name), Some(ada_elsewhere.email)).await, BTreeSet::new());
+    assert_eq!(find(None, None).await, BTreeSet::new());
+    let elsewhere = refs(&*vault, issuer(2), "Ada", "ada@example.org");
+    assert_eq!(find(Some(elsewhere.name), None).await, BTreeSet::new());
+}
+
+pub async fn a_subjects_references_can_be_read(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    let ada = refs(&*vault, issuer(1), "Ada", "ada@example.org");
+    let made = vault.subjects(&[ada], second(1)).await.unwrap().remove(0);
+    assert_eq!(vault.subject_refs(made.id).await.unwrap(), Some(ada));
+    assert_eq!(vault.subject_refs(issuer(9)).await.unwrap(), None);
+}
+
+pub async fn the_keys_that_exist_are_opened_and_the_others_left_out(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    let subject = vault.subjects(&[numbered(&*vault, 1)], second(1)).await.unwrap().remove(0);
+    let month = vault.month_key("2026-01").await.unwrap();
+    let default = vault.ensure_issuer("default", second(1)).await.unwrap();
+    let sealing = vault.issuer_key(default.id).await.unwrap().unwrap();
+    assert!(vault.issuer_key(subject.id).await.unwrap().is_none());
+    let asked = [
+        KeyId::Subject(subject.id),
+        KeyId::Subject(default.id),
+        KeyId::Issuer(default.id),
+        KeyId::Issuer(subject.id),
+        KeyId::Month("2026-01".to_owned()),
+        KeyId::Month("2026-02".to_owned()),
+        KeyId::Subject(subject.id),
+    ];
+    let opened = open(fixture).await.open_keys(&asked).await.unwrap();
+    assert_eq!(opened.len(), 3);
+    assert!(opened[&asked[0]] == subject.key && opened[&asked[2]] == sealing && opened[&asked[4]] == month);
+    assert!(vault.open_keys(&[]).await.unwrap().is_empty());
+}
+
+pub async fn a_month_has_one_key_however_many_ask_at_once(fixture: &dyn Fixture) {
+    let handles = handles(fixture).await;
+    for month in ["2026-01", "2026-02"] {
+        let keys = futures::future::join_all(handles.iter().map(|vault| vault.month_key(month))).await;
+        let keys: BTreeSet<[u8; 32]> = keys.into_iter().map(|key| *key.unwrap().expose()).collect();
+        assert_eq!(keys.len(), 1, "{month}");
+    }
+    assert_ne!(handles[0].month_key("2026-01").await.unwrap(), handles[0].month_key("2026-02").await.unwrap());
+}
+
+pub async fn an_issuer_is_made_once_however_many_ask_at_once(fixture: &dyn Fixture) {
+    let handles = handles(fixture).await;
+    let issuers = futures::future::join_all(handles.iter().map(|vault| vault.ensure_issuer("default", second(1)))).await;
+    let issuers: Vec<_> = issuers.into_iter().map(Result::unwrap).collect();
+    assert!(issuers.iter().all(|issuer| *issuer == issuers[0]));
+    assert!(issuers[0].name == "default" && issuers[0].did.starts_with("did:key:z6Mk") && issuers[0].id.get_version_num() == 7);
+    let other = handles[1].ensure_issuer("Default", second(2)).await.unwrap();
+    assert!(other.id != issuers[0].id && other.did != issuers[0].did);
+    assert_eq!(handles[2].issuers().await.unwrap(), [issuers[0].clone(), other]);
+}
+
+pub async fn issuers_are_listed_oldest_first(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    assert!(vault.issuers().await.unwrap().is_empty());
+    for (at, name) in ["zeta", "alpha", "größe 'quoted\"", "mid"].into_iter().enumerate() {
+        vault.ensure_issuer(name, second(at as u64)).await.unwrap();
+    }
+    let names: Vec<String> = vault.issuers().await.unwrap().into_iter().map(|issuer| issuer.name).collect();
+    assert_eq!(names, ["zeta", "alpha", "größe 'quoted\"", "mid"]);
+}
+
+pub async fn an_api_key_is_found_by_its_text_only(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    let default = vault.ensure_issuer("default", second(1)).await.unwrap();
+    let (key, text) = vault.create_key(Role::Issuer, default.id, Some("ci \"quoted\""), second(3)).await.unwrap();
+    let (other, other_text) = vault.create_key(Role::Admin, default.id, None, second(4)).await.unwrap();
+    assert!(text.starts_with(&key.prefix) && text.len() > key.prefix.len() + 32);
+    let expected = ApiKey {
+        id: key.id,
+        role: Role::Issuer,
+        issuer: default.id,
+        name: Some("ci \"quoted\"".to_owned()),
+        prefix: key.prefix.clone(),
+        created_at: second(3),
+        last_used_at: None,
+        revoked_at: None,
+    };
+    assert_eq!(key, expected);
+    let elsewhere = open(fixture).await;
+    assert_eq!(elsewhere.find_key(&text).await.unwrap(), Some(expected));
+    assert_eq!(elsewhere.find_key(&other_text).await.unwrap(), Some(other));
+    for wrong in ["", "credence_", &key.prefix, &format!("{}0", *text), &text.to_uppercase(), &"x".repeat(100_000)] {
+        assert_eq!(vault.find_key(wrong).await.unwrap(), None);
+    }
+    let last = if text.ends_with('0') { "1" } else { "0" };
+    assert_eq!(vault.find_key(&format!("{}{last}", &text[..text.len() - 1])).await.unwrap(), None);
+}
+
+pub async fn api_keys_are_listed_oldest_first(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    assert!(vault.keys().await.unwrap().is_empty());
+    let default = vault.ensure_issuer("default", second(1)).await.unwrap();
+    let mut made = Vec::new();
+    for (at, role) in [Role::Admin, Role::Auditor, Role::Issuer].into_iter().enumerate() {
+        made.push(vault.create_key(role, default.id, None, second(at as u64)).await.unwrap().0);
+    }
+    assert_eq!(vault.keys().await.unwrap(), made);
+}
+
+pub async fn a_revoked_key_keeps_its_time_and_is_still_found(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    let default = vault.ensure_issuer("default", second(1)).await.unwrap();
+    let (key, text) = vault.create_key(Role::Issuer, default.id, None, second(1)).await.unwrap();
+    let revoked = ApiKey { revoked_at: Some(second(5)), ..key };
+    assert_eq!(vault.revoke_key(revoked.id, second(5)).await.unwrap(), Some(revoked.clone()));
+    assert_eq!(open(fixture).await.revoke_key(revoked.id, second(6)).await.unwrap(), Some(revoked.clone()));
+    assert_eq!(vault.find_key(&text).await.unwrap(), Some(revoked));
+    assert_eq!(vault.revoke_key(issuer(9), second(6)).await.unwrap(), None);
+}
+
+pub async fn a_keys_last_use_is_kept_to_the_minute_and_never_goes_back(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    let default = vault.ensure_issuer("default", second(1)).await.unwrap();
+    let (one, _) = vault.create_key(Role::Issuer, default.id, None, second(1)).await.unwrap();
+    let (two, _) = vault.create_key(Role::Issuer, default.id, None, second(2)).await.unwrap();
+    let used = async || vault.keys().await.unwrap().into_iter().map(|key| key.last_used_at).collect::<Vec<_>>();
+    vault.touch_keys(&[]).await.unwrap();
+    vault.touch_keys(&[(one.id, second(130)), (issuer(9), second(130))]).await.unwrap();
+    assert_eq!(used().await, [Some(second(120)), None]);
+    open(fixture).await.touch_keys(&[(one.id, second(59)), (two.id, second(61)), (two.id, second(10))]).await.unwrap();
+    assert_eq!(used().await, [Some(second(120)), Some(second(60))]);
+}
+
+fn worker(instance: u128, name: &str, started: u64, seen: u64) -> Worker {
+    Worker {
+        instance: Uuid::from_u128(instance),
+        name: name.to_owned(),
+        role: "all".to_owned(),
+        version: "0.1.0".to_owned(),
+        started_at: second(started),
+        last_seen_at: second(seen),
+        cursors: r#"{"verification":"ledger@42"}"#.to_owned(),
+    }
+}
+
+pub async fn a_worker_lives_while_it_says_so(fixture: &dyn Fixture) {
+    let (vault, elsewhere) = (open(fixture).await, open(fixture).await);
+    let (one, two) = (worker(1, "one", 0, 10), worker(2, "two", 0, 12));
+    vault.heartbeat(&one, second(0)).await.unwrap();
+    elsewhere.heartbeat(&two, second(0)).await.unwrap();
+    assert_eq!(vault.workers(second(10)).await.unwrap(), [one.clone(), two.clone()]);
+    assert_eq!(vault.workers(second(11)).await.unwrap(), std::slice::from_ref(&two));
+    // It moves on, and whoever was silent for too long is forgotten.
+    let two = Worker { last_seen_at: second(20), cursors: "{}".to_owned(), ..two };
+    elsewhere.heartbeat(&two, second(11)).await.unwrap();
+    assert_eq!(vault.workers(second(0)).await.unwrap(), std::slice::from_ref(&two));
+    vault.goodbye(two.instance).await.unwrap();
+    vault.goodbye(two.instance).await.unwrap();
+    assert!(elsewhere.workers(second(0)).await.unwrap().is_empty());
+}
+
+pub async fn workers_are_listed_by_name_and_start(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    let workers = [worker(4, "a", 5, 9), worker(3, "b", 1, 9), worker(1, "b", 2, 9), worker(2, "b", 2, 9)];
+    for worker in workers.iter().rev() {
+        vault.heartbeat(worker, second(0)).await.unwrap();
+    }
+    assert_eq!(vault.workers(second(0)).await.unwrap(), workers);
+}
+
+pub async fn one_process_at_a_time_goes_through_the_first_start(fixture: &dyn Fixture) {
+    let (vault, elsewhere) = (open(fixture).await, open(fixture).await);
+    let guard = vault.first_start().await.unwrap();
+    let waiting = tokio::spawn(async move { elsewhere.first_start().await.map(drop) });
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    assert!(!waiting.is_finished());
+    // Only the first start waits, not the vault.
+    vault.month_key("2026-01").await.unwrap();
+    drop(guard);
+    tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap().unwrap().unwrap();
+    drop(vault.first_start().await.unwrap());
+}
+
+pub async fn nothing_secret_is_stored_in_clear(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    let default = vault.ensure_issuer("default", second(1)).await.unwrap();
+    let subject = vault.subjects(&[refs(&*vault, default.id, "Ada Lovelace", "ada@example.org")], second(1)).await.unwrap().remove(0);
+    let month = vault.month_key("2026-01").await.unwrap();
+    let sealing = vault.issuer_key(default.id).await.unwrap().unwrap();
+    let (key, text) = vault.create_key(Role::Admin, default.id, None, second(1)).await.unwrap();
+    drop(vault);
+    let stored = fixture.stored().await;
+    assert!(contains(&stored, key.prefix.as_bytes()) && contains(&stored, default.did.as_bytes()), "the search would find it");
+    let digits = &text["credence_".len()..];
+    for secret in [&[7; 32], subject.key.expose(), month.expose(), sealing.expose()] {
+        for spelling in [secret.to_vec(), hex::encode(secret).into_bytes(), hex::encode_upper(secret).into_bytes()] {
+            assert!(!contains(&stored, &spelling));
+        }
+    }
+    for secret in [digits.as_bytes(), &hex::decode(digits).unwrap(), b"Ada Lovelace", b"ada@example.org"] {
+        assert!(!contains(&stored, secret));
+    }
+}

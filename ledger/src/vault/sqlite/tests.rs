@@ -1,0 +1,159 @@
+//! The contract on this engine, and what is SQLite's alone.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::random::SystemRandom;
+use crate::vault::MasterKey;
+use crate::vault::contract::Fixture;
+
+struct Folder(tempfile::TempDir);
+
+async fn fresh() -> Folder {
+    Folder(tempfile::tempdir().unwrap())
+}
+
+fn keyring(key: u8) -> Keyring {
+    Keyring::new(MasterKey::from_bytes([key; 32]), Arc::new(SystemRandom))
+}
+
+#[async_trait]
+impl Fixture for Folder {
+    async fn open(&self, master_key: MasterKey, origin_base: Option<&str>) -> Result<Arc<dyn Vault>, OpenError> {
+        let keyring = Keyring::new(master_key, Arc::new(SystemRandom));
+        Ok(Arc::new(Sqlite::open(self.0.path(), keyring, origin_base).await?))
+    }
+
+    async fn stored(&self) -> Vec<u8> {
+        let connection = Connection::open(path(self.0.path())).unwrap();
+        let tables = "select name from sqlite_schema where type = 'table' and name not like 'sqlite_%' order by name";
+        let mut stored = Vec::new();
+        for table in query(&connection, tables, [], |row| row.get::<_, String>(0)).unwrap() {
+            let mut statement = connection.prepare(&format!("select * from {table}")).unwrap();
+            let columns = statement.column_count();
+            let mut rows = statement.query([]).unwrap();
+            while let Some(row) = rows.next().unwrap() {
+                for column in 0..columns {
+                    match row.get_ref(column).unwrap() {
+                        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => stored.extend_from_slice(bytes),
+                        ValueRef::Integer(number) => stored.extend_from_slice(&number.to_be_bytes()),
+                        ValueRef::Null => {}
+                        ValueRef::Real(_) => panic!("{table} holds a double"),
+                    }
+                }
+            }
+        }
+        stored
+    }
+}
+
+/// The files themselves, the write-ahead log included.
+struct Files(Folder);
+
+#[async_trait]
+impl Fixture for Files {
+    async fn open(&self, master_key: MasterKey, origin_base: Option<&str>) -> Result<Arc<dyn Vault>, OpenError> {
+        self.0.open(master_key, origin_base).await
+    }
+
+    async fn stored(&self) -> Vec<u8> {
+        let files = std::fs::read_dir(self.0.0.path()).unwrap().map(|file| file.unwrap().path());
+        files.flat_map(|file| std::fs::read(file).unwrap_or_default()).collect()
+    }
+}
+
+#[tokio::test]
+async fn nothing_secret_is_in_the_files() {
+    crate::vault::contract::nothing_secret_is_stored_in_clear(&Files(fresh().await)).await;
+}
+
+crate::vault_contract!(fresh);
+
+#[test]
+fn every_statement_prepares() {
+    let mut connection = Connection::open_in_memory().unwrap();
+    migrations().to_latest(&mut connection).unwrap();
+    for sql in sql::ALL {
+        connection.prepare(sql).unwrap_or_else(|error| panic!("{error}: {sql}"));
+    }
+}
+
+#[tokio::test]
+async fn an_existing_vault_opens_only_where_there_is_one() {
+    let folder = fresh().await;
+    let opened = Sqlite::open_existing(folder.0.path(), keyring(7)).await;
+    assert!(matches!(opened.err(), Some(OpenError::Store(Error::NotMigrated))));
+    assert!(!path(folder.0.path()).exists());
+    let made = Sqlite::open(folder.0.path(), keyring(7), None).await.unwrap();
+    let opened = Sqlite::open_existing(folder.0.path(), keyring(7)).await.unwrap();
+    assert_eq!(opened.origin_base(), made.origin_base());
+    assert!(matches!(Sqlite::open_existing(folder.0.path(), keyring(8)).await.err(), Some(OpenError::WrongMasterKey)));
+}
+
+#[tokio::test]
+async fn a_newer_vault_is_refused() {
+    let folder = fresh().await;
+    drop(Sqlite::open(folder.0.path(), keyring(7), None).await.unwrap());
+    Connection::open(path(folder.0.path())).unwrap().execute_batch("pragma user_version = 99").unwrap();
+    assert!(matches!(Sqlite::open(folder.0.path(), keyring(7), None).await.err(), Some(OpenError::Store(Error::NewerSchema))));
+}
+
+/// An older vault is only brought up to date by whom it belongs to.
+#[tokio::test]
+async fn another_master_key_does_not_migrate_a_vault() {
+    let folder = fresh().await;
+    drop(Sqlite::open(folder.0.path(), keyring(7), None).await.unwrap());
+    let version = |set: Option<i64>| {
+        let connection = Connection::open(path(folder.0.path())).unwrap();
+        if let Some(version) = set {
+            connection.pragma_update(None, "user_version", version).unwrap();
+        }
+        connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)).unwrap()
+    };
+    assert_eq!(version(Some(0)), 0);
+    assert!(matches!(Sqlite::open(folder.0.path(), keyring(8), None).await.err(), Some(OpenError::WrongMasterKey)));
+    assert_eq!(version(None), 0);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn the_files_are_for_their_owner_only() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = fresh().await;
+    let vault = Sqlite::open(folder.0.path(), keyring(7), None).await.unwrap();
+    vault.month_key("2026-01").await.unwrap();
+    for name in ["vault.sqlite", "vault.sqlite-wal", "vault.sqlite-shm"] {
+        let mode = std::fs::metadata(folder.0.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_deleted_is_overwritten() {
+    let folder = fresh().await;
+    let vault = Sqlite::open(folder.0.path(), keyring(7), None).await.unwrap();
+    let worker = Worker {
+        instance: Uuid::from_u128(1),
+        name: "a name that nobody else has".to_owned(),
+        role: String::new(),
+        version: String::new(),
+        started_at: Timestamp::EPOCH,
+        last_seen_at: Timestamp::EPOCH,
+        cursors: String::new(),
+    };
+    vault.heartbeat(&worker, Timestamp::EPOCH).await.unwrap();
+    vault.goodbye(worker.instance).await.unwrap();
+    drop(vault);
+    Connection::open(path(folder.0.path())).unwrap().execute_batch("pragma wal_checkpoint(truncate)").unwrap();
+    let stored = Files(folder).stored().await;
+    assert!(!stored.windows(worker.name.len()).any(|window| window == worker.name.as_bytes()));
+}
+
+#[tokio::test]
+async fn a_vault_whose_file_vanished_does_not_answer() {
+    let folder = fresh().await;
+    let vault = Sqlite::open(folder.0.path(), keyring(7), None).await.unwrap();
+    vault.ping().await.unwrap();
+    std::fs::remove_file(path(folder.0.path())).unwrap();
+    assert!(vault.ping().await.unwrap_err().is_transient());
+}
