@@ -1,7 +1,14 @@
 //! The verification read model: what a credential is, and what its status was at any time.
 
+use credence_ledger::event::Recorded;
+use credence_ledger::event::credential::CredentialEvent;
+use credence_ledger::event::issuer::IssuerEvent;
+use credence_ledger::stream::category;
 use credence_ledger::{Position, Timestamp};
 use uuid::Uuid;
+
+use crate::fold::FoldError;
+use crate::table::{Column, Kind, Row, Table, Value};
 
 /// What the events say; expiry follows from the dates and the time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -12,6 +19,27 @@ pub enum State {
     Suspended,
     /// It does not count any more.
     Revoked,
+}
+
+impl State {
+    /// All of them.
+    pub const ALL: [State; 3] = [State::Active, State::Suspended, State::Revoked];
+
+    /// As the read models store it.
+    #[must_use]
+    pub fn code(self) -> i64 {
+        match self {
+            State::Active => 0,
+            State::Suspended => 1,
+            State::Revoked => 2,
+        }
+    }
+
+    /// From a stored code.
+    #[must_use]
+    pub fn from_code(code: i64) -> Option<State> {
+        State::ALL.into_iter().find(|state| state.code() == code)
+    }
 }
 
 /// The status at a time: a credential's state and its dates.
@@ -128,4 +156,187 @@ pub struct Filter {
     pub before: Option<Position>,
     /// At most so many.
     pub limit: usize,
+}
+
+/// Issuers, by the position of their registration.
+pub static ISSUERS: Table = Table {
+    name: "issuers",
+    columns: &[
+        Column { name: "position", kind: Kind::Integer },
+        Column { name: "id", kind: Kind::Uuid },
+        Column { name: "name", kind: Kind::Text },
+        Column { name: "did", kind: Kind::Text },
+        Column { name: "registered_at", kind: Kind::Integer },
+    ],
+    known_by: Some(1),
+};
+
+/// Credentials with their newest state, by the position of their issuance.
+pub static CREDENTIALS: Table = Table {
+    name: "credentials",
+    columns: &[
+        Column { name: "position", kind: Kind::Integer },
+        Column { name: "id", kind: Kind::Uuid },
+        Column { name: "type", kind: Kind::Text },
+        Column { name: "issuer", kind: Kind::Uuid },
+        Column { name: "subject_id", kind: Kind::Uuid },
+        Column { name: "digest", kind: Kind::Bytes },
+        Column { name: "valid_from", kind: Kind::Integer },
+        Column { name: "valid_until", kind: Kind::Integer },
+        Column { name: "issued_at", kind: Kind::Integer },
+        Column { name: "issued_by", kind: Kind::Text },
+        Column { name: "state", kind: Kind::Integer },
+        Column { name: "status_changed_at", kind: Kind::Integer },
+    ],
+    known_by: Some(1),
+};
+
+/// Every change of a credential's state after it was issued, by its position.
+pub static STATUS_CHANGES: Table = Table {
+    name: "status_changes",
+    columns: &[
+        Column { name: "position", kind: Kind::Integer },
+        Column { name: "credential", kind: Kind::Uuid },
+        Column { name: "recorded_at", kind: Kind::Integer },
+        Column { name: "state", kind: Kind::Integer },
+    ],
+    known_by: None,
+};
+
+/// What an event adds to the model. That a status change also shows in its credential's row is settled by the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// An issuer was registered.
+    InsertIssuer {
+        /// Where.
+        position: Position,
+        /// Its id.
+        id: Uuid,
+        /// Its name.
+        name: String,
+        /// Its did:key.
+        did: String,
+        /// When, by the ledger's clock.
+        registered_at: Timestamp,
+    },
+    /// A credential was issued.
+    InsertCredential {
+        /// Where.
+        position: Position,
+        /// Its id.
+        id: Uuid,
+        /// Its type.
+        credential_type: String,
+        /// Its issuer's id.
+        issuer: Uuid,
+        /// Whom it is about; `None` for a secret.
+        subject_id: Option<Uuid>,
+        /// What it is looked up by.
+        digest: [u8; 32],
+        /// First instant.
+        valid_from: Option<Timestamp>,
+        /// First instant after the last.
+        valid_until: Option<Timestamp>,
+        /// When, by the ledger's clock.
+        issued_at: Timestamp,
+        /// The worker that issued it.
+        issued_by: String,
+    },
+    /// A credential's state changed.
+    AddStatusChange {
+        /// Where.
+        position: Position,
+        /// Whose.
+        credential: Uuid,
+        /// When, by the ledger's clock.
+        recorded_at: Timestamp,
+        /// The state from then on.
+        state: State,
+    },
+}
+
+impl Change {
+    /// The row to insert. A credential's row begins as active: the store settles the rest from its status changes.
+    #[must_use]
+    pub fn row(self) -> (&'static Table, Row) {
+        match self {
+            Change::InsertIssuer { position, id, name, did, registered_at } => {
+                (&ISSUERS, Row(vec![position.into(), id.into(), name.into(), did.into(), registered_at.into()]))
+            }
+            Change::InsertCredential {
+                position,
+                id,
+                credential_type,
+                issuer,
+                subject_id,
+                digest,
+                valid_from,
+                valid_until,
+                issued_at,
+                issued_by,
+            } => {
+                let row = vec![
+                    position.into(),
+                    id.into(),
+                    credential_type.into(),
+                    issuer.into(),
+                    subject_id.into(),
+                    digest.into(),
+                    valid_from.into(),
+                    valid_until.into(),
+                    issued_at.into(),
+                    issued_by.into(),
+                    State::Active.code().into(),
+                    Value::Null,
+                ];
+                (&CREDENTIALS, Row(row))
+            }
+            Change::AddStatusChange { position, credential, recorded_at, state } => {
+                (&STATUS_CHANGES, Row(vec![position.into(), credential.into(), recorded_at.into(), state.code().into()]))
+            }
+        }
+    }
+}
+
+/// Folds one event of the ledger log. Other categories than `issuer` and `credential` change nothing.
+///
+/// # Errors
+/// This program does not know an event of these categories.
+pub fn fold(event: &Recorded) -> Result<Option<Change>, FoldError> {
+    match event.stream.category() {
+        category::ISSUER => {
+            let IssuerEvent::Registered(registered) = IssuerEvent::decode(event)?;
+            Ok(Some(Change::InsertIssuer {
+                position: event.position,
+                id: event.stream.id(),
+                name: registered.name,
+                did: registered.did,
+                registered_at: event.recorded_at,
+            }))
+        }
+        category::CREDENTIAL => fold_credential(event).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn fold_credential(event: &Recorded) -> Result<Change, FoldError> {
+    let credential = event.stream.id();
+    let status = |state| Change::AddStatusChange { position: event.position, credential, recorded_at: event.recorded_at, state };
+    Ok(match CredentialEvent::decode(event)? {
+        CredentialEvent::Issued(issued) => Change::InsertCredential {
+            position: event.position,
+            id: credential,
+            credential_type: issued.credential_type,
+            issuer: issued.issuer,
+            subject_id: issued.subject_id,
+            digest: *issued.digest,
+            valid_from: issued.valid_from,
+            valid_until: issued.valid_until,
+            issued_at: event.recorded_at,
+            issued_by: event.metadata()?.worker,
+        },
+        CredentialEvent::Suspended(_) => status(State::Suspended),
+        CredentialEvent::Reinstated(_) => status(State::Active),
+        CredentialEvent::Revoked(_) => status(State::Revoked),
+    })
 }
