@@ -4,11 +4,22 @@
 //! - [`verification`]: over the ledger log; answers verdicts, also as of an earlier time, and serves the lists.
 //! - [`history`]: over the audit log; knows which verifications a credential has had.
 //! - [`read_store`]: the store that keeps them, one contract for both engines.
+//! - [`fold`]: from events to the [`table`]s' rows.
+//! - [`generation`]: what the writers of a read model need of its store.
+//! - [`projector`]: a log to fold and a store to write to; what the two that follow share.
 //! - [`runner`]: tails a log and moves a projection on, effectively once, fenced against a paused twin.
 //! - [`rebuild`]: builds a new generation beside the serving one, compares both, flips.
 //!
 //! Folds are pure. SQL stands in `read_store` only. Nothing here knows of HTTP, a command line or the vault.
 
+pub mod digest;
+pub mod fold;
+pub mod generation;
+pub mod history;
 pub mod projection;
+pub mod projector;
 pub mod read_store;
+pub mod rebuild;
+pub mod runner;
+pub mod table;
 pub mod verification;

@@ -48,9 +48,11 @@ pub struct Table {
 /// The tables of a projection, in the order in which they are hashed and compared.
 #[must_use]
 pub fn of(projection: Projection) -> &'static [&'static Table] {
+    static VERIFICATION: [&Table; 3] = [&verification::ISSUERS, &verification::CREDENTIALS, &verification::STATUS_CHANGES];
+    static HISTORY: [&Table; 1] = [&history::VERIFICATIONS];
     match projection {
-        Projection::Verification => &[&verification::ISSUERS, &verification::CREDENTIALS, &verification::STATUS_CHANGES],
-        Projection::History => &[&history::VERIFICATIONS],
+        Projection::Verification => &VERIFICATION,
+        Projection::History => &HISTORY,
     }
 }
 

@@ -1,0 +1,1 @@
+create index if not exists verifications_credential on verifications (credential);

@@ -1,0 +1,1 @@
+insert into verifications (position, credential) values (?1, ?2);

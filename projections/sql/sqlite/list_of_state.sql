@@ -1,0 +1,26 @@
+-- As list.sql, by the index on states other than active; ?8 is the state.
+-- ?1 issuer, ?2 type, ?3 subjects (a JSON array of hex), ?4 status at ?5, ?6 issued before, ?7 how many.
+select
+    k.generation, k.stage, k.position, k.chain_hash, k.head_seen, k.confirmed_at, k.unhealthy,
+    c.position, c.id, c.type, c.issuer, i.name, c.subject_id, c.digest, c.valid_from, c.valid_until, c.issued_at, c.issued_by,
+    c.state, c.status_changed_at
+from cursor k
+left join (
+    select *
+    from credentials
+    where state > 0 and state = ?8 and position < ?6
+      and (?1 is null or issuer = ?1)
+      and (?2 is null or type = ?2)
+      and (?3 is null or subject_id in (select unhex(value) from json_each(?3)))
+      and (?4 is null or ?4 = case
+          when state = 2 then 'revoked'
+          when state = 1 then 'suspended'
+          when valid_until <= ?5 then 'expired'
+          when valid_from > ?5 then 'not_yet_valid'
+          else 'active'
+      end)
+    order by position desc
+    limit ?7
+) c on true
+left join issuers i on i.id = c.issuer
+order by c.position desc;

@@ -1,0 +1,1 @@
+select projection, generation, version, digest, digest_position from serving;

@@ -1,0 +1,1 @@
+select position, credential from verifications where position > ?1 order by position limit ?2;

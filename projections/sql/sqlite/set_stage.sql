@@ -1,0 +1,1 @@
+update cursor set stage = ?1;

@@ -1,0 +1,1 @@
+update cursor set unhealthy = ?2 where position is ?1 and stage <> 'retired';

@@ -1,0 +1,134 @@
+//! The files of the folder: which file a path names, which generations there are, and locks.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use credence_ledger::store;
+use credence_ledger::store::sqlite::{Options, connect};
+use tokio_rusqlite::Connection;
+
+use crate::generation::Held;
+use crate::projection::Projection;
+
+/// Which file a path names: another one after it was deleted and made again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    /// `None` when there is no such file.
+    pub(super) fn of(path: &Path) -> Option<Identity> {
+        let metadata = fs::metadata(path).ok()?;
+        Some(Identity { device: metadata.dev(), inode: metadata.ino() })
+    }
+}
+
+/// A connection that knows which file it has open.
+pub(super) struct Open {
+    pub(super) connection: Connection,
+    path: PathBuf,
+    identity: Identity,
+}
+
+impl Open {
+    /// Opens a file that exists.
+    pub(super) async fn existing(path: &Path, options: Options) -> Result<Option<Open>, store::Error> {
+        let Some(identity) = Identity::of(path) else { return Ok(None) };
+        match connect(path, options).await {
+            Ok(connection) => Ok(Some(Open { connection, path: path.to_owned(), identity })),
+            Err(store::Error::NotMigrated) => Ok(None),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Whether the path still names the open file.
+    pub(super) fn is_there(&self) -> bool {
+        Identity::of(&self.path) == Some(self.identity)
+    }
+}
+
+/// The numbers of a projection's generations of which any file is left, in order, each once.
+pub(super) fn numbers(folder: &Path, projection: Projection) -> io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for entry in files_of(folder, projection)? {
+        numbers.push(entry.1);
+    }
+    numbers.sort_unstable();
+    numbers.dedup();
+    Ok(numbers)
+}
+
+/// Deletes all files of a projection's generations but these.
+pub(super) fn delete_except(folder: &Path, projection: Projection, keep: &[u64]) -> io::Result<()> {
+    for (path, number) in files_of(folder, projection)? {
+        if !keep.contains(&number) {
+            delete(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Deletes a file that may be gone already.
+pub(super) fn delete(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn files_of(folder: &Path, projection: Projection) -> io::Result<Vec<(PathBuf, u64)>> {
+    let prefix = format!("read-{projection}-");
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix(&prefix)).and_then(|rest| rest.split_once(".sqlite"));
+        if let Some(number) = number.and_then(|(number, _)| number.parse().ok()) {
+            files.push((entry.path(), number));
+        }
+    }
+    Ok(files)
+}
+
+/// A lock on a file, held until dropped.
+pub(super) struct FileLock {
+    path: PathBuf,
+    identity: Identity,
+    _file: File,
+}
+
+impl FileLock {
+    /// `None` when somebody else holds it.
+    pub(super) fn take(path: &Path) -> io::Result<Option<FileLock>> {
+        let file = File::options().create(true).truncate(false).write(true).open(path)?;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Ok(()) => {}
+        }
+        let metadata = file.metadata()?;
+        let lock = FileLock { path: path.to_owned(), identity: Identity { device: metadata.dev(), inode: metadata.ino() }, _file: file };
+        // A file that was deleted between opening and locking locks nobody out.
+        Ok(if lock.is_there() { Some(lock) } else { None })
+    }
+
+    fn is_there(&self) -> bool {
+        Identity::of(&self.path) == Some(self.identity)
+    }
+}
+
+#[async_trait]
+impl Held for FileLock {
+    async fn is_held(&mut self) -> bool {
+        self.is_there()
+    }
+}

@@ -1,0 +1,389 @@
+//! Building a generation anew, beside the one that serves.
+//!
+//! In order: a new generation is loaded in bulk, without indexes; it gets its indexes and is caught up; both generations are
+//! hashed at the same position, each in a snapshot; the pointer is flipped in one transaction. The serving generation is read
+//! from and written to all the while and never waits. Whatever ends a rebuild early leaves it untouched: the next one goes on
+//! with what was built. The generation that was replaced is kept until the next rebuild.
+//!
+//! One rebuild of a projection runs at a time, over all processes. When the digests differ the pointer is flipped all the same,
+//! for repair is what a rebuild is for, and the answer says so. A replay has no side effects: nothing but rows comes of it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use credence_ledger::log::Head;
+use credence_ledger::{LogPosition, Position, store};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::digest::digest;
+use crate::generation::{Flipped, Generation, Held, Lock, Mode, Pointer, Seen, Stage};
+use crate::projection::{self, Projection};
+use crate::projector::{Halt, Moving, Projector, describe};
+use crate::read_store::{Phase, Rebuild};
+
+/// Events applied in one transaction.
+pub const CHUNK: usize = 2000;
+
+/// How often progress is written down.
+const REPORT: Duration = Duration::from_millis(250);
+
+/// Is told of every phase and, now and then, of progress. It must not block.
+pub type Observer = Arc<dyn Fn(&Rebuild) + Send + Sync>;
+
+/// How a rebuild is run.
+#[derive(Clone)]
+pub struct Options {
+    /// The rebuild's id.
+    pub id: Uuid,
+    /// Events applied in one transaction.
+    pub chunk: usize,
+    /// Ends it early, between two transactions.
+    pub cancel: CancellationToken,
+    /// Is told of its progress.
+    pub observer: Observer,
+}
+
+impl Options {
+    /// A rebuild that nobody watches.
+    #[must_use]
+    pub fn new(id: Uuid) -> Options {
+        Options { id, chunk: CHUNK, cancel: CancellationToken::new(), observer: Arc::new(|_| ()) }
+    }
+}
+
+/// Why a rebuild did not come to its end. The generation that served still does.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another one of this projection is running, here or in another process.
+    #[error("a rebuild of {0} is running")]
+    Running(Projection),
+    /// It was told to end early.
+    #[error("the rebuild was interrupted")]
+    Interrupted,
+    /// An event cannot be applied: nothing can be built beyond it.
+    #[error("the event {position} cannot be applied: {reason}")]
+    Stuck {
+        /// Which one.
+        position: LogPosition,
+        /// Why; nothing personal.
+        reason: String,
+    },
+    /// The log changed under the rebuild, or another generation came to serve.
+    #[error("the store was changed under the rebuild: {0}")]
+    Disturbed(&'static str),
+    /// The log failed.
+    #[error("the log cannot be read")]
+    Log(#[source] store::Error),
+    /// The read store failed.
+    #[error(transparent)]
+    Store(#[from] projection::Error),
+}
+
+impl From<Halt> for Error {
+    fn from(halt: Halt) -> Error {
+        match halt {
+            Halt::Fenced => Error::Disturbed("the new generation was moved by somebody else"),
+            Halt::OtherLog { .. } => Error::Disturbed("the log does not continue what was applied"),
+            Halt::Stuck { position, reason } => Error::Stuck { position, reason },
+            Halt::Log(error) => Error::Log(error),
+            Halt::Store(error) => Error::Store(error),
+        }
+    }
+}
+
+/// A rebuild that has begun: its lock is held and its generation is there.
+pub struct Job {
+    projector: Projector,
+    options: Options,
+    /// What is to be replaced; it may be gone.
+    pointer: Option<Pointer>,
+    moving: Moving,
+    progress: Progress,
+    _lock: Box<dyn Held>,
+}
+
+struct Progress {
+    rebuild: Rebuild,
+    reported: Instant,
+    reported_done: u64,
+}
+
+/// Begins a rebuild: takes its lock, clears away what earlier ones left, and takes up or makes the generation to build.
+///
+/// # Errors
+/// [`Error::Running`], or a store fails.
+pub async fn start(projector: Projector, options: Options) -> Result<Job, Error> {
+    let Projector { projection, store, clock, .. } = &projector;
+    store.prepare().await?;
+    let lock = store.try_lock(Lock::Rebuild(*projection)).await.map_err(projection::Error::from)?;
+    let lock = lock.ok_or(Error::Running(*projection))?;
+    store.fail_interrupted(*projection, clock.now()).await?;
+    let pointer = store.pointer(*projection).await?;
+    let resumed = unfinished(&projector, pointer).await?;
+    let keep: Vec<u64> = pointer.iter().map(|pointer| pointer.generation).chain(resumed.iter().map(|g| g.cursor.generation)).collect();
+    store.discard_except(*projection, &keep).await?;
+    let generation = match resumed {
+        Some(generation) => generation,
+        None => store.create(*projection, Stage::Loading, projector.log.origin().genesis()).await?,
+    };
+    let moving = Moving::from(&generation);
+    let rebuild = Rebuild {
+        id: options.id,
+        projection: *projection,
+        phase: Phase::Building,
+        done: moving.next().0,
+        total: moving.next().0,
+        events_per_second: 0,
+        equal: None,
+        updated_at: clock.now(),
+        failure: None,
+    };
+    let progress = Progress { reported: Instant::now(), reported_done: rebuild.done, rebuild };
+    let mut job = Job { projector, options, pointer, moving, progress, _lock: lock };
+    job.phase(Phase::Building).await?;
+    Ok(job)
+}
+
+/// What an earlier rebuild left unfinished, if it can be gone on with: newer than what serves, of this version, of this log,
+/// and not beyond what serves, with which it is still to be compared.
+async fn unfinished(projector: &Projector, pointer: Option<Pointer>) -> Result<Option<Generation>, Error> {
+    let projection = projector.projection;
+    let newest = projector.store.generations(projection).await?.pop();
+    let Some(newest) = newest.filter(|newest| {
+        matches!(newest.stage, Stage::Loading | Stage::Ready)
+            && newest.version == projection.version()
+            && pointer.is_none_or(|pointer| newest.cursor.generation > pointer.generation)
+    }) else {
+        return Ok(None);
+    };
+    let beyond = match serving(projector, pointer).await? {
+        Some(old) => newest.cursor.position > old.cursor.position,
+        None => false,
+    };
+    Ok(if !beyond && is_of_this_log(projector, &newest).await? { Some(newest) } else { None })
+}
+
+/// The serving generation, if it is there and can be compared with one of this version.
+async fn serving(projector: &Projector, pointer: Option<Pointer>) -> Result<Option<Generation>, Error> {
+    match pointer.filter(|pointer| pointer.version == projector.projection.version()) {
+        Some(pointer) => Ok(projector.store.generation(projector.projection, pointer.generation).await?),
+        None => Ok(None),
+    }
+}
+
+/// Whether the log has the generation's chain hash at the generation's position.
+async fn is_of_this_log(projector: &Projector, generation: &Generation) -> Result<bool, Error> {
+    let expected = match generation.cursor.position {
+        None => Some(projector.log.origin().genesis()),
+        Some(position) => projector.log.read_at(&[position]).await.map_err(Error::Log)?.first().map(|event| event.chain_hash),
+    };
+    Ok(expected == Some(generation.cursor.chain_hash))
+}
+
+impl Job {
+    /// The rebuild's id.
+    #[must_use]
+    pub fn id(&self) -> Uuid {
+        self.options.id
+    }
+
+    /// The generation that is being built.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.moving.place.generation
+    }
+
+    /// Runs to the end. Dropping the future interrupts it: the next rebuild goes on from there.
+    ///
+    /// # Errors
+    /// The serving generation is untouched then.
+    pub async fn run(mut self) -> Result<Rebuild, Error> {
+        match self.build().await {
+            Ok(()) => Ok(self.progress.rebuild),
+            Err(error) => {
+                self.progress.rebuild.failure = Some(describe(&error));
+                // The first error is the one to tell.
+                let _ = self.phase(Phase::Failed).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn build(&mut self) -> Result<(), Error> {
+        let stuck = match self.bring_up().await {
+            // With nothing to fall back on, what can be built is served as stopped, so that readers are told why.
+            Err(Error::Stuck { position, reason }) if self.pointer.is_none() || self.is_gone().await? => {
+                self.load_up_to(position.position).await?;
+                Some(format!("the event {position} cannot be applied: {reason}"))
+            }
+            brought_up => {
+                brought_up?;
+                None
+            }
+        };
+        let digest = if stuck.is_none() { self.compare().await? } else { None };
+        self.flip(digest, stuck).await?;
+        self.phase(Phase::Done).await
+    }
+
+    async fn is_gone(&self) -> Result<bool, Error> {
+        let Some(pointer) = self.pointer else { return Ok(true) };
+        Ok(self.projector.store.generation(self.projector.projection, pointer.generation).await?.is_none())
+    }
+
+    /// Loads in bulk, finishes the load, catches up: but never beyond what serves, with which it is to be compared.
+    async fn bring_up(&mut self) -> Result<(), Error> {
+        let (projection, store) = (self.projector.projection, self.projector.store.clone());
+        let stage = store.generation(projection, self.generation()).await?.map(|generation| generation.stage);
+        if stage == Some(Stage::Loading) {
+            loop {
+                let (target, head) = self.target().await?;
+                self.advance(target, &head, Mode::Load).await?;
+                // What came in meanwhile is caught up with later, unless it is much.
+                let (target, _) = self.target().await?;
+                if missing(self.moving.place.position, target) <= self.options.chunk as u64 {
+                    break;
+                }
+            }
+            self.finish_load().await?;
+        }
+        self.phase(Phase::CatchingUp).await?;
+        loop {
+            let (target, head) = self.target().await?;
+            if self.moving.place.position >= target {
+                return Ok(());
+            }
+            self.advance(target, &head, Mode::Live).await?;
+        }
+    }
+
+    async fn finish_load(&mut self) -> Result<(), Error> {
+        let projector = &self.projector;
+        match projector.store.finish_load(projector.projection, self.generation()).await? {
+            None => Ok(()),
+            Some(position) => Err(projector.stuck(position, "it contradicts the events before it".to_owned()).into()),
+        }
+    }
+
+    /// Starts over and loads only what stands before `position`.
+    async fn load_up_to(&mut self, position: Position) -> Result<(), Error> {
+        let Projector { projection, store, log, .. } = self.projector.clone();
+        let generation = store.create(projection, Stage::Loading, log.origin().genesis()).await?;
+        self.moving = Moving::from(&generation);
+        let head = self.projector.head().await?;
+        self.advance(position.0.checked_sub(1).map(Position), &head, Mode::Load).await?;
+        self.finish_load().await
+    }
+
+    /// How far to go before the comparison, with the log's end.
+    async fn target(&self) -> Result<(Option<Position>, Head), Error> {
+        let serving = serving(&self.projector, self.pointer).await?;
+        let head = self.projector.head().await?;
+        let last = head.last();
+        Ok((serving.map_or(last, |serving| serving.cursor.position.min(last)), head))
+    }
+
+    /// Applies events up to `target`; the next ones are read and folded while some are written.
+    async fn advance(&mut self, target: Option<Position>, head: &Head, mode: Mode) -> Result<(), Error> {
+        let projector = self.projector.clone();
+        let chunk = self.options.chunk;
+        if self.moving.place.position >= target {
+            return Ok(());
+        }
+        let mut events = projector.read(self.moving.next(), target, chunk).await?;
+        while let Some(last) = events.last() {
+            if self.options.cancel.is_cancelled() {
+                return Err(Error::Interrupted);
+            }
+            let following = last.position.next();
+            let more = async { if Some(following) > target { Ok(Vec::new()) } else { projector.read(following, target, chunk).await } };
+            let (advanced, more) = tokio::join!(projector.advance(&mut self.moving, &events, head, mode), more);
+            advanced?;
+            events = more?;
+            self.progress.rebuild.total = head.size;
+            self.report().await?;
+        }
+        Ok(())
+    }
+
+    /// Hashes both generations at the same position. Answers the digest of the new one.
+    async fn compare(&mut self) -> Result<Option<([u8; 32], Option<Position>)>, Error> {
+        let Projector { projection, store, .. } = self.projector.clone();
+        let Some(old) = serving(&self.projector, self.pointer).await? else { return Ok(None) };
+        self.phase(Phase::Comparing).await?;
+        if !is_of_this_log(&self.projector, &old).await? {
+            // They cannot be brought to one position: what serves tells of another log, so it must not hold up the flip.
+            store.stop(old.place(), Some("it tells of another log")).await?;
+            self.progress.rebuild.equal = Some(false);
+            return Ok(None);
+        }
+        let mut old = store.snapshot(projection, old.cursor.generation).await?;
+        let position = old.generation().cursor.position;
+        let head = self.projector.head().await?;
+        self.advance(position, &head, Mode::Live).await?;
+        let mut new = store.snapshot(projection, self.generation()).await?;
+        if new.generation().cursor.position != position {
+            return Err(Error::Disturbed("the serving generation went back"));
+        }
+        let (old, new) = tokio::try_join!(digest(old.as_mut()), digest(new.as_mut()))?;
+        self.progress.rebuild.equal = Some(old == new);
+        self.report().await?;
+        Ok(Some((new, position)))
+    }
+
+    /// Catches up to the log's end and flips, again and again until nothing that was answered could be missing.
+    async fn flip(&mut self, digest: Option<([u8; 32], Option<Position>)>, stuck: Option<String>) -> Result<(), Error> {
+        let Projector { projection, store, .. } = self.projector.clone();
+        let from = self.pointer.map(|pointer| pointer.generation);
+        loop {
+            if self.options.cancel.is_cancelled() {
+                return Err(Error::Interrupted);
+            }
+            let head = self.projector.head().await?;
+            if let Some(reason) = &stuck {
+                store.stop(self.moving.place, Some(reason)).await?;
+            } else {
+                self.advance(head.last(), &head, Mode::Live).await?;
+                let confirmed_at = (self.moving.place.position >= head.last()).then_some(head.now);
+                store.confirm(self.moving.place, Seen { head: head.last(), confirmed_at }).await?;
+            }
+            match store.flip(projection, from, self.generation(), digest).await? {
+                Flipped::Done => return Ok(()),
+                Flipped::Behind(_) => {}
+                Flipped::Fenced => return Err(Error::Disturbed("another generation came to serve")),
+            }
+        }
+    }
+
+    async fn phase(&mut self, phase: Phase) -> Result<(), Error> {
+        self.progress.rebuild.phase = phase;
+        self.write_down().await
+    }
+
+    async fn report(&mut self) -> Result<(), Error> {
+        let elapsed = self.progress.reported.elapsed();
+        if elapsed < REPORT {
+            return Ok(());
+        }
+        let applied = u128::from(self.moving.next().0.saturating_sub(self.progress.reported_done));
+        self.progress.rebuild.events_per_second = u64::try_from(applied * 1000 / elapsed.as_millis().max(1)).unwrap_or(u64::MAX);
+        self.progress.reported = Instant::now();
+        self.progress.reported_done = self.moving.next().0;
+        self.write_down().await
+    }
+
+    async fn write_down(&mut self) -> Result<(), Error> {
+        let rebuild = &mut self.progress.rebuild;
+        rebuild.done = self.moving.next().0;
+        rebuild.total = rebuild.total.max(rebuild.done);
+        rebuild.updated_at = self.projector.clock.now();
+        (self.options.observer)(rebuild);
+        Ok(self.projector.store.record(rebuild).await?)
+    }
+}
+
+fn missing(position: Option<Position>, target: Option<Position>) -> u64 {
+    let count = |position: Option<Position>| position.map_or(0, |position| position.0 + 1);
+    count(target).saturating_sub(count(position))
+}

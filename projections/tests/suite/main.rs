@@ -1,0 +1,19 @@
+//! The read models on every engine: what they answer, how they are kept up, built anew and compared.
+
+#![cfg(test)]
+
+/// Makes a test of each function, on every engine, with an empty read store of its own.
+macro_rules! on_every_engine {
+    ($($name:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let folder = tempfile::tempdir().unwrap();
+                super::$name($crate::common::open_sqlite(folder.path()).await).await;
+            })+
+        }
+    };
+}
+
+mod common;
+mod reading;

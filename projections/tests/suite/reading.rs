@@ -1,0 +1,161 @@
+//! What a read store answers, on every engine.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::common::{Logs, digest_of, id};
+use credence_projections::generation::Store;
+use credence_projections::projection::Projection;
+use credence_projections::read_store::wait_for;
+use credence_projections::verification::{At, Filter, Lookup, State, Status};
+use serde_bytes::ByteArray;
+
+const LONG: Duration = Duration::from_secs(10);
+
+async fn finds_credentials_as_they_are_and_as_they_were(store: Arc<dyn Store>) {
+    let logs = Logs::new();
+    let runner = logs.run(Projection::Verification, &store);
+    logs.register(id(1), "default").await;
+    let issued = logs.issue(id(10), id(1), |_| ()).await;
+    let suspended = logs.suspend(id(10)).await;
+    let reinstated = logs.reinstate(id(10)).await;
+    let revoked = logs.revoke(id(10)).await;
+    let cursor = wait_for(store.as_ref(), Projection::Verification, revoked, LONG).await.unwrap();
+    assert_eq!(cursor.position, Some(revoked));
+
+    let (found, cursor) = store.find(&Lookup::Id(id(10)), At::Newest).await.unwrap();
+    let found = found.unwrap();
+    assert_eq!((found.state, found.position, found.issuer_name.as_str()), (State::Revoked, issued, "default"));
+    assert_eq!((found.issued_by.as_str(), found.credential_type.as_str(), found.digest), ("w", "badge", digest_of(id(10))));
+    assert_eq!(cursor.position, Some(revoked));
+    let changed = found.status_changed_at.unwrap();
+
+    for (position, state) in
+        [(issued, State::Active), (suspended, State::Suspended), (reinstated, State::Active), (revoked, State::Revoked)]
+    {
+        let (found, _) = store.find(&Lookup::Id(id(10)), At::Position(position)).await.unwrap();
+        assert_eq!(found.unwrap().state, state, "{position}");
+    }
+    let (found, _) = store.find(&Lookup::Id(id(10)), At::Position(credence_ledger::Position(0))).await.unwrap();
+    assert_eq!(found, None);
+    let (found, _) = store.find(&Lookup::Document(digest_of(id(10))), At::Time(changed)).await.unwrap();
+    assert_eq!(found.unwrap().state, State::Revoked);
+    let before = credence_ledger::Timestamp::from_micros(changed.as_micros() - 1);
+    let (found, _) = store.find(&Lookup::Document(digest_of(id(10))), At::Time(before)).await.unwrap();
+    let found = found.unwrap();
+    assert_eq!(found.state, State::Active);
+    assert!(found.status_changed_at.is_some_and(|at| at < changed));
+    assert_eq!(store.position_at(before).await.unwrap().0, Some(reinstated));
+    assert_eq!(store.position_at(changed).await.unwrap().0, Some(revoked));
+    assert_eq!(store.position_at(crate::common::start_time()).await.unwrap().0, None);
+    let (found, _) = store.find(&Lookup::Id(id(11)), At::Newest).await.unwrap();
+    assert_eq!(found, None);
+    runner.stop().await;
+}
+
+async fn a_secret_is_found_at_its_issuer_and_the_newest_speaks(store: Arc<dyn Store>) {
+    let logs = Logs::new();
+    let runner = logs.run(Projection::Verification, &store);
+    logs.register(id(1), "default").await;
+    logs.register(id(2), "other").await;
+    for (credential, issuer) in [(id(10), id(1)), (id(11), id(1)), (id(12), id(2))] {
+        logs.issue(credential, issuer, |issued| {
+            issued.subject_id = None;
+            issued.digest = ByteArray::new([7; 32]);
+        })
+        .await;
+    }
+    let last = logs.issue(id(13), id(1), |issued| issued.digest = ByteArray::new([7; 32])).await;
+    wait_for(store.as_ref(), Projection::Verification, last, LONG).await.unwrap();
+    for (issuer, expected) in [("default", Some(id(11))), ("other", Some(id(12))), ("unknown", None)] {
+        let lookup = Lookup::Secret { digest: [7; 32], issuer: issuer.to_owned() };
+        let (found, _) = store.find(&lookup, At::Newest).await.unwrap();
+        assert_eq!(found.map(|found| found.id), expected, "{issuer}");
+    }
+    let (found, _) = store.find(&Lookup::Document([7; 32]), At::Newest).await.unwrap();
+    assert_eq!(found.map(|found| found.id), Some(id(13)));
+    runner.stop().await;
+}
+
+async fn lists_are_filtered_and_newest_first(store: Arc<dyn Store>) {
+    let logs = Logs::new();
+    let runner = logs.run(Projection::Verification, &store);
+    logs.register(id(1), "default").await;
+    logs.register(id(2), "other").await;
+    let now = crate::common::start_time().plus(Duration::from_secs(3600));
+    let (past, future) = (now, now.plus(Duration::from_secs(1)));
+    let mut positions = Vec::new();
+    for n in 10..20 {
+        let position = logs
+            .issue(id(n), id(1 + n % 2), |issued| {
+                issued.credential_type = if n < 15 { "badge" } else { "diploma" }.to_owned();
+                match n {
+                    12 => issued.valid_until = Some(past),
+                    13 => issued.valid_from = Some(future),
+                    _ => {}
+                }
+            })
+            .await;
+        positions.push(position);
+    }
+    logs.suspend(id(14)).await;
+    let last = logs.revoke(id(15)).await;
+    wait_for(store.as_ref(), Projection::Verification, last, LONG).await.unwrap();
+
+    let all = Filter { issuer: None, credential_type: None, subjects: None, status: None, before: None, limit: 100 };
+    let of = |filter: Filter| {
+        let store = store.clone();
+        async move {
+            let (found, cursor) = store.list(&filter).await.unwrap();
+            assert_eq!(cursor.position, Some(last));
+            found.iter().map(|found| found.id.as_u64_pair().1 & 0xff).collect::<Vec<_>>()
+        }
+    };
+    assert_eq!(of(all.clone()).await, (10..20).rev().collect::<Vec<_>>());
+    assert_eq!(of(Filter { limit: 3, ..all.clone() }).await, [19, 18, 17]);
+    assert_eq!(of(Filter { before: Some(positions[2]), ..all.clone() }).await, [11, 10]);
+    assert_eq!(of(Filter { before: Some(positions[0]), ..all.clone() }).await, [0_u64; 0]);
+    assert_eq!(of(Filter { issuer: Some(id(1)), ..all.clone() }).await, [18, 16, 14, 12, 10]);
+    let badges = Filter { credential_type: Some("badge".to_owned()), ..all.clone() };
+    assert_eq!(of(badges.clone()).await, [14, 13, 12, 11, 10]);
+    assert_eq!(of(Filter { issuer: Some(id(2)), ..badges.clone() }).await, [13, 11]);
+    for (status, expected) in [
+        (Status::Active, vec![19, 18, 17, 16, 11, 10]),
+        (Status::Suspended, vec![14]),
+        (Status::Revoked, vec![15]),
+        (Status::Expired, vec![12]),
+        (Status::NotYetValid, vec![13]),
+    ] {
+        assert_eq!(of(Filter { status: Some((status, now)), ..all.clone() }).await, expected, "{status:?}");
+    }
+    assert_eq!(of(Filter { status: Some((Status::Revoked, now)), ..badges.clone() }).await, [0_u64; 0]);
+    assert_eq!(of(Filter { subjects: Some(vec![id(11), id(17), id(99)]), ..all.clone() }).await, [17, 11]);
+    assert_eq!(of(Filter { subjects: Some(vec![]), ..all.clone() }).await, [0_u64; 0]);
+    runner.stop().await;
+}
+
+async fn history_knows_a_credentials_verifications(store: Arc<dyn Store>) {
+    let logs = Logs::new();
+    let runner = logs.run(Projection::History, &store);
+    let first = logs.verified(id(100), Some(id(10))).await;
+    logs.verified(id(101), None).await;
+    logs.verified(id(102), Some(id(11))).await;
+    let second = logs.verified(id(103), Some(id(10))).await;
+    wait_for(store.as_ref(), Projection::History, second, LONG).await.unwrap();
+    let of = |from, limit| {
+        let store = store.clone();
+        async move { store.verifications(id(10), from, limit).await.unwrap().0 }
+    };
+    assert_eq!(of(first, 10).await, [first, second]);
+    assert_eq!(of(first.next(), 10).await, [second]);
+    assert_eq!(of(first, 1).await, [first]);
+    assert_eq!(of(second.next(), 10).await, []);
+    runner.stop().await;
+}
+
+on_every_engine!(
+    finds_credentials_as_they_are_and_as_they_were,
+    a_secret_is_found_at_its_issuer_and_the_newest_speaks,
+    lists_are_filtered_and_newest_first,
+    history_knows_a_credentials_verifications,
+);
