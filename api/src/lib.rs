@@ -14,4 +14,5 @@ pub mod config;
 pub mod http;
 pub mod services;
 pub mod use_cases;
+pub mod used_keys;
 pub mod wire;

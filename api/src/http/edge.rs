@@ -1,0 +1,193 @@
+//! The outermost layer: what holds for every answer, whatever happens inside.
+//!
+//! Every answer names its request and the worker, carries the security headers, is counted and, when it failed here, logged. A
+//! problem gets its body here. Neither query strings nor headers nor bodies are logged.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::middleware::Next;
+use axum::response::Response;
+use tokio::time::Instant;
+use tracing::Instrument as _;
+
+use super::auth::Keys;
+use super::limit::Limiter;
+use super::problem::{Kind, Problem};
+use super::{Limits, Part, Tell};
+use crate::caller::Caller;
+use crate::services::App;
+
+/// What a table's line says beside its handlers.
+#[derive(Clone, Copy)]
+pub struct Line {
+    /// Who serves it.
+    pub part: Part,
+    /// How it tells problems.
+    pub tell: Option<Tell>,
+}
+
+/// What the layers around the routes share.
+pub struct Edge {
+    pub(super) app: App,
+    pub(super) keys: Keys,
+    pub(super) limiter: Option<Limiter>,
+    pub(super) body_bytes_max: usize,
+    pub(super) answer_max: Duration,
+    lines: HashMap<String, Line>,
+    worker: HeaderValue,
+}
+
+/// A request's address, put into its extensions by whoever accepted the connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
+impl Edge {
+    /// For a process.
+    #[must_use]
+    pub fn new(app: App, limits: &Limits, lines: HashMap<String, Line>) -> Edge {
+        Edge {
+            keys: Keys::new(app.clone()),
+            limiter: limits.rate_limit_public.map(Limiter::new),
+            body_bytes_max: limits.body_bytes_max,
+            answer_max: limits.answer_max,
+            lines,
+            // The configuration takes visible ASCII only.
+            worker: HeaderValue::from_str(&app.worker).unwrap_or(HeaderValue::from_static("worker")),
+            app,
+        }
+    }
+
+    pub(super) fn line(&self, request: &Request) -> Option<Line> {
+        let path = request.extensions().get::<MatchedPath>()?;
+        self.lines.get(path.as_str()).copied()
+    }
+}
+
+/// The layer.
+pub async fn around(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let line = edge.line(&request);
+    let caller = caller(&request, &edge.app);
+    let (request_id, route) = (caller.request_id.clone(), caller.via.clone());
+    let span = tracing::info_span!("request", request_id, worker = %edge.app.worker, route);
+    request.extensions_mut().insert(caller);
+
+    let mut response = next.run(request).instrument(span.clone()).await;
+
+    let problem = tell(&edge, line, &request_id, &mut response);
+    put_headers(response.headers_mut(), &request_id, &edge.worker);
+    let (status, took) = (response.status(), started.elapsed());
+    span.in_scope(|| {
+        let took_ms = took.as_secs_f64() * 1e3;
+        match problem {
+            Some(problem) if status.is_server_error() => tracing::warn!(status = status.as_u16(), problem, took_ms, "answered"),
+            problem => tracing::debug!(status = status.as_u16(), problem, took_ms, "answered"),
+        }
+    });
+    super::metrics::answered(&route, status, took);
+    response
+}
+
+/// Who asks, before anybody has looked at a key.
+fn caller(request: &Request, app: &App) -> Caller {
+    let headers = request.headers();
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let path = request.extensions().get::<MatchedPath>();
+    let agent = text("user-agent").map(|agent| agent.chars().take(512).collect());
+    Caller {
+        principal: None,
+        address: request.extensions().get::<Peer>().map(|peer| peer.0.ip()),
+        user_agent: agent,
+        request_id: text("x-request-id")
+            .filter(|id| is_request_id(id))
+            .map_or_else(|| credence_ledger::event::new_id(&app.clock, &app.random).to_string(), ToOwned::to_owned),
+        trace_id: text("traceparent").and_then(trace_id),
+        // A path that is none of ours may hold anything: it is not repeated.
+        via: path.map_or_else(|| "unknown".to_owned(), |path| format!("{} {}", request.method(), path.as_str())),
+    }
+}
+
+fn is_request_id(text: &str) -> bool {
+    (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
+/// W3C Trace Context, section 3.2.2: version, trace-id, parent-id and flags in lower-case hex.
+fn trace_id(traceparent: &str) -> Option<String> {
+    let mut parts = traceparent.split('-');
+    let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let hex = |text: &str, length: usize| text.len() == length && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    let whole = hex(version, 2) && hex(trace, 32) && hex(parent, 16) && hex(flags, 2);
+    let zero = |text: &str| text.bytes().all(|byte| byte == b'0');
+    let last = version != "00" || parts.next().is_none();
+    (whole && version != "ff" && !zero(trace) && !zero(parent) && last).then(|| trace.to_owned())
+}
+
+/// Writes the body of a problem and answers its name.
+fn tell(edge: &Edge, line: Option<Line>, request_id: &str, response: &mut Response) -> Option<&'static str> {
+    let problem = response.extensions_mut().remove::<Problem>().or_else(|| foreign(response))?;
+    let (body, media_type) = match line.and_then(|line| line.tell) {
+        Some(tell) => (tell(&problem, &edge.app), "application/json"),
+        None => (problem.body(request_id), "application/problem+json"),
+    };
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.remove(CONTENT_LENGTH);
+    *response.body_mut() = Body::from(body.to_string());
+    Some(problem.kind.name)
+}
+
+/// A failure that a library answered in its own words.
+fn foreign(response: &Response) -> Option<Problem> {
+    let json = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/"));
+    if json || !(response.status().is_client_error() || response.status().is_server_error()) {
+        return None;
+    }
+    let kind = Kind::ALL.iter().find(|kind| kind.status == response.status());
+    kind.map(|kind| Problem::new(*kind))
+}
+
+fn put_headers(headers: &mut HeaderMap, request_id: &str, worker: &HeaderValue) {
+    if let Ok(id) = HeaderValue::from_str(request_id) {
+        headers.insert("x-request-id", id);
+    }
+    headers.insert("x-worker-id", worker.clone());
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    // Pages that are shown bring rules of their own.
+    headers.entry(CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_id_is_read_from_a_whole_traceparent_only() {
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        assert_eq!(trace_id(&format!("00-{id}-00f067aa0ba902b7-01")).as_deref(), Some(id));
+        assert_eq!(trace_id(&format!("cc-{id}-00f067aa0ba902b7-01-what-the-future-will-bring")).as_deref(), Some(id));
+        for text in [
+            "",
+            id,
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+        ] {
+            assert_eq!(trace_id(text), None, "{text}");
+        }
+    }
+}
