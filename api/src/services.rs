@@ -257,12 +257,24 @@ impl Services {
     /// # Errors
     /// [`projection::Error::NotCaughtUp`] past the bound; unhealthy, stale, vanished; the store's.
     pub async fn wait_for(&self, projection: Projection, wanted: Option<Position>) -> Result<Cursor, projection::Error> {
+        self.wait(projection, |cursor| wanted.is_none_or(|wanted| cursor.position >= Some(wanted))).await
+    }
+
+    /// Waits until a read model is known to be complete up to `time`, by its log's clock; otherwise as [`Services::wait_for`].
+    ///
+    /// # Errors
+    /// As [`Services::wait_for`].
+    pub async fn wait_until(&self, projection: Projection, time: Timestamp) -> Result<Cursor, projection::Error> {
+        self.wait(projection, |cursor| cursor.confirmed_at >= time).await
+    }
+
+    async fn wait(&self, projection: Projection, reached: impl Fn(&Cursor) -> bool) -> Result<Cursor, projection::Error> {
         let deadline = tokio::time::Instant::now() + self.settings.wait_max;
         let mut pause = Duration::from_millis(2);
         loop {
             let cursor = self.read.cursor(projection).await?;
             cursor.check(self.clock.now(), self.settings.staleness_max)?;
-            if wanted.is_none_or(|wanted| cursor.position >= Some(wanted)) {
+            if reached(&cursor) {
                 return Ok(cursor);
             }
             if tokio::time::Instant::now() + pause > deadline {

@@ -9,8 +9,7 @@ use std::fmt::Display;
 use std::rc::Rc;
 use std::str::FromStr;
 
-use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{FromRequest, Request};
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
@@ -30,9 +29,9 @@ pub struct OptionalJson(pub Value);
 impl<S: Send + Sync> FromRequest<S> for Json {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Json, Problem> {
+    async fn from_request(request: Request, _: &S) -> Result<Json, Problem> {
         let json = is_json(request.headers());
-        let bytes = read(request, state).await?;
+        let bytes = read(request.into_body()).await?;
         if !json {
             return Err(Problem::new(Kind::UNSUPPORTED_MEDIA_TYPE).detail("expected the media type application/json"));
         }
@@ -43,10 +42,10 @@ impl<S: Send + Sync> FromRequest<S> for Json {
 impl<S: Send + Sync> FromRequest<S> for OptionalJson {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<OptionalJson, Problem> {
+    async fn from_request(request: Request, _: &S) -> Result<OptionalJson, Problem> {
         let named = request.headers().contains_key(CONTENT_TYPE);
         let json = is_json(request.headers());
-        let bytes = read(request, state).await?;
+        let bytes = read(request.into_body()).await?;
         match (bytes.is_empty(), named, json) {
             (true, false, _) | (true, true, true) => Ok(OptionalJson(Value::Null)),
             (false, _, true) => parse(&bytes).map(OptionalJson),
@@ -55,11 +54,9 @@ impl<S: Send + Sync> FromRequest<S> for OptionalJson {
     }
 }
 
-async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
-    Bytes::from_request(request, state).await.map_err(|rejection| match rejection {
-        BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => Problem::new(Kind::PAYLOAD_TOO_LARGE),
-        _ => Problem::new(Kind::MALFORMED_JSON).detail("the body could not be read to its end"),
-    })
+/// Admission has bounded the body and read it to its end.
+async fn read(body: Body) -> Result<Bytes, Problem> {
+    to_bytes(body, usize::MAX).await.map_err(|_| Problem::new(Kind::MALFORMED_JSON).detail("the body did not arrive whole"))
 }
 
 /// `application/json` or `application/*+json`, with any parameters but another charset than UTF-8.
@@ -170,6 +167,11 @@ impl Fields {
                 self.refuse(&name, "unknown", message);
             }
         }
+    }
+
+    /// Lets members pass that were not taken: what they would be is decided by one that is wrong.
+    pub fn ignore_the_rest(&mut self) {
+        self.members.clear();
     }
 
     /// Whether the member is there and not null.

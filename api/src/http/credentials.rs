@@ -1,1 +1,395 @@
-//! `/v1/credentials`.
+//! `/v1/credentials`: issue, read, change, list and search credentials, and read what happened to one.
+
+use axum::Json as Answer;
+use axum::extract::{FromRequestParts, State};
+use axum::http::header::LOCATION;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use credence_ledger::decision::credential::Change;
+use credence_ledger::event::Recorded;
+use credence_ledger::log::Log;
+use credence_ledger::vault::Role;
+use credence_ledger::{LogName, Position};
+use serde_json::Value;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use super::body::{Fields, Json, OptionalJson};
+use super::headers::{IDEMPOTENCY_REPLAYED, Id, LEDGER_POSITION, idempotency_key, min_position, set, set_as_of};
+use super::problem::{Kind, Problem, problems};
+use super::query::{Cursor, LIMIT_MAX, Parameters};
+use super::{Part, Route};
+use crate::caller::{Caller, Principal};
+use crate::services::{App, Services};
+use crate::use_cases::credential::Done;
+use crate::use_cases::list::ListCredentials;
+use crate::use_cases::read::{self, Page};
+use crate::use_cases::{Error, change, issue, list};
+use crate::wire::credential::{
+    ChangeRequest, CredentialBody, IssueRequest, SearchRequest, Summary, SummaryPage, read_change, read_issue, read_list, read_search,
+};
+use crate::wire::event::{Event, EventPage, Keys, sealed_under};
+
+pub(crate) fn routes() -> Vec<Route> {
+    vec![
+        Route::new(Part::Issuance, routes!(issue_credential, list_credentials)),
+        Route::new(Part::Issuance, routes!(search_credentials)),
+        Route::new(Part::Issuance, routes!(read_credential)),
+        Route::new(Part::Issuance, routes!(revoke_credential)),
+        Route::new(Part::Issuance, routes!(suspend_credential)),
+        Route::new(Part::Issuance, routes!(reinstate_credential)),
+        Route::new(Part::Issuance, routes!(list_credential_events)),
+        Route::new(Part::Issuance, routes!(list_credential_verifications)),
+    ]
+}
+
+/// A caller that may issue and change credentials. Told before the body is looked at.
+struct MayIssue {
+    caller: Caller,
+    principal: Principal,
+}
+
+/// A caller that may read credentials.
+struct MayRead {
+    caller: Caller,
+    principal: Principal,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for MayIssue {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<MayIssue, Problem> {
+        let caller = Caller::from_request_parts(parts, state).await?;
+        let principal = caller.require(&[Role::Issuer])?;
+        Ok(MayIssue { caller, principal })
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for MayRead {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<MayRead, Problem> {
+        let caller = Caller::from_request_parts(parts, state).await?;
+        let principal = caller.require(&[Role::Issuer, Role::Auditor])?;
+        Ok(MayRead { caller, principal })
+    }
+}
+
+problems! {
+    /// What can keep a credential from being issued.
+    IssueRefusals: MALFORMED_JSON, UNAUTHENTICATED, FORBIDDEN, TIMEOUT, ALREADY_ISSUED, PAYLOAD_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE,
+    VALIDATION_FAILED, IDEMPOTENCY_KEY_REUSED, STORE_UNAVAILABLE, OVERLOADED, INTERNAL
+}
+
+problems! {
+    /// What can keep a credential from being changed.
+    ChangeRefusals: MALFORMED_JSON, UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, TIMEOUT, ALREADY_REVOKED, ALREADY_SUSPENDED, NOT_SUSPENDED,
+    ERASED, PAYLOAD_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, VALIDATION_FAILED, IDEMPOTENCY_KEY_REUSED, STORE_UNAVAILABLE, OVERLOADED, INTERNAL
+}
+
+problems! {
+    /// What can keep a credential from being read.
+    ReadRefusals: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, TIMEOUT, ERASED, VALIDATION_FAILED, STORE_UNAVAILABLE, AUDIT_UNAVAILABLE, INTERNAL
+}
+
+problems! {
+    /// What can keep a page from being read.
+    PageRefusals: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, TIMEOUT, VALIDATION_FAILED, STORE_UNAVAILABLE, NOT_CAUGHT_UP,
+    PROJECTION_UNHEALTHY, STALE, INTERNAL
+}
+
+problems! {
+    /// What can keep credentials from being listed.
+    ListRefusals: UNAUTHENTICATED, FORBIDDEN, TIMEOUT, VALIDATION_FAILED, NOT_CAUGHT_UP, PROJECTION_UNHEALTHY, STALE, STORE_UNAVAILABLE,
+    INTERNAL
+}
+
+problems! {
+    /// What can keep credentials from being searched.
+    SearchRefusals: MALFORMED_JSON, UNAUTHENTICATED, FORBIDDEN, TIMEOUT, PAYLOAD_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, VALIDATION_FAILED,
+    NOT_CAUGHT_UP, PROJECTION_UNHEALTHY, STALE, STORE_UNAVAILABLE, INTERNAL
+}
+
+/// Issue a credential.
+///
+/// About a subject, or over a secret. One type of credential exists once for a subject (issuer, name and e-mail address in normal
+/// form), and one credential for a secret, until it is revoked.
+#[utoipa::path(
+    post,
+    path = "/v1/credentials",
+    tag = "credentials",
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters; the repeat answers as the first did")),
+    request_body = IssueRequest,
+    responses(
+        (status = 201, description = "Issued", body = CredentialBody, headers(
+            ("Location" = String, description = "The credential"),
+            ("Ledger-Position" = String, description = "Where it was appended"),
+            ("Idempotency-Replayed" = Option<String>, description = "`true` when this answers a repeat"),
+        )),
+        IssueRefusals,
+    ),
+    security(("api_key" = [])),
+)]
+async fn issue_credential(State(app): State<App>, by: MayIssue, headers: HeaderMap, Json(body): Json) -> Result<Response, Problem> {
+    let key = idempotency_key(&headers)?;
+    let command = Fields::read(body, read_issue)?;
+    let done = issue::issue(&app, &by.caller, by.principal.issuer, &command, key.as_ref()).await?;
+    let location = format!("/v1/credentials/{}", done.opened.credential.id);
+    let mut response = (StatusCode::CREATED, Answer(CredentialBody::after(&done, "issued"))).into_response();
+    set(&mut response, LOCATION, &location);
+    Ok(of_act(response, &done))
+}
+
+/// Says where an act was appended, and whether it was just now.
+fn of_act(mut response: Response, done: &Done) -> Response {
+    set(&mut response, LEDGER_POSITION, &LogName::LEDGER.at(done.position).to_string());
+    if done.repeated {
+        set(&mut response, IDEMPOTENCY_REPLAYED, "true");
+    }
+    response
+}
+
+/// Read a credential.
+///
+/// From the ledger itself, so that it is always current. Opening personal data is recorded in the audit log.
+#[utoipa::path(
+    get,
+    path = "/v1/credentials/{id}",
+    tag = "credentials",
+    params(("id" = Uuid, Path, description = "The credential's id")),
+    responses((status = 200, description = "The credential", body = CredentialBody), ReadRefusals),
+    security(("api_key" = [])),
+)]
+async fn read_credential(State(app): State<App>, by: MayRead, Id(id): Id, parameters: Parameters) -> Result<Response, Problem> {
+    parameters.finish()?;
+    let opened = read::read(&app, &by.caller, &by.principal, id).await?;
+    Ok(Answer(CredentialBody::new(&opened)).into_response())
+}
+
+/// Revoke a credential.
+///
+/// For ever. Another one of its kind can be issued from then on.
+#[utoipa::path(
+    post,
+    path = "/v1/credentials/{id}/revoke",
+    tag = "credentials",
+    params(
+        ("id" = Uuid, Path, description = "The credential's id"),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters; the repeat answers as the first did"),
+    ),
+    request_body = Option<ChangeRequest>,
+    responses(
+        (status = 200, description = "Revoked", body = CredentialBody, headers(
+            ("Ledger-Position" = String, description = "Where it was appended"),
+            ("Idempotency-Replayed" = Option<String>, description = "`true` when this answers a repeat"),
+        )),
+        ChangeRefusals,
+    ),
+    security(("api_key" = [])),
+)]
+async fn revoke_credential(
+    State(app): State<App>,
+    by: MayIssue,
+    Id(id): Id,
+    headers: HeaderMap,
+    OptionalJson(body): OptionalJson,
+) -> Result<Response, Problem> {
+    change_status(&app, by, (id, Change::Revoke), &headers, body, "revoked").await
+}
+
+/// Suspend a credential.
+///
+/// It does not count until it is reinstated.
+#[utoipa::path(
+    post,
+    path = "/v1/credentials/{id}/suspend",
+    tag = "credentials",
+    params(
+        ("id" = Uuid, Path, description = "The credential's id"),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters; the repeat answers as the first did"),
+    ),
+    request_body = Option<ChangeRequest>,
+    responses(
+        (status = 200, description = "Suspended", body = CredentialBody, headers(
+            ("Ledger-Position" = String, description = "Where it was appended"),
+            ("Idempotency-Replayed" = Option<String>, description = "`true` when this answers a repeat"),
+        )),
+        ChangeRefusals,
+    ),
+    security(("api_key" = [])),
+)]
+async fn suspend_credential(
+    State(app): State<App>,
+    by: MayIssue,
+    Id(id): Id,
+    headers: HeaderMap,
+    OptionalJson(body): OptionalJson,
+) -> Result<Response, Problem> {
+    change_status(&app, by, (id, Change::Suspend), &headers, body, "suspended").await
+}
+
+/// Reinstate a suspended credential.
+#[utoipa::path(
+    post,
+    path = "/v1/credentials/{id}/reinstate",
+    tag = "credentials",
+    params(
+        ("id" = Uuid, Path, description = "The credential's id"),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters; the repeat answers as the first did"),
+    ),
+    request_body = Option<ChangeRequest>,
+    responses(
+        (status = 200, description = "Reinstated", body = CredentialBody, headers(
+            ("Ledger-Position" = String, description = "Where it was appended"),
+            ("Idempotency-Replayed" = Option<String>, description = "`true` when this answers a repeat"),
+        )),
+        ChangeRefusals,
+    ),
+    security(("api_key" = [])),
+)]
+async fn reinstate_credential(
+    State(app): State<App>,
+    by: MayIssue,
+    Id(id): Id,
+    headers: HeaderMap,
+    OptionalJson(body): OptionalJson,
+) -> Result<Response, Problem> {
+    change_status(&app, by, (id, Change::Reinstate), &headers, body, "reinstated").await
+}
+
+async fn change_status(
+    app: &Services,
+    by: MayIssue,
+    (id, change): (Uuid, Change),
+    headers: &HeaderMap,
+    body: Value,
+    what: &str,
+) -> Result<Response, Problem> {
+    let key = idempotency_key(headers)?;
+    let command = read_change(id, change, body)?;
+    let done = change::change(app, &by.caller, &by.principal, &command, key.as_ref()).await?;
+    Ok(of_act(Answer(CredentialBody::after(&done, what)).into_response(), &done))
+}
+
+/// List credentials, newest first, without personal data.
+#[utoipa::path(
+    get,
+    path = "/v1/credentials",
+    tag = "credentials",
+    params(
+        ("type" = Option<String>, Query, description = "Of this type only"),
+        ("status" = Option<String>, Query, description = "With this status now: active, suspended, revoked, expired or not_yet_valid"),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before"),
+        ("limit" = Option<u64>, Query, description = "1 to 100, 20 by default"),
+        ("Ledger-Min-Position" = Option<String>, Header, description = "Waits until the read model has passed this position"),
+    ),
+    responses(
+        (status = 200, description = "A page", body = SummaryPage, headers(("Ledger-As-Of" = String, description = "How far the read model has come"))),
+        ListRefusals,
+    ),
+    security(("api_key" = [])),
+)]
+async fn list_credentials(
+    State(app): State<App>,
+    by: MayRead,
+    headers: HeaderMap,
+    mut parameters: Parameters,
+) -> Result<Response, Problem> {
+    let passed = min_position(&headers, &LogName::LEDGER)?;
+    let wanted = read_list(&mut parameters, passed);
+    parameters.finish()?;
+    summaries(&app, &by.principal, wanted).await
+}
+
+/// Search credentials by what is personal, which does not belong in a URL. The answer holds nothing personal.
+#[utoipa::path(
+    post,
+    path = "/v1/credentials/search",
+    tag = "credentials",
+    params(("Ledger-Min-Position" = Option<String>, Header, description = "Waits until the read model has passed this position")),
+    request_body = SearchRequest,
+    responses(
+        (status = 200, description = "A page", body = SummaryPage, headers(("Ledger-As-Of" = String, description = "How far the read model has come"))),
+        SearchRefusals,
+    ),
+    security(("api_key" = [])),
+)]
+async fn search_credentials(State(app): State<App>, by: MayRead, headers: HeaderMap, Json(body): Json) -> Result<Response, Problem> {
+    let passed = min_position(&headers, &LogName::LEDGER)?;
+    let wanted = Fields::read(body, |fields| read_search(fields, passed))?;
+    summaries(&app, &by.principal, wanted).await
+}
+
+async fn summaries(app: &Services, principal: &Principal, wanted: ListCredentials) -> Result<Response, Problem> {
+    let (page, progress) = list::list(app, principal, wanted).await?;
+    let items = page.items.iter().map(|(credential, status)| Summary::new(credential, *status)).collect();
+    let body = SummaryPage { items, next_cursor: next_cursor(page.next) };
+    let mut response = Answer(body).into_response();
+    set_as_of(&mut response, &progress);
+    Ok(response)
+}
+
+fn next_cursor(next: Option<Position>) -> Option<String> {
+    next.map(|position| Cursor(position).to_string())
+}
+
+/// Read a credential's events, oldest first.
+#[utoipa::path(
+    get,
+    path = "/v1/credentials/{id}/events",
+    tag = "credentials",
+    params(
+        ("id" = Uuid, Path, description = "The credential's id"),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before"),
+        ("limit" = Option<u64>, Query, description = "1 to 100, 20 by default"),
+    ),
+    responses((status = 200, description = "A page", body = EventPage), PageRefusals),
+    security(("api_key" = [])),
+)]
+async fn list_credential_events(State(app): State<App>, by: MayRead, Id(id): Id, mut parameters: Parameters) -> Result<Response, Problem> {
+    let (from, limit) = (parameters.cursor().unwrap_or(Position::FIRST), parameters.limit(LIMIT_MAX));
+    parameters.finish()?;
+    let page = read::events(&app, &by.principal, id, from, limit).await?;
+    Ok(Answer(events(&app, app.ledger()?.log.as_ref(), &page).await?).into_response())
+}
+
+/// Read which verifications a credential has had, oldest first.
+#[utoipa::path(
+    get,
+    path = "/v1/credentials/{id}/verifications",
+    tag = "credentials",
+    params(
+        ("id" = Uuid, Path, description = "The credential's id"),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before"),
+        ("limit" = Option<u64>, Query, description = "1 to 100, 20 by default"),
+        ("Ledger-Min-Position" = Option<String>, Header, description = "Waits until the read model has passed this position of the audit log: `audit@7`"),
+    ),
+    responses(
+        (status = 200, description = "A page", body = EventPage, headers(("Ledger-As-Of" = String, description = "How far the read model has come: `audit@7`"))),
+        PageRefusals,
+    ),
+    security(("api_key" = [])),
+)]
+async fn list_credential_verifications(
+    State(app): State<App>,
+    by: MayRead,
+    Id(id): Id,
+    headers: HeaderMap,
+    mut parameters: Parameters,
+) -> Result<Response, Problem> {
+    let passed = min_position(&headers, &LogName::AUDIT)?;
+    let (from, limit) = (parameters.cursor().unwrap_or(Position::FIRST), parameters.limit(LIMIT_MAX));
+    parameters.finish()?;
+    let (page, progress) = read::verifications(&app, &by.principal, id, (from, limit), passed).await?;
+    let mut response = Answer(events(&app, app.audit.log.as_ref(), &page).await?).into_response();
+    set_as_of(&mut response, &progress);
+    Ok(response)
+}
+
+/// Events as they are shown, what is sealed in them closed.
+async fn events(app: &Services, log: &dyn Log, page: &Page<Recorded>) -> Result<EventPage, Problem> {
+    let keys = app.vault.open_keys(&sealed_under(&page.items)).await.map_err(Error::Store)?;
+    let show = |event: &Recorded| Event::new(log.name(), log.origin(), event, Keys::Closed(&keys));
+    Ok(EventPage { items: page.items.iter().map(show).collect(), next_cursor: next_cursor(page.next) })
+}

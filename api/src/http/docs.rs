@@ -14,6 +14,7 @@ use utoipa_axum::routes;
 
 use super::problem::{FieldError, Kind, Problem};
 use super::{Part, Route};
+use crate::wire::credential::ExistingBody;
 
 /// `application/problem+json`, as RFC 9457 has it.
 #[derive(serde::Serialize, utoipa::ToSchema)]
@@ -28,17 +29,17 @@ struct ProblemBody {
     /// The status of the answer.
     status: u16,
     /// What this one is about.
-    detail: Option<String>,
+    detail: String,
     /// The request's `X-Request-Id`.
     request_id: String,
     /// With `validation-failed`: what is wrong with each field.
     errors: Option<Vec<FieldError>>,
     /// With `already-issued`: the credential that there is.
-    existing: Option<serde_json::Value>,
+    existing: Option<ExistingBody>,
 }
 
 #[derive(OpenApi)]
-#[openapi(components(schemas(ProblemBody, FieldError)))]
+#[openapi(components(schemas(ProblemBody, FieldError, ExistingBody)))]
 struct Shared;
 
 /// The OpenAPI document of everything that any role serves.

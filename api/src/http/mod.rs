@@ -13,6 +13,7 @@ pub mod credentials;
 pub mod dialects;
 pub mod docs;
 pub mod edge;
+pub mod headers;
 pub mod health;
 pub mod limit;
 pub mod logs;
@@ -105,7 +106,7 @@ impl Route {
 /// Every route of every role.
 #[must_use]
 pub fn table() -> Vec<Route> {
-    [health::routes(), metrics::routes(), docs::routes()].into_iter().flatten().collect()
+    [credentials::routes(), verifications::routes(), health::routes(), metrics::routes(), docs::routes()].into_iter().flatten().collect()
 }
 
 /// What the configuration says to the edge.

@@ -3,6 +3,7 @@
 //! A [`Problem`] becomes an answer without a body that carries the problem along; the outermost layer, which knows the
 //! request's id, writes the body. So a dialect can still tell it in its own shape.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -14,9 +15,12 @@ use credence_ledger::vault::Role;
 use credence_projections::projection;
 use serde::Serialize;
 use utoipa::ToSchema;
+use utoipa::openapi::{self, RefOr};
 
 use crate::caller::Caller;
 use crate::services::AppendError;
+use crate::use_cases;
+use crate::wire::credential::ExistingBody;
 
 /// How far the read model had come that an answer was made from: `ledger@57`.
 pub const LEDGER_AS_OF: HeaderName = HeaderName::from_static("ledger-as-of");
@@ -252,6 +256,34 @@ impl Problem {
     }
 }
 
+/// The answers of problems of these kinds, for the OpenAPI document: one a status, naming its problems.
+#[must_use]
+pub fn responses(kinds: &[Kind]) -> BTreeMap<String, RefOr<openapi::Response>> {
+    let mut named: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for kind in kinds {
+        named.entry(kind.status.as_str().to_owned()).or_default().push(format!("`{}`", kind.name));
+    }
+    let body = || openapi::Content::new(Some(RefOr::Ref(openapi::Ref::from_schema_name("Problem"))));
+    let response =
+        |names: Vec<String>| openapi::ResponseBuilder::new().description(names.join(", ")).content("application/problem+json", body());
+    named.into_iter().map(|(status, names)| (status, RefOr::T(response(names).build()))).collect()
+}
+
+/// Names the problems that a route answers, as a type that its `responses(…)` can list.
+macro_rules! problems {
+    ($(#[$doc:meta])* $name:ident: $($kind:ident),+) => {
+        $(#[$doc])*
+        struct $name;
+
+        impl utoipa::IntoResponses for $name {
+            fn responses() -> std::collections::BTreeMap<String, utoipa::openapi::RefOr<utoipa::openapi::Response>> {
+                $crate::http::problem::responses(&[$(Kind::$kind),+])
+            }
+        }
+    };
+}
+pub(crate) use problems;
+
 /// An error and what lies beneath it, for the log. Within a request's span, which names the request.
 fn chain(error: &dyn std::error::Error) -> String {
     let links: Vec<String> = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();
@@ -297,6 +329,30 @@ impl From<AppendError> for Problem {
                 tracing::warn!(cause = chain(&error), "nothing can be appended");
                 Problem::new(Kind::STORE_UNAVAILABLE)
             }
+        }
+    }
+}
+
+impl From<use_cases::Error> for Problem {
+    fn from(error: use_cases::Error) -> Problem {
+        match error {
+            use_cases::Error::NotFound => Problem::new(Kind::NOT_FOUND),
+            use_cases::Error::AlreadyIssued(existing) => {
+                let existing = serde_json::to_value(ExistingBody::from(&existing)).unwrap_or_default();
+                Problem::new(Kind::ALREADY_ISSUED).member("existing", existing)
+            }
+            use_cases::Error::Rejected(rejection) => rejection.into(),
+            use_cases::Error::IdempotencyKeyReused => Problem::new(Kind::IDEMPOTENCY_KEY_REUSED),
+            use_cases::Error::Erased => Problem::new(Kind::ERASED),
+            use_cases::Error::Contended => Problem::new(Kind::OVERLOADED),
+            use_cases::Error::Append(error) => error.into(),
+            use_cases::Error::Audit(_) => {
+                tracing::warn!(cause = chain(&error), "what must be recorded cannot be recorded");
+                Problem::new(Kind::AUDIT_UNAVAILABLE)
+            }
+            use_cases::Error::Store(error) => error.into(),
+            use_cases::Error::Projection(error) => error.into(),
+            use_cases::Error::Stored(_) => Problem::internal(&chain(&error)),
         }
     }
 }

@@ -1,12 +1,45 @@
 //! Query strings, as strict as bodies: an unknown or repeated parameter is refused rather than ignored. They are never logged.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
+use credence_ledger::Position;
 
 use super::problem::{FieldError, Problem};
+
+/// How many items a page has when the caller does not say.
+pub const LIMIT_DEFAULT: usize = 20;
+/// How many items a page has at most.
+pub const LIMIT_MAX: u64 = 100;
+
+/// Where a page begins, as it is handed out and taken back. What it spells is nobody's business but ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor(pub Position);
+
+/// A text that is no cursor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected a next_cursor as it was answered")]
+pub struct MalformedCursor;
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "c{:x}", self.0.0)
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = MalformedCursor;
+
+    fn from_str(text: &str) -> Result<Cursor, MalformedCursor> {
+        let digits = text.strip_prefix('c').ok_or(MalformedCursor)?;
+        let position = u64::from_str_radix(digits, 16).map_err(|_| MalformedCursor)?;
+        let cursor = Cursor(Position(position));
+        // Only what was handed out: no sign, no leading zero, no capital; and no position that the engines cannot hold.
+        if i64::try_from(position).is_ok() && cursor.to_string() == text { Ok(cursor) } else { Err(MalformedCursor) }
+    }
+}
 
 /// The parameters that nobody has taken yet, and what is wrong with those that were.
 #[derive(Debug)]
@@ -76,6 +109,16 @@ impl Parameters {
         }
     }
 
+    /// `cursor`: where the page begins.
+    pub fn cursor(&mut self) -> Option<Position> {
+        self.parsed("cursor").map(|Cursor(position)| position)
+    }
+
+    /// `limit`: how many items the page has at most.
+    pub fn limit(&mut self, max: u64) -> usize {
+        self.integer("limit", 1, max).and_then(|limit| usize::try_from(limit).ok()).unwrap_or(LIMIT_DEFAULT)
+    }
+
     /// Tells a broken rule of the parameter `name`.
     pub fn refuse(&mut self, name: &str, code: &'static str, message: impl Into<String>) {
         self.errors.push(FieldError::new(name, code, message));
@@ -116,6 +159,15 @@ mod tests {
         assert_eq!(parameters.string("type"), None);
         let expected = [("type", "duplicate"), ("other", "unknown")];
         assert_eq!(codes(parameters), expected.map(|(field, code)| (field.to_owned(), code.to_owned())));
+    }
+
+    #[test]
+    fn a_cursor_is_taken_only_as_it_was_handed_out() {
+        let cursor = Cursor(Position(42));
+        assert_eq!(cursor.to_string().parse(), Ok(cursor));
+        for text in ["", "c", "2a", "c02a", "c2A", "c+2a", "cg", "cffffffffffffffff", "c10000000000000000"] {
+            assert_eq!(text.parse::<Cursor>(), Err(MalformedCursor), "{text}");
+        }
     }
 
     #[test]

@@ -1,1 +1,54 @@
-//! `/v1/verifications`.
+//! `/v1/verifications`: public.
+
+use axum::Json as Answer;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use credence_ledger::LogName;
+use utoipa_axum::routes;
+
+use super::body::{Fields, Json};
+use super::headers::{min_position, set_as_of};
+use super::problem::{Kind, Problem, problems};
+use super::{Part, Route};
+use crate::caller::Caller;
+use crate::services::App;
+use crate::use_cases::verify;
+use crate::wire::verdict::{VerdictBody, VerificationRequest, read_question};
+
+pub(crate) fn routes() -> Vec<Route> {
+    vec![Route::new(Part::Verification, routes!(verify_credential))]
+}
+
+problems! {
+    /// What can keep a verdict from being given.
+    Refusals: MALFORMED_JSON, UNAUTHENTICATED, TIMEOUT, PAYLOAD_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, VALIDATION_FAILED, RATE_LIMITED,
+    NOT_CAUGHT_UP, PROJECTION_UNHEALTHY, STALE, STORE_UNAVAILABLE, AUDIT_UNAVAILABLE, OVERLOADED, INTERNAL
+}
+
+/// Verify a credential.
+///
+/// By its id (perhaps with what is known of its holder), by its digest, by presenting its document, or by presenting a secret. The
+/// verdict is answered once it is recorded in the audit log.
+#[utoipa::path(
+    post,
+    path = "/v1/verifications",
+    tag = "verifications",
+    params(("Ledger-Min-Position" = Option<String>, Header, description = "Waits until the read model has passed this position")),
+    request_body = VerificationRequest,
+    responses(
+        (status = 200, description = "A verdict, good or bad", body = VerdictBody, headers(
+            ("Ledger-As-Of" = String, description = "How far the read model has come"),
+        )),
+        Refusals,
+    ),
+)]
+async fn verify_credential(State(app): State<App>, caller: Caller, headers: HeaderMap, Json(body): Json) -> Result<Response, Problem> {
+    let passed = min_position(&headers, &LogName::LEDGER)?;
+    let now = app.clock.now();
+    let question = Fields::read(body, |fields| read_question(fields, now))?;
+    let verdict = verify::verify(&app, &caller, &verify::VerifyCredential { passed, ..question }).await?;
+    let mut response = Answer(VerdictBody::new(&verdict, &app.worker)).into_response();
+    set_as_of(&mut response, &verdict.cursor);
+    Ok(response)
+}

@@ -1,1 +1,52 @@
 //! What is recorded of a request in the audit log.
+
+use credence_ledger::event::audit::PersonalDataRead;
+use credence_ledger::event::{New, Payload, Recorded, new_id};
+use credence_ledger::log::{Append, Expected, Outcome};
+use credence_ledger::stream::category;
+use credence_ledger::{Stream, store};
+
+use super::Error;
+use crate::caller::Caller;
+use crate::services::{AppendError, Services};
+
+/// Records a fact on a fresh stream of `category`, and answers it after the commit. The caller's address and user agent go with
+/// it, sealed.
+///
+/// # Errors
+/// [`Error::Audit`]: what was to be recorded must not happen.
+pub async fn record<P: Payload>(services: &Services, caller: &Caller, category: &'static str, payload: &P) -> Result<Recorded, Error> {
+    let stream = Stream::new(category, new_id(&services.clock, &services.random));
+    record_on(services, caller, stream, Expected::None, payload).await
+}
+
+/// As [`record`], on the stream of the thing that it is about.
+///
+/// # Errors
+/// [`Error::Audit`].
+pub async fn record_on<P: Payload>(
+    services: &Services,
+    caller: &Caller,
+    stream: Stream,
+    expected: Expected,
+    payload: &P,
+) -> Result<Recorded, Error> {
+    let unwritable = |error: store::Error| Error::Audit(AppendError::Store(error));
+    let metadata = services.audit_metadata::<P>(caller, &stream).await.map_err(unwritable)?;
+    let append = Append::to(stream, expected, vec![New::of(payload, &metadata)]);
+    match services.audit.append(append).await.map_err(Error::Audit)? {
+        Outcome::Appended(events) => {
+            events.into_iter().next().ok_or_else(|| unwritable(store::Error::Corrupt("an append without an event".to_owned())))
+        }
+        outcome => Err(unwritable(store::Error::Corrupt(format!("the audit log answered {outcome:?}")))),
+    }
+}
+
+/// Records that sealed fields are about to be opened for a caller; `what` is the one stream read, if it is one.
+///
+/// # Errors
+/// [`Error::Audit`]: they must stay closed.
+pub async fn personal_data_read(services: &Services, caller: &Caller, what: Option<&Stream>) -> Result<(), Error> {
+    let payload = PersonalDataRead { via: caller.via.clone(), what: what.map(Stream::to_string) };
+    record(services, caller, category::ACCESS, &payload).await.map(|_| ())
+}

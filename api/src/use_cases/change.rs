@@ -1,1 +1,102 @@
-//! Revoke, suspend, reinstate.
+//! Revoke, suspend, reinstate a credential.
+//!
+//! Load, decide, append at the exact version: of two revocations at once one goes through, and the other, which loads again,
+//! finds it revoked. Revoking gives the credential's unique key back in the same commit, so that another one may be issued.
+//!
+//! The answer shows the credential's personal data to whoever changed it. That is no read of its own: the event in the ledger
+//! names who it was, and it does not wait for the audit log.
+
+use credence_ledger::decision::credential::{self as decision, Change};
+use credence_ledger::event::Payload;
+use credence_ledger::event::credential::{CredentialReinstated, CredentialRevoked, CredentialSuspended};
+use credence_ledger::log::{Append, Expected, Outcome, Refusal};
+use credence_ledger::sealing::Sealed;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::credential::{self, Credential, Done};
+use super::{Error, idempotency};
+use crate::caller::{Caller, Principal};
+use crate::services::Services;
+
+/// How often a change is decided anew because others changed the same credential meanwhile.
+const TRIES_MAX: usize = 5;
+
+/// A command.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChangeStatus {
+    /// Which credential.
+    pub id: Uuid,
+    /// What is to become of it.
+    pub change: Change,
+    /// Why, in the words of whoever asks.
+    pub reason: Option<String>,
+}
+
+impl ChangeStatus {
+    /// For the comparison of repeats; the route tells the change.
+    fn to_value(&self) -> Value {
+        json!({"id": self.id, "reason": self.reason})
+    }
+}
+
+/// Changes a credential's status.
+///
+/// # Errors
+/// [`Error::NotFound`], [`Error::Rejected`], [`Error::Erased`], [`Error::IdempotencyKeyReused`], [`Error::Contended`], or the
+/// world's.
+pub async fn change(
+    services: &Services,
+    caller: &Caller,
+    principal: &Principal,
+    command: &ChangeStatus,
+    key: Option<&idempotency::Key>,
+) -> Result<Done, Error> {
+    for _ in 0..TRIES_MAX {
+        let credential = credential::load(services, command.id, None).await?.ok_or(Error::NotFound)?;
+        if !principal.may_know_of(credential.issued.issuer) {
+            return Err(Error::NotFound);
+        }
+        // Opened before anything is changed: what has been erased cannot be answered.
+        let document = credential::open_document(services, &credential).await?;
+        let reason = seal_reason(services, &credential, command).await?;
+        let metadata = caller.origination(&services.worker).metadata(&services.random);
+        let idempotency = key.map(|key| idempotency::remember(services, caller, key, &command.to_value()));
+        let event = match decision::change(credential.state, command.change, reason) {
+            Ok(event) => event.encode(&metadata),
+            Err(rejection) => {
+                let before = idempotency::done_before(services, idempotency, credential.stream(), &metadata).await?;
+                return credential::repeated(services, before.ok_or(Error::Rejected(rejection))?).await;
+            }
+        };
+        let append = Append {
+            releases: if command.change == Change::Revoke { vec![credential.unique_key()] } else { Vec::new() },
+            idempotency,
+            ..Append::to(credential.stream(), Expected::Exact(credential.last.version), vec![event])
+        };
+        match services.ledger()?.append(append).await? {
+            Outcome::Appended(events) => {
+                let event = events.first().ok_or_else(|| Error::corrupt("an append without an event"))?;
+                let credential = Credential::apply(Some(credential), event)?;
+                let opened = credential::opened(services, credential, document, event.recorded_at).await?;
+                return Ok(Done { opened, position: event.position, repeated: false });
+            }
+            Outcome::Repeated(position) => return credential::repeated(services, position).await,
+            Outcome::Refused(Refusal::StaleVersion { .. }) => {}
+            Outcome::Refused(Refusal::IdempotencyKeyReused) => return Err(Error::IdempotencyKeyReused),
+            Outcome::Refused(Refusal::KeyTaken { .. }) => return Err(Error::corrupt("a key taken that was not claimed")),
+        }
+    }
+    Err(Error::Contended)
+}
+
+async fn seal_reason(services: &Services, credential: &Credential, command: &ChangeStatus) -> Result<Option<Sealed>, Error> {
+    let Some(reason) = &command.reason else { return Ok(None) };
+    let (kind, schema) = match command.change {
+        Change::Suspend => (CredentialSuspended::TYPE, CredentialSuspended::SCHEMA),
+        Change::Reinstate => (CredentialReinstated::TYPE, CredentialReinstated::SCHEMA),
+        Change::Revoke => (CredentialRevoked::TYPE, CredentialRevoked::SCHEMA),
+    };
+    let sealing_key = credential::sealing_key(services, credential).await?;
+    credential::seal(services, &sealing_key, &credential.stream(), (kind, schema, "reason"), reason.as_bytes()).map(Some)
+}

@@ -1,1 +1,176 @@
 //! Issue a credential.
+//!
+//! The order is what makes it safe: the subject's row with its sealing key is durable before the append is queued (a crash in
+//! between leaves an unused row, which harms nobody); the unique key is claimed in the same commit as the event, so that of
+//! equal issuances exactly one wins, however many processes race.
+
+use credence_ledger::decision::credential::{self as decision, State};
+use credence_ledger::document::{self, Contents};
+use credence_ledger::event::credential::CredentialIssued;
+use credence_ledger::event::{Payload as _, new_id};
+use credence_ledger::log::{Append, Expected, KeyOwner, Outcome, Refusal, UniqueKey};
+use credence_ledger::sealing::KeyId;
+use credence_ledger::vault::{Issuer, SubjectRefs};
+use credence_ledger::{Stream, Timestamp, json, random};
+use serde_bytes::ByteArray;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::credential::{self, Credential, Done};
+use super::{Error, idempotency};
+use crate::caller::Caller;
+use crate::services::Services;
+
+/// A command. Every text in normal form, every rule kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IssueCredential {
+    /// What kind of credential.
+    pub credential_type: String,
+    /// About whom, or over what.
+    pub content: Content,
+}
+
+/// What a credential certifies.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Content {
+    /// Something about a subject.
+    Subject(Box<About>),
+    /// That an opaque string was issued.
+    Secret(String),
+}
+
+/// A credential with a subject.
+#[derive(Debug, Clone, PartialEq)]
+pub struct About {
+    /// The subject's name.
+    pub name: String,
+    /// The subject's e-mail address.
+    pub email: String,
+    /// The subject's own URI.
+    pub uri: Option<String>,
+    /// An object.
+    pub claims: Option<Value>,
+    /// First instant.
+    pub valid_from: Option<Timestamp>,
+    /// First instant after the last.
+    pub valid_until: Option<Timestamp>,
+}
+
+impl IssueCredential {
+    /// For the comparison of repeats.
+    fn to_value(&self) -> Value {
+        match &self.content {
+            Content::Secret(secret) => json!({"type": self.credential_type, "secret": secret}),
+            Content::Subject(about) => json!({
+                "type": self.credential_type, "name": about.name, "email": about.email, "id": about.uri, "claims": about.claims,
+                "valid_from": about.valid_from.map(|time| time.to_string()), "valid_until": about.valid_until.map(|time| time.to_string()),
+            }),
+        }
+    }
+}
+
+/// Issues a credential in the name of `issuer`.
+///
+/// # Errors
+/// [`Error::AlreadyIssued`], [`Error::IdempotencyKeyReused`], or the world's.
+pub async fn issue(
+    services: &Services,
+    caller: &Caller,
+    issuer: Uuid,
+    command: &IssueCredential,
+    key: Option<&idempotency::Key>,
+) -> Result<Done, Error> {
+    let issuer = services.issuers.by_id(issuer).await?.ok_or_else(|| Error::corrupt("a key of an issuer that the vault does not know"))?;
+    let stream = Stream::credential(new_id(&services.clock, &services.random));
+    let draft = draft(services, &issuer, &stream, command).await?;
+    let event = decision::issue(State::Unissued, draft.issued).map_err(Error::Rejected)?;
+    let metadata = caller.origination(&services.worker).metadata(&services.random);
+    let append = Append {
+        claims: vec![(draft.unique_key, stream.clone())],
+        idempotency: key.map(|key| idempotency::remember(services, caller, key, &command.to_value())),
+        ..Append::to(stream, Expected::None, vec![event.encode(&metadata)])
+    };
+    match services.ledger()?.append(append).await? {
+        Outcome::Appended(events) => {
+            let credential = Credential::fold(&events)?.ok_or_else(|| Error::corrupt("an append without an event"))?;
+            let (position, at) = (credential.position, credential.issued_at);
+            let opened = credential::opened(services, credential, draft.document, at).await?;
+            Ok(Done { opened, position, repeated: false })
+        }
+        Outcome::Repeated(position) => credential::repeated(services, position).await,
+        Outcome::Refused(Refusal::KeyTaken { owner, .. }) => Err(already_issued(services, &owner).await?),
+        Outcome::Refused(Refusal::IdempotencyKeyReused) => Err(Error::IdempotencyKeyReused),
+        Outcome::Refused(Refusal::StaleVersion { .. }) => Err(Error::Contended),
+    }
+}
+
+/// What is to be appended, sealed, with what is answered of it.
+struct Draft {
+    issued: CredentialIssued,
+    unique_key: UniqueKey,
+    document: Option<Value>,
+}
+
+async fn draft(services: &Services, issuer: &Issuer, stream: &Stream, command: &IssueCredential) -> Result<Draft, Error> {
+    match &command.content {
+        Content::Subject(about) => about_subject(services, issuer, stream, &command.credential_type, about).await,
+        Content::Secret(secret) => {
+            let digest = services.vault.lookup().secret(secret.as_bytes());
+            let issued = CredentialIssued {
+                credential_type: command.credential_type.clone(),
+                digest: ByteArray::new(digest),
+                issuer: issuer.id,
+                document: None,
+                subject_id: None,
+                valid_from: None,
+                valid_until: None,
+            };
+            Ok(Draft { issued, unique_key: UniqueKey::secret(issuer.id, &digest), document: None })
+        }
+    }
+}
+
+async fn about_subject(
+    services: &Services,
+    issuer: &Issuer,
+    stream: &Stream,
+    credential_type: &str,
+    about: &About,
+) -> Result<Draft, Error> {
+    let lookup = services.vault.lookup();
+    let name = lookup.name(issuer.id, &about.name);
+    let email = lookup.email(issuer.id, &about.email);
+    let subject = services.subjects.get(SubjectRefs { issuer: issuer.id, name, email }, services.clock.now()).await?;
+    // From here on a crash leaves a subject without a credential, which harms nobody.
+    let document = document::build(&Contents {
+        id: stream.id(),
+        credential_type,
+        issuer_did: &issuer.did,
+        valid_from: about.valid_from,
+        valid_until: about.valid_until,
+        subject_uri: about.uri.as_deref(),
+        name: &about.name,
+        email: &about.email,
+        claims: about.claims.as_ref(),
+        salt: random::bytes(&services.random),
+    });
+    let place = (CredentialIssued::TYPE, CredentialIssued::SCHEMA, "document");
+    let sealing_key = (KeyId::Subject(subject.id), subject.key);
+    let sealed = credential::seal(services, &sealing_key, stream, place, &json::canonical(&document))?;
+    let issued = CredentialIssued {
+        credential_type: credential_type.to_owned(),
+        digest: ByteArray::new(document::digest(&document)),
+        issuer: issuer.id,
+        document: Some(sealed),
+        subject_id: Some(subject.id),
+        valid_from: about.valid_from,
+        valid_until: about.valid_until,
+    };
+    Ok(Draft { issued, unique_key: UniqueKey::natural(issuer.id, subject.id, credential_type), document: Some(document) })
+}
+
+async fn already_issued(services: &Services, owner: &KeyOwner) -> Result<Error, Error> {
+    let owner = credential::load(services, owner.stream.id(), None).await?;
+    let owner = owner.ok_or_else(|| Error::corrupt("a unique key of a credential that was never issued"))?;
+    Ok(Error::AlreadyIssued(owner.existing(services.clock.now())))
+}

@@ -1,1 +1,81 @@
-//! List and search credentials.
+//! List and search credentials: summaries without personal data, from the verification read model.
+
+use credence_ledger::Position;
+use credence_ledger::vault::Role;
+use credence_projections::projection::{Cursor, Projection};
+use credence_projections::verification::{Credential, Filter, Status};
+use uuid::Uuid;
+
+use super::Error;
+use super::read::Page;
+use crate::caller::Principal;
+use crate::services::Services;
+
+/// Which credentials are wanted. The conditions hold together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListCredentials {
+    /// Of the subject with this e-mail address, in normal form.
+    pub email: Option<String>,
+    /// Of the subject with this name, in normal form.
+    pub name: Option<String>,
+    /// Of this type.
+    pub credential_type: Option<String>,
+    /// With this status now.
+    pub status: Option<Status>,
+    /// Issued before this position.
+    pub before: Option<Position>,
+    /// At most so many.
+    pub limit: usize,
+    /// The read model must have passed this position.
+    pub passed: Option<Position>,
+}
+
+/// Credentials that the caller may know of, newest first, each with its status now. An issuer's key knows its own.
+///
+/// # Errors
+/// [`Error::Projection`], or the world's.
+pub async fn list(
+    services: &Services,
+    principal: &Principal,
+    wanted: ListCredentials,
+) -> Result<(Page<(Credential, Status)>, Cursor), Error> {
+    let issuer = (principal.role == Role::Issuer).then_some(principal.issuer);
+    services.wait_for(Projection::Verification, wanted.passed).await?;
+    let subjects = subjects(services, issuer, &wanted).await?;
+    let now = services.clock.now();
+    let filter = Filter {
+        issuer,
+        credential_type: wanted.credential_type,
+        subjects,
+        status: wanted.status.map(|status| (status, now)),
+        before: wanted.before,
+        limit: wanted.limit + 1,
+    };
+    let (mut found, cursor) = services.read.list(&filter).await?;
+    cursor.check(now, services.settings.staleness_max)?;
+    let more = found.len() > wanted.limit;
+    found.truncate(wanted.limit);
+    let next = found.last().filter(|_| more).map(|last| last.position);
+    let status = |found: &Credential| Status::of(found.state, found.valid_from, found.valid_until, now);
+    let items = found.into_iter().map(|credential| (status(&credential), credential)).map(|(status, found)| (found, status)).collect();
+    Ok((Page { items, next }, cursor))
+}
+
+/// The subjects searched for; `None` when all are wanted. A subject is one issuer's, and so is what it is looked up by.
+async fn subjects(services: &Services, issuer: Option<Uuid>, wanted: &ListCredentials) -> Result<Option<Vec<Uuid>>, Error> {
+    if wanted.email.is_none() && wanted.name.is_none() {
+        return Ok(None);
+    }
+    let issuers = match issuer {
+        Some(issuer) => vec![issuer],
+        None => services.vault.issuers().await?.iter().map(|issuer| issuer.id).collect(),
+    };
+    let lookup = services.vault.lookup();
+    let mut found = Vec::new();
+    for issuer in issuers {
+        let name = wanted.name.as_ref().map(|name| lookup.name(issuer, name));
+        let email = wanted.email.as_ref().map(|email| lookup.email(issuer, email));
+        found.extend(services.vault.find_subjects(name, email).await?);
+    }
+    Ok(Some(found))
+}

@@ -1,10 +1,81 @@
 //! What one can do with Credence, without HTTP: each loads, decides, appends, and answers in the ledger's own types.
+//!
+//! Whoever calls one sees it through to its end: a caller that hangs up does not stop what it began (HTTP runs every request in a
+//! task of its own).
 
 pub mod audit;
 pub mod change;
+pub mod credential;
 pub mod idempotency;
 pub mod issue;
 pub mod list;
 pub mod read;
 pub mod replay;
 pub mod verify;
+
+use credence_ledger::decision::credential::Rejection;
+use credence_ledger::event::DecodeError;
+use credence_ledger::{Timestamp, store};
+use credence_projections::projection;
+use credence_projections::verification::Status;
+use uuid::Uuid;
+
+use crate::services::AppendError;
+
+/// The credential that stands in the way of another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Existing {
+    /// Its id.
+    pub id: Uuid,
+    /// When it was issued.
+    pub issued_at: Timestamp,
+    /// The worker that issued it.
+    pub issued_by: String,
+    /// Its status now.
+    pub status: Status,
+}
+
+/// Why there is no answer but this one: a rule said no, or the world failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such credential, or it is not the caller's to know of.
+    #[error("there is no such credential")]
+    NotFound,
+    /// The natural key, or the secret, is taken.
+    #[error("the credential has been issued already")]
+    AlreadyIssued(Existing),
+    /// A rule of the credential's status.
+    #[error(transparent)]
+    Rejected(Rejection),
+    /// The idempotency key was used before for another command.
+    #[error("the idempotency key was used for another command")]
+    IdempotencyKeyReused,
+    /// The key that opens the personal data has been destroyed.
+    #[error("the personal data has been erased")]
+    Erased,
+    /// Others changed the same thing again and again while this was tried. A later try can help.
+    #[error("the credential kept changing meanwhile")]
+    Contended,
+    /// The ledger log took no events.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// What must be recorded cannot be recorded, so it was not done.
+    #[error("the audit log cannot be written")]
+    Audit(#[source] AppendError),
+    /// A store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// A read model gives no answer.
+    #[error(transparent)]
+    Projection(#[from] projection::Error),
+    /// The log holds what this program cannot understand.
+    #[error("the log holds what cannot be understood")]
+    Stored(#[from] DecodeError),
+}
+
+impl Error {
+    /// The log, or the vault, holds what this program cannot have written.
+    fn corrupt(what: impl Into<String>) -> Error {
+        Error::Store(store::Error::Corrupt(what.into()))
+    }
+}

@@ -1,1 +1,289 @@
 //! Give a verdict and record it.
+//!
+//! Only the read model is asked, and of the vault only what holder details are compared by: whether the ledger can be reached
+//! does not matter. The verdict is answered after its `CredentialVerified` is committed to the audit log; if it cannot be
+//! recorded there is none. An unknown credential and a wrong detail take the same steps and give the same answer; the audit log
+//! alone knows which it was.
+
+use credence_ledger::event::audit::{Cause, CredentialVerified, PresentedBy};
+use credence_ledger::stream::category;
+use credence_ledger::{Position, Timestamp, document};
+use credence_projections::projection::{Cursor, Projection};
+use credence_projections::verification::{At, Credential, Lookup, Status};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{Error, audit};
+use crate::caller::Caller;
+use crate::services::Services;
+
+/// A question.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VerifyCredential {
+    /// What was presented.
+    pub presented: Presented,
+    /// The moment it is about, if not now.
+    pub as_of: Option<AsOf>,
+    /// The read model must have passed this position.
+    pub passed: Option<Position>,
+}
+
+/// What was presented.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Presented {
+    /// An id, with the holder's details as far as they are known, in normal form.
+    Id {
+        /// The credential's.
+        id: Uuid,
+        /// The holder's name.
+        name: Option<String>,
+        /// The holder's e-mail address.
+        email: Option<String>,
+    },
+    /// A document's digest, perhaps with the name of the issuer that it must be from.
+    DocumentDigest {
+        /// BLAKE3.
+        digest: [u8; 32],
+        /// The issuer's name.
+        issuer: Option<String>,
+    },
+    /// A document.
+    Document {
+        /// An object.
+        document: Value,
+        /// The credential that it names.
+        id: Option<Uuid>,
+    },
+    /// A secret's keyed digest, with the issuer's name.
+    SecretDigest {
+        /// HMAC-SHA256.
+        digest: [u8; 32],
+        /// The issuer's name.
+        issuer: String,
+    },
+    /// A secret, with the issuer's name.
+    Secret {
+        /// The opaque string.
+        secret: String,
+        /// The issuer's name.
+        issuer: String,
+    },
+}
+
+/// A moment of the past.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AsOf {
+    /// What was known then and valid then.
+    Time(Timestamp),
+    /// What was known there, judged by today's date.
+    Position(Position),
+}
+
+/// What a verdict says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finding {
+    /// It was found, with this status.
+    Found(Status),
+    /// There is no such credential, or a detail is wrong.
+    NotFound,
+    /// A document names a credential but is not its document.
+    Tampered,
+    /// A document or digest matches, but its subject's data has been erased.
+    Erased,
+}
+
+impl Finding {
+    /// As in the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Finding::Found(status) => status.as_str(),
+            Finding::NotFound => "not_found",
+            Finding::Tampered => "tampered",
+            Finding::Erased => "erased",
+        }
+    }
+
+    /// Whether the credential counts.
+    #[must_use]
+    pub fn is_valid(self) -> bool {
+        self == Finding::Found(Status::Active)
+    }
+}
+
+/// A verdict, recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// What it says.
+    pub finding: Finding,
+    /// The credential, if it was found and may be shown.
+    pub credential: Option<Credential>,
+    /// The time judged.
+    pub as_of: Timestamp,
+    /// The last position of the ledger that was judged; `None` while it is empty.
+    pub as_of_position: Option<Position>,
+    /// When it was recorded, by the audit log's clock.
+    pub verified_at: Timestamp,
+    /// Where it was recorded.
+    pub audit_position: Position,
+    /// How far the read model has come.
+    pub cursor: Cursor,
+}
+
+/// Gives a verdict.
+///
+/// # Errors
+/// [`Error::Projection`], [`Error::Audit`], or the vault's.
+pub async fn verify(services: &Services, caller: &Caller, question: &VerifyCredential) -> Result<Verdict, Error> {
+    let at = wait(services, question).await?;
+    let (matched, cursor) = find(services, &question.presented, at).await?;
+    let now = services.clock.now();
+    cursor.check(now, services.settings.staleness_max)?;
+    let (as_of, as_of_position) = match at {
+        At::Newest => (cursor.confirmed_at, cursor.position),
+        At::Time(time) => (time, services.read.position_at(time).await?.0),
+        At::Position(position) => (now, Some(position)),
+    };
+    let judged_at = if let At::Time(time) = at { time } else { now };
+    let finding = match (&matched.credential, matched.cause) {
+        (None, _) | (_, Cause::Unknown | Cause::Mismatch) => Finding::NotFound,
+        (Some(_), Cause::Tampered) => Finding::Tampered,
+        (Some(_), Cause::Found) if matched.erased => Finding::Erased,
+        (Some(found), Cause::Found) => Finding::Found(Status::of(found.state, found.valid_from, found.valid_until, judged_at)),
+    };
+    let verified = CredentialVerified {
+        as_of,
+        cause: matched.cause,
+        status: finding.as_str().to_owned(),
+        position: as_of_position.map(|position| position.0),
+        credential: matched.credential.as_ref().map(|credential| credential.id),
+        presented_by: question.presented.by(),
+    };
+    let recorded = audit::record(services, caller, category::VERIFICATION, &verified).await?;
+    Ok(Verdict {
+        finding,
+        credential: matched.credential.filter(|_| matches!(finding, Finding::Found(_))),
+        as_of,
+        as_of_position,
+        verified_at: recorded.recorded_at,
+        audit_position: recorded.position,
+        cursor,
+    })
+}
+
+/// Waits for what the question needs the read model to have applied.
+async fn wait(services: &Services, question: &VerifyCredential) -> Result<At, Error> {
+    let (at, needed) = match question.as_of {
+        None => (At::Newest, None),
+        Some(AsOf::Position(position)) => (At::Position(position), Some(position)),
+        Some(AsOf::Time(time)) => (At::Time(time), None),
+    };
+    if let Some(position) = needed.max(question.passed) {
+        services.wait_for(Projection::Verification, Some(position)).await?;
+    }
+    if let At::Time(time) = at {
+        services.wait_until(Projection::Verification, time).await?;
+    }
+    Ok(at)
+}
+
+/// What the read model knows of what was presented.
+struct Match {
+    /// A credential that was found, even if the answer does not say so.
+    credential: Option<Credential>,
+    cause: Cause,
+    /// The subject's data is gone.
+    erased: bool,
+}
+
+impl Match {
+    fn of(credential: Option<Credential>) -> Match {
+        let cause = if credential.is_some() { Cause::Found } else { Cause::Unknown };
+        Match { credential, cause, erased: false }
+    }
+}
+
+async fn find(services: &Services, presented: &Presented, at: At) -> Result<(Match, Cursor), Error> {
+    let read = &services.read;
+    match presented {
+        Presented::Id { id, name, email } => {
+            let (credential, cursor) = read.find(&Lookup::Id(*id), at).await?;
+            let matches = name.is_none() && email.is_none()
+                || details_match(services, credential.as_ref(), *id, name.as_deref(), email.as_deref()).await?;
+            let mut found = Match::of(credential);
+            if !matches && found.credential.is_some() {
+                found.cause = Cause::Mismatch;
+            }
+            Ok((found, cursor))
+        }
+        Presented::DocumentDigest { digest, issuer } => {
+            let (credential, cursor) = read.find(&Lookup::Document(*digest), at).await?;
+            let of_issuer = |found: &Credential| issuer.as_ref().is_none_or(|issuer| *issuer == found.issuer_name);
+            Ok((with_erasure(services, Match::of(credential.filter(of_issuer))).await?, cursor))
+        }
+        Presented::Document { document, id } => {
+            let digest = document::digest(document);
+            let (credential, cursor) = read.find(&Lookup::Document(digest), at).await?;
+            match (credential, id) {
+                (None, Some(id)) => {
+                    let (named, cursor) = read.find(&Lookup::Id(*id), at).await?;
+                    let mut found = Match::of(named);
+                    // It may have been applied between the two look-ups, and then this one is the first that finds it.
+                    let is_another = |named: &Credential| named.subject_id.is_none() || named.digest != digest;
+                    if found.credential.as_ref().is_some_and(is_another) {
+                        found.cause = Cause::Tampered;
+                        return Ok((found, cursor));
+                    }
+                    Ok((with_erasure(services, found).await?, cursor))
+                }
+                (credential, _) => Ok((with_erasure(services, Match::of(credential)).await?, cursor)),
+            }
+        }
+        Presented::SecretDigest { digest, issuer } => {
+            let (credential, cursor) = read.find(&Lookup::Secret { digest: *digest, issuer: issuer.clone() }, at).await?;
+            Ok((Match::of(credential), cursor))
+        }
+        Presented::Secret { secret, issuer } => {
+            let digest = services.vault.lookup().secret(secret.as_bytes());
+            let (credential, cursor) = read.find(&Lookup::Secret { digest, issuer: issuer.clone() }, at).await?;
+            Ok((Match::of(credential), cursor))
+        }
+    }
+}
+
+/// Whether the given details are those of the credential's subject. The vault is asked even when there is nothing to compare
+/// with, so that an unknown credential takes as long as a wrong detail.
+async fn details_match(
+    services: &Services,
+    credential: Option<&Credential>,
+    id: Uuid,
+    name: Option<&str>,
+    email: Option<&str>,
+) -> Result<bool, Error> {
+    let subject = credential.and_then(|credential| credential.subject_id);
+    let known = services.vault.subject_refs(subject.unwrap_or(id)).await?.filter(|_| subject.is_some());
+    let issuer = credential.map_or(id, |credential| credential.issuer);
+    let lookup = services.vault.lookup();
+    let name = name.map(|name| lookup.name(issuer, name));
+    let email = email.map(|email| lookup.email(issuer, email));
+    Ok(known.is_some_and(|known| name.is_none_or(|name| name == known.name) && email.is_none_or(|email| email == known.email)))
+}
+
+/// Finds out whether the subject's data has been erased.
+async fn with_erasure(services: &Services, mut found: Match) -> Result<Match, Error> {
+    if let Some(subject) = found.credential.as_ref().and_then(|credential| credential.subject_id) {
+        found.erased = services.vault.subject_refs(subject).await?.is_none();
+    }
+    Ok(found)
+}
+
+impl Presented {
+    fn by(&self) -> PresentedBy {
+        match self {
+            Presented::Id { .. } => PresentedBy::Id,
+            Presented::DocumentDigest { .. } | Presented::SecretDigest { .. } => PresentedBy::Digest,
+            Presented::Document { .. } => PresentedBy::Document,
+            Presented::Secret { .. } => PresentedBy::Secret,
+        }
+    }
+}

@@ -1,1 +1,476 @@
 //! A credential, as it is asked for and answered.
+//!
+//! The request types stand for the OpenAPI document alone: what is read is read by [`read_issue`] and its kin, which know the
+//! rules and tell every one that is broken.
+
+use credence_ledger::decision::credential::Change;
+use credence_ledger::{LogName, Position, Timestamp, json, subject};
+use credence_projections::verification::{self as model, Status};
+use serde::Serialize;
+use serde_json::Value;
+use unicode_normalization::UnicodeNormalization as _;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::http::body::{self, Fields, Text};
+use crate::http::query::{Cursor, LIMIT_DEFAULT, LIMIT_MAX, Parameters};
+use crate::use_cases::credential::{Done, Opened};
+use crate::use_cases::issue::{About, Content, IssueCredential};
+use crate::use_cases::list::ListCredentials;
+use crate::use_cases::{Existing, change};
+
+/// A credential's type.
+pub const TYPE: Text = Text { length_max: 100, normal: subject::normal_name, lines: false };
+/// A subject's name.
+pub const NAME: Text = Text { length_max: 255, normal: subject::normal_name, lines: false };
+/// A subject's e-mail address. Whether it could be one is judged by [`email`].
+pub const EMAIL: Text = Text { length_max: 254, normal: subject::normal_email, lines: false };
+/// A subject's URI.
+const URI: Text = Text { length_max: 2048, normal: str::to_owned, lines: false };
+/// Why a status is changed.
+const REASON: Text = Text { length_max: 1000, normal: normal_reason, lines: true };
+/// A secret has at most so many bytes.
+const SECRET_BYTES_MAX: usize = 4096;
+/// Claims have at most so many bytes in their canonical form.
+const CLAIMS_BYTES_MAX: usize = 65_536;
+/// Claims nest at most so deep: they stand three levels down when their document is presented.
+const CLAIMS_DEPTH_MAX: usize = json::DEPTH_MAX - 3;
+
+fn normal_reason(reason: &str) -> String {
+    reason.trim().nfc().collect()
+}
+
+/// What is issued about a subject.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "describes a request in the OpenAPI document; `read_issue` reads it")]
+pub struct IssueAboutSubject {
+    /// What kind of credential, in the issuer's words; 1 to 100 characters.
+    #[schema(example = "developer-certificate")]
+    r#type: String,
+    /// Whom it is about.
+    subject: Subject,
+    /// Anything else that is certified: an object of at most 64 KiB.
+    claims: Option<Object>,
+    /// Not valid before; absent: from when it is issued.
+    #[schema(example = "2026-01-31T12:00:00Z")]
+    valid_from: Option<String>,
+    /// Not valid from then on; absent: without end.
+    valid_until: Option<String>,
+}
+
+/// That an opaque string was issued. Only its keyed digest is kept.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "describes a request in the OpenAPI document; `read_issue` reads it")]
+pub struct IssueSecret {
+    /// What kind of credential, in the issuer's words; 1 to 100 characters.
+    #[schema(example = "access-code")]
+    r#type: String,
+    /// 1 to 4096 bytes.
+    secret: String,
+}
+
+/// A credential with a subject, or a secret one.
+#[derive(Debug, ToSchema)]
+pub enum IssueRequest {
+    /// About a subject.
+    #[schema(title = "IssueAboutSubject")]
+    #[serde(untagged)]
+    Subject(IssueAboutSubject),
+    /// Over a secret.
+    #[schema(title = "IssueSecret")]
+    #[serde(untagged)]
+    Secret(IssueSecret),
+}
+
+/// Why a status is changed.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "describes a request in the OpenAPI document; `read_reason` reads it")]
+pub struct ChangeRequest {
+    /// At most 1000 characters; sealed, and shown only to those who open the log.
+    reason: Option<String>,
+}
+
+/// Which credentials are searched for. The conditions hold together; a name or an address is compared whole, in normal form.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "describes a request in the OpenAPI document; `read_search` reads it")]
+pub struct SearchRequest {
+    /// The subject's e-mail address.
+    #[schema(example = "ada@example.org")]
+    email: Option<String>,
+    /// The subject's name.
+    #[schema(example = "Ada Lovelace")]
+    name: Option<String>,
+    /// The credential's type.
+    r#type: Option<String>,
+    /// The status now.
+    status: Option<StatusName>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// 1 to 100, 20 by default.
+    limit: Option<u64>,
+}
+
+/// Any JSON object.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(value_type = std::collections::HashMap<String, Value>)]
+#[serde(transparent)]
+pub struct Object(pub Value);
+
+/// A credential's status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StatusName {
+    /// It counts.
+    Active,
+    /// It does not count for the time being.
+    Suspended,
+    /// It does not count any more, for ever.
+    Revoked,
+    /// Its last day is over.
+    Expired,
+    /// Its first day has not come.
+    NotYetValid,
+}
+
+impl From<Status> for StatusName {
+    fn from(status: Status) -> StatusName {
+        match status {
+            Status::Active => StatusName::Active,
+            Status::Suspended => StatusName::Suspended,
+            Status::Revoked => StatusName::Revoked,
+            Status::Expired => StatusName::Expired,
+            Status::NotYetValid => StatusName::NotYetValid,
+        }
+    }
+}
+
+/// Whom a credential is about.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Subject {
+    /// 1 to 255 characters; answered in NFC, trimmed, with single spaces.
+    #[schema(example = "Ada Lovelace")]
+    pub name: String,
+    /// At most 254 characters; answered in NFC, trimmed, in lower case.
+    #[schema(example = "ada@example.org")]
+    pub email: String,
+    /// The subject's own identifier, an absolute URI. Two credentials that differ in it alone are the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "did:example:ada")]
+    pub id: Option<String>,
+}
+
+/// A credential.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct CredentialBody {
+    /// Its id, a UUID of version 7.
+    pub id: Uuid,
+    /// What kind of credential.
+    #[serde(rename = "type")]
+    pub credential_type: String,
+    /// The issuer's name.
+    #[schema(example = "default")]
+    pub issuer: String,
+    /// Whom it is about; null for a secret.
+    #[schema(required)]
+    pub subject: Option<Subject>,
+    /// What else is certified, `{}` when nothing is; null for a secret.
+    #[schema(required)]
+    pub claims: Option<Object>,
+    /// Not valid before.
+    #[schema(required)]
+    pub valid_from: Option<String>,
+    /// Not valid from then on.
+    #[schema(required)]
+    pub valid_until: Option<String>,
+    /// The status now; in the answer to an act, as the act left it.
+    pub status: StatusName,
+    /// When it was last suspended, reinstated or revoked.
+    #[schema(required)]
+    pub status_changed_at: Option<String>,
+    /// `blake3:` over the document's canonical form without `proof`, or `hmac-sha256:` of the secret under the service's key.
+    #[schema(example = "blake3:0f3c…")]
+    pub digest: String,
+    /// When it was issued, by the ledger's clock.
+    pub issued_at: String,
+    /// The worker that issued it.
+    pub issued_by: String,
+    /// What its holder keeps: a W3C Verifiable Credentials 2.0 object; null for a secret.
+    #[schema(required)]
+    pub document: Option<Object>,
+    /// The position of its `CredentialIssued`.
+    #[schema(example = "ledger@42")]
+    pub position: String,
+    /// The hash of its `CredentialIssued`, in hex.
+    pub event_hash: String,
+    /// What was done, for people; in answers to POST only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "credential issued by worker-1")]
+    pub message: Option<String>,
+}
+
+impl CredentialBody {
+    /// As it is read.
+    #[must_use]
+    pub fn new(opened: &Opened) -> CredentialBody {
+        let Opened { credential, issuer, document, status } = opened;
+        let of = document.as_ref().map(|document| &document["credentialSubject"]);
+        CredentialBody {
+            id: credential.id,
+            credential_type: credential.issued.credential_type.clone(),
+            issuer: issuer.clone(),
+            subject: of.map(|of| Subject { name: text(&of["name"]), email: text(&of["email"]), id: of["id"].as_str().map(str::to_owned) }),
+            claims: of.map(|of| Object(of.get("claims").cloned().unwrap_or_else(|| Value::Object(serde_json::Map::new())))),
+            valid_from: time(credential.issued.valid_from),
+            valid_until: time(credential.issued.valid_until),
+            status: (*status).into(),
+            status_changed_at: time(credential.status_changed_at),
+            digest: digest(credential.issued.subject_id, &credential.issued.digest),
+            issued_at: credential.issued_at.to_string(),
+            issued_by: credential.issued_by.clone(),
+            document: document.clone().map(Object),
+            position: LogName::LEDGER.at(credential.position).to_string(),
+            event_hash: credential.event_hash.clone(),
+            message: None,
+        }
+    }
+
+    /// As an act left it; `what` names the act.
+    #[must_use]
+    pub fn after(done: &Done, what: &str) -> CredentialBody {
+        let message = format!("credential {what} by {}", done.opened.credential.last.worker);
+        CredentialBody { message: Some(message), ..CredentialBody::new(&done.opened) }
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn time(time: Option<Timestamp>) -> Option<String> {
+    time.map(|time| time.to_string())
+}
+
+/// A digest with the name of what made it: of a document with a subject, of a secret without.
+#[must_use]
+pub fn digest(subject_id: Option<Uuid>, digest: &[u8; 32]) -> String {
+    let algorithm = if subject_id.is_some() { "blake3" } else { "hmac-sha256" };
+    format!("{algorithm}:{}", hex::encode(digest))
+}
+
+/// A credential in a list: nothing personal.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Summary {
+    /// Its id.
+    pub id: Uuid,
+    /// What kind of credential.
+    #[serde(rename = "type")]
+    pub credential_type: String,
+    /// The issuer's name.
+    pub issuer: String,
+    /// The status now.
+    pub status: StatusName,
+    /// As in the credential.
+    pub digest: String,
+    /// Not valid before.
+    #[schema(required)]
+    pub valid_from: Option<String>,
+    /// Not valid from then on.
+    #[schema(required)]
+    pub valid_until: Option<String>,
+    /// When it was issued, by the ledger's clock.
+    pub issued_at: String,
+    /// The worker that issued it.
+    pub issued_by: String,
+    /// When it was last suspended, reinstated or revoked.
+    #[schema(required)]
+    pub status_changed_at: Option<String>,
+    /// The position of its `CredentialIssued`.
+    #[schema(example = "ledger@42")]
+    pub position: String,
+}
+
+impl Summary {
+    /// Of a credential with this status.
+    #[must_use]
+    pub fn new(credential: &model::Credential, status: Status) -> Summary {
+        Summary {
+            id: credential.id,
+            credential_type: credential.credential_type.clone(),
+            issuer: credential.issuer_name.clone(),
+            status: status.into(),
+            digest: digest(credential.subject_id, &credential.digest),
+            valid_from: time(credential.valid_from),
+            valid_until: time(credential.valid_until),
+            issued_at: credential.issued_at.to_string(),
+            issued_by: credential.issued_by.clone(),
+            status_changed_at: time(credential.status_changed_at),
+            position: LogName::LEDGER.at(credential.position).to_string(),
+        }
+    }
+}
+
+/// A page of credentials, newest first.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct SummaryPage {
+    /// The page.
+    pub items: Vec<Summary>,
+    /// Goes on from here; null at the end.
+    #[schema(required)]
+    pub next_cursor: Option<String>,
+}
+
+/// The credential that stands in the way, in an `already-issued`.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct ExistingBody {
+    /// Its id.
+    pub id: Uuid,
+    /// When it was issued.
+    pub issued_at: String,
+    /// The worker that issued it.
+    pub issued_by: String,
+    /// Its status now.
+    pub status: StatusName,
+}
+
+impl From<&Existing> for ExistingBody {
+    fn from(existing: &Existing) -> ExistingBody {
+        ExistingBody {
+            id: existing.id,
+            issued_at: existing.issued_at.to_string(),
+            issued_by: existing.issued_by.clone(),
+            status: existing.status.into(),
+        }
+    }
+}
+
+/// Reads what is to be issued.
+pub fn read_issue(fields: &mut Fields) -> Option<IssueCredential> {
+    let credential_type = fields.required_text("type", &TYPE);
+    let content = if fields.has("secret") {
+        let secret = secret(fields, "secret");
+        fields.refuse_the_rest("no such member beside a secret");
+        secret.map(Content::Secret)
+    } else {
+        about(fields).map(|about| Content::Subject(Box::new(about)))
+    };
+    Some(IssueCredential { credential_type: credential_type?, content: content? })
+}
+
+fn about(fields: &mut Fields) -> Option<About> {
+    let subject = fields.required_nested("subject", |subject| {
+        let name = subject.required_text("name", &NAME);
+        let email = email(subject, "email", true);
+        let uri = uri(subject, "id");
+        Some((name?, email?, uri))
+    });
+    let claims = claims(fields, "claims");
+    let valid_from: Option<Timestamp> = fields.parsed("valid_from");
+    let valid_until = fields.parsed("valid_until");
+    if valid_from.zip(valid_until).is_some_and(|(from, until)| until <= from) {
+        fields.refuse("valid_until", "order", "expected a time later than valid_from");
+    }
+    let (name, email, uri) = subject?;
+    Some(About { name, email, uri, claims, valid_from, valid_until })
+}
+
+/// Reads an e-mail address that could be one.
+pub fn email(fields: &mut Fields, name: &str, required: bool) -> Option<String> {
+    let email = if required { fields.required_text(name, &EMAIL) } else { fields.text(name, &EMAIL) }?;
+    if !subject::email_is_plausible(&email) {
+        fields.refuse(name, "format", "expected an e-mail address such as ada@example.org");
+        return None;
+    }
+    Some(email)
+}
+
+fn uri(fields: &mut Fields, name: &str) -> Option<String> {
+    let uri = fields.text(name, &URI)?;
+    if fluent_uri::Uri::parse(uri.as_str()).is_err() {
+        fields.refuse(name, "format", "expected an absolute URI");
+        return None;
+    }
+    Some(uri)
+}
+
+/// Reads a secret as it is: it is compared byte by byte.
+pub fn secret(fields: &mut Fields, name: &str) -> Option<String> {
+    let secret = fields.required_string(name)?;
+    let refusal = if secret.chars().any(|character| body::is_refused_control(character, false)) {
+        Some(("control_character", "control characters are not taken"))
+    } else if secret.trim().is_empty() {
+        Some(("blank", "is blank"))
+    } else if secret.len() > SECRET_BYTES_MAX {
+        Some(("too_long", "longer than 4096 bytes"))
+    } else {
+        None
+    };
+    match refusal {
+        None => Some(secret),
+        Some((code, message)) => {
+            fields.refuse(name, code, message);
+            None
+        }
+    }
+}
+
+/// Reads claims: an object that still fits when its document is presented.
+pub fn claims(fields: &mut Fields, name: &str) -> Option<Value> {
+    let claims = Value::Object(fields.object(name)?);
+    if json::depth(&claims) > CLAIMS_DEPTH_MAX {
+        fields.refuse(name, "too_deep", format!("nested over {CLAIMS_DEPTH_MAX} levels"));
+    } else if let Some(field) = body::find_control(name, &claims) {
+        fields.refuse(&field, "control_character", "control characters but tab and line breaks are not taken");
+    } else if json::canonical(&claims).len() > CLAIMS_BYTES_MAX {
+        fields.refuse(name, "too_long", "larger than 64 KiB");
+    } else {
+        return Some(claims);
+    }
+    None
+}
+
+/// Reads why a status is changed; the body may be missing.
+///
+/// # Errors
+/// 422 with every broken rule.
+pub fn read_change(id: Uuid, change: Change, body: Value) -> Result<change::ChangeStatus, crate::http::problem::Problem> {
+    let body = if body.is_null() { Value::Object(serde_json::Map::new()) } else { body };
+    Fields::read(body, |fields| Some(change::ChangeStatus { id, change, reason: fields.text("reason", &REASON) }))
+}
+
+/// Reads what is searched for.
+pub fn read_search(fields: &mut Fields, passed: Option<Position>) -> Option<ListCredentials> {
+    Some(ListCredentials {
+        email: fields.text("email", &EMAIL),
+        name: fields.text("name", &NAME),
+        credential_type: fields.text("type", &TYPE),
+        status: fields.one_of("status", STATUSES, status),
+        before: fields.parsed("cursor").map(|Cursor(position)| position),
+        limit: limit(fields.integer("limit", 1, LIMIT_MAX)),
+        passed,
+    })
+}
+
+/// Reads which credentials are listed.
+pub fn read_list(parameters: &mut Parameters, passed: Option<Position>) -> ListCredentials {
+    ListCredentials {
+        email: None,
+        name: None,
+        credential_type: parameters.string("type").map(|text| subject::normal_name(&text)),
+        status: parameters.one_of("status", STATUSES, status),
+        before: parameters.cursor(),
+        limit: parameters.limit(LIMIT_MAX),
+        passed,
+    }
+}
+
+fn limit(given: Option<u64>) -> usize {
+    given.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(LIMIT_DEFAULT)
+}
+
+const STATUSES: &str = "active, suspended, revoked, expired or not_yet_valid";
+
+fn status(text: &str) -> Option<Status> {
+    [Status::Active, Status::Suspended, Status::Revoked, Status::Expired, Status::NotYetValid]
+        .into_iter()
+        .find(|status| status.as_str() == text)
+}

@@ -46,6 +46,16 @@ pub struct Event {
     pub chain_hash: String,
 }
 
+/// A page of events, in position order.
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct EventPage {
+    /// The page.
+    pub items: Vec<Event>,
+    /// Goes on from here; null at the end.
+    #[schema(required)]
+    pub next_cursor: Option<String>,
+}
+
 /// What is known of the keys under which a page of events is sealed.
 #[derive(Debug, Clone, Copy)]
 pub enum Keys<'a> {
