@@ -59,14 +59,23 @@ pub struct MalformedKeyId;
 impl FromStr for KeyId {
     type Err = MalformedKeyId;
 
+    /// Takes exactly what [`fmt::Display`] writes.
     fn from_str(text: &str) -> Result<Self, MalformedKeyId> {
-        match text.split_once('/').ok_or(MalformedKeyId)? {
-            ("subject", id) => Ok(KeyId::Subject(id.parse().map_err(|_| MalformedKeyId)?)),
-            ("issuer", id) => Ok(KeyId::Issuer(id.parse().map_err(|_| MalformedKeyId)?)),
-            ("month", month) => Ok(KeyId::Month(month.to_owned())),
-            _ => Err(MalformedKeyId),
-        }
+        let (kind, name) = text.split_once('/').ok_or(MalformedKeyId)?;
+        let id = || name.parse().map_err(|_| MalformedKeyId);
+        let key = match kind {
+            "subject" => KeyId::Subject(id()?),
+            "issuer" => KeyId::Issuer(id()?),
+            "month" if is_month(name) => KeyId::Month(name.to_owned()),
+            _ => return Err(MalformedKeyId),
+        };
+        if key.to_string() == text { Ok(key) } else { Err(MalformedKeyId) }
     }
+}
+
+fn is_month(text: &str) -> bool {
+    let digit_or_dash = |(at, byte): (usize, u8)| if at == 4 { byte == b'-' } else { byte.is_ascii_digit() };
+    text.len() == 7 && text.bytes().enumerate().all(digit_or_dash)
 }
 
 /// A symmetric key. Wiped when dropped, never shown.
@@ -148,4 +157,178 @@ impl SealingKey {
 
 fn associated_data(place: &Place<'_>, key: &str) -> Vec<u8> {
     codec::encode(&(place.origin.as_str(), place.stream.as_str(), place.kind, place.schema, place.field, key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::Origin;
+    use crate::random::SystemRandom;
+    use crate::{LogName, Stream};
+
+    /// Gives the same bytes always: the nonce of a golden vector.
+    struct Fixed(Vec<u8>);
+
+    impl Random for Fixed {
+        fn fill(&self, buffer: &mut [u8]) {
+            buffer.copy_from_slice(&self.0);
+        }
+    }
+
+    fn unhex(text: &str) -> Vec<u8> {
+        hex::decode(text).unwrap()
+    }
+
+    fn key() -> SealingKey {
+        SealingKey::from_bytes(std::array::from_fn(|at| 0x80 + u8::try_from(at).unwrap()))
+    }
+
+    fn nonce() -> Fixed {
+        Fixed((0x40..0x58).collect())
+    }
+
+    fn id() -> KeyId {
+        KeyId::Subject(Uuid::from_u128(0x0198_c5a2_0000_7000_8000_0000_0000_0002))
+    }
+
+    fn origin() -> Origin {
+        Origin::new("ledger.example", &LogName::LEDGER)
+    }
+
+    fn stream() -> Stream {
+        Stream::credential(Uuid::from_u128(0x0198_c5a2_0000_7000_8000_0000_0000_0001))
+    }
+
+    fn with_place<T>(then: impl FnOnce(&Place<'_>) -> T) -> T {
+        then(&Place { origin: &origin(), stream: &stream(), kind: "CredentialIssued", schema: 1, field: "document" })
+    }
+
+    /// draft-irtf-cfrg-xchacha-03, appendix A.3.1.
+    #[test]
+    fn the_cipher_is_the_published_one() {
+        let plain = b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, sunscreen would be it.";
+        let (used, ciphertext) = key().encrypt(&unhex("50515253c0c1c2c3c4c5c6c7"), plain, &nonce());
+        let published = "bd6d179d3e83d43b9576579493c0e939572a1700252bfaccbed2902c21396cbb731c7f1b0b4aa6440bf3a82f4eda7e39ae64c6708c54c216\
+                         cb96b72e1213b4522f8c9ba40db5d945b11b69b982c1bb9e3f3fac2bc369488f76b2383565d3fff921f9664c97637da9768812f615c68b13\
+                         b52ec0875924c1c7987947deafd8780acf49";
+        assert_eq!((used.as_slice(), hex::encode(ciphertext)), (nonce().0.as_slice(), published.to_owned()));
+    }
+
+    /// Permanent: what is sealed in a log must open for as long as its key is kept.
+    #[test]
+    fn sealed_bytes_have_the_golden_form() {
+        let sealed = with_place(|place| key().seal(&id(), place, br#"{"a":1}"#, &nonce()));
+        let associated = with_place(|place| associated_data(place, &sealed.key));
+        let golden_associated = [
+            unhex("86"),
+            [unhex("781d").as_slice(), b"ledger.example/v1/logs/ledger"].concat(),
+            [unhex("782f").as_slice(), b"credential/0198c5a2-0000-7000-8000-000000000001"].concat(),
+            [unhex("70").as_slice(), b"CredentialIssued"].concat(),
+            unhex("01"),
+            [unhex("68").as_slice(), b"document"].concat(),
+            [unhex("782c").as_slice(), b"subject/0198c5a2-0000-7000-8000-000000000002"].concat(),
+        ];
+        assert_eq!(hex::encode(associated), hex::encode(golden_associated.concat()));
+        let golden = [
+            unhex("a3"),
+            [unhex("63").as_slice(), b"box", &unhex("57"), &unhex("8a2e12d661c189de07371d55167659125b38e1c3f7de61")].concat(),
+            [unhex("63").as_slice(), b"key", &unhex("782c"), b"subject/0198c5a2-0000-7000-8000-000000000002"].concat(),
+            [unhex("65").as_slice(), b"nonce", &unhex("5818"), &nonce().0].concat(),
+        ];
+        assert_eq!(hex::encode(codec::encode(&sealed)), hex::encode(golden.concat()));
+        assert!(codec::check(&codec::encode(&sealed)).is_ok());
+    }
+
+    #[test]
+    fn what_was_sealed_opens_in_its_place_only() {
+        let sealed = with_place(|place| key().seal(&id(), place, b"personal", &SystemRandom));
+        assert_eq!(with_place(|place| key().open(place, &sealed)), Ok(b"personal".to_vec()));
+        let (other_origin, other_stream) = (Origin::new("other.example", &LogName::LEDGER), Stream::credential(Uuid::nil()));
+        with_place(|place| {
+            for elsewhere in [
+                Place { origin: &other_origin, ..*place },
+                Place { stream: &other_stream, ..*place },
+                Place { kind: "CredentialRevoked", ..*place },
+                Place { schema: 2, ..*place },
+                Place { field: "reason", ..*place },
+            ] {
+                assert_eq!(key().open(&elsewhere, &sealed), Err(DoesNotOpen));
+            }
+        });
+    }
+
+    #[test]
+    fn another_key_or_another_key_id_does_not_open_it() {
+        let sealed = with_place(|place| key().seal(&id(), place, b"personal", &SystemRandom));
+        let other = SealingKey::generate(&SystemRandom);
+        assert_eq!(with_place(|place| other.open(place, &sealed)), Err(DoesNotOpen));
+        let renamed = Sealed { key: KeyId::Subject(Uuid::nil()).to_string(), ..sealed };
+        assert_eq!(with_place(|place| key().open(place, &renamed)), Err(DoesNotOpen));
+    }
+
+    #[test]
+    fn any_flipped_bit_is_found() {
+        let sealed = with_place(|place| key().seal(&id(), place, b"personal", &SystemRandom));
+        for bit in 0..sealed.ciphertext.len() * 8 {
+            let mut altered = sealed.clone();
+            altered.ciphertext[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(with_place(|place| key().open(place, &altered)), Err(DoesNotOpen), "bit {bit}");
+        }
+        for bit in 0..24 * 8 {
+            let mut altered = sealed.clone();
+            altered.nonce[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(with_place(|place| key().open(place, &altered)), Err(DoesNotOpen), "nonce, bit {bit}");
+        }
+        for kept in 0..sealed.ciphertext.len() {
+            let cut = Sealed { ciphertext: ByteBuf::from(&sealed.ciphertext[..kept]), ..sealed.clone() };
+            assert_eq!(with_place(|place| key().open(place, &cut)), Err(DoesNotOpen), "cut to {kept}");
+        }
+    }
+
+    #[test]
+    fn two_seals_of_one_text_are_alike_in_nothing_but_their_length() {
+        let seal = || with_place(|place| key().seal(&id(), place, b"personal", &SystemRandom));
+        let (one, other) = (seal(), seal());
+        assert!(one.nonce != other.nonce && one.ciphertext != other.ciphertext);
+        assert_eq!(one.ciphertext.len(), "personal".len() + 16);
+    }
+
+    #[test]
+    fn what_was_wrapped_unwraps_in_its_context_only() {
+        let wrapped = key().wrap("one", b"secret", &SystemRandom);
+        assert_eq!(key().unwrap("one", &wrapped), Ok(b"secret".to_vec()));
+        assert_eq!(key().unwrap("other", &wrapped), Err(DoesNotOpen));
+        assert_eq!(SealingKey::generate(&SystemRandom).unwrap("one", &wrapped), Err(DoesNotOpen));
+        for kept in 0..wrapped.len() {
+            assert_eq!(key().unwrap("one", &wrapped[..kept]), Err(DoesNotOpen), "cut to {kept}");
+        }
+    }
+
+    #[test]
+    fn a_key_id_is_read_as_it_is_written() {
+        for id in [id(), KeyId::Issuer(Uuid::nil()), KeyId::Month("2026-11".to_owned())] {
+            assert_eq!(id.to_string().parse(), Ok(id));
+        }
+        for text in [
+            "",
+            "subject",
+            "subject/",
+            "subject/1",
+            "Subject/0198c5a2-0000-7000-8000-000000000002",
+            "subject/0198C5A2-0000-7000-8000-000000000002",
+            "subject/0198c5a2000070008000000000000002",
+            "month/",
+            "month/2026",
+            "month/2026-1",
+            "month/2026-111",
+            "other/0198c5a2-0000-7000-8000-000000000002",
+        ] {
+            assert_eq!(text.parse::<KeyId>(), Err(MalformedKeyId), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_never_shown() {
+        assert_eq!(format!("{:?}", key()), "SealingKey(…)");
+    }
 }
