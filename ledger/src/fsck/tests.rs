@@ -1,0 +1,271 @@
+//! Damage to files, as somebody with the file in hand could do it, and what the self-check says.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use rusqlite::Connection;
+use serde_bytes::ByteArray;
+use uuid::Uuid;
+
+use super::*;
+use crate::chain::Origin;
+use crate::clock::{ManualClock, SystemClock};
+use crate::event::audit::KeyRevoked;
+use crate::event::credential::{CredentialIssued, CredentialRevoked, CredentialSuspended};
+use crate::event::issuer::IssuerRegistered;
+use crate::event::{New, Origination, Payload, new_id};
+use crate::log::contract::noon;
+use crate::log::memory::Memory;
+use crate::log::sqlite::{self, Sqlite};
+use crate::log::{Append, Expected, UniqueKey};
+use crate::random::SystemRandom;
+
+fn encode<P: Payload>(payload: &P) -> New {
+    New::of(payload, &Origination::system("test").metadata(&SystemRandom))
+}
+
+fn id() -> Uuid {
+    new_id(&SystemClock, &SystemRandom)
+}
+
+fn issued(issuer: Uuid, subject_id: Option<Uuid>, digest: u8) -> CredentialIssued {
+    CredentialIssued {
+        credential_type: "badge".to_owned(),
+        digest: ByteArray::new([digest; 32]),
+        issuer,
+        document: None,
+        subject_id,
+        valid_from: None,
+        valid_until: None,
+    }
+}
+
+/// The log every test begins with:
+///
+/// ```text
+/// 0 an issuer    1 a secret's credential    2 a subject's    3 that is suspended    4 another subject's    5 that is revoked
+/// ```
+async fn fill(log: &dyn Log) -> [Stream; 4] {
+    let (issuer, subject) = (id(), id());
+    let streams = [Stream::issuer(issuer), Stream::credential(id()), Stream::credential(id()), Stream::credential(id())];
+    let claim = |at: usize, key: UniqueKey, event: New| Append {
+        claims: vec![(key, streams[at].clone())],
+        ..Append::to(streams[at].clone(), Expected::None, vec![event])
+    };
+    let registered = IssuerRegistered { did: "did:key:z6Mk".to_owned(), name: "acme".to_owned() };
+    let revoked_key = UniqueKey::natural(issuer, issuer, "badge");
+    let revoke = Append {
+        releases: vec![revoked_key.clone()],
+        ..Append::to(streams[3].clone(), Expected::Any, vec![encode(&CredentialRevoked { reason: None })])
+    };
+    let batch = vec![
+        claim(0, UniqueKey::issuer_name("acme"), encode(&registered)),
+        claim(1, UniqueKey::secret(issuer, &[1; 32]), encode(&issued(issuer, None, 1))),
+        claim(2, UniqueKey::natural(issuer, subject, "badge"), encode(&issued(issuer, Some(subject), 2))),
+        Append::to(streams[2].clone(), Expected::Any, vec![encode(&CredentialSuspended { reason: None })]),
+        claim(3, revoked_key, encode(&issued(issuer, Some(issuer), 3))),
+        revoke,
+    ];
+    log.commit(batch).await.unwrap();
+    streams
+}
+
+async fn run(log: &dyn Log) -> (Vec<Finding>, Summary) {
+    let mut findings = Vec::new();
+    let summary = check(log, &mut |finding| findings.push(finding), &mut |done, total| assert!(done <= total)).await.unwrap();
+    assert_eq!(summary.findings, findings.len() as u64);
+    (findings, summary)
+}
+
+struct Damaged {
+    folder: tempfile::TempDir,
+    log: Sqlite,
+    streams: [Stream; 4],
+}
+
+impl Damaged {
+    async fn new() -> Damaged {
+        let folder = tempfile::tempdir().unwrap();
+        let log = Sqlite::open(folder.path(), LogName::LEDGER, "fsck.example", Arc::new(ManualClock::at(noon()))).await.unwrap();
+        let streams = fill(&log).await;
+        Damaged { folder, log, streams }
+    }
+
+    /// Runs `statements` on the file without its triggers.
+    fn damage(&self, statements: &str) {
+        let raw = Connection::open(sqlite::path(self.folder.path(), &LogName::LEDGER)).unwrap();
+        let triggers: Vec<String> = raw
+            .prepare("select name from sqlite_master where type = 'trigger'")
+            .unwrap()
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        for trigger in triggers {
+            raw.execute_batch(&format!("drop trigger {trigger}")).unwrap();
+        }
+        raw.execute_batch(&format!("pragma synchronous = off; {statements}")).unwrap();
+    }
+
+    async fn findings(&self) -> Vec<(Option<u64>, Kind)> {
+        run(&self.log).await.0.into_iter().map(|finding| (finding.position.map(|position| position.0), finding.kind)).collect()
+    }
+}
+
+async fn after(damage: &str) -> Vec<(Option<u64>, Kind)> {
+    let damaged = Damaged::new().await;
+    damaged.damage(damage);
+    damaged.findings().await
+}
+
+#[tokio::test]
+async fn a_sound_log_has_no_findings_on_any_engine() {
+    let damaged = Damaged::new().await;
+    let (findings, summary) = run(&damaged.log).await;
+    assert_eq!(findings, []);
+    let head = damaged.log.head().await.unwrap().chain_hash;
+    assert_eq!(summary.to_string(), format!("ledger: 6 events, head ledger@5 {head}, ok"));
+
+    let memory = Memory::new(LogName::LEDGER, Origin::new("fsck.example", &LogName::LEDGER), Arc::new(ManualClock::at(noon())));
+    let (findings, summary) = run(&memory).await;
+    assert_eq!((findings, summary.to_string()), (vec![], format!("ledger: 0 events, head none {}, ok", memory.origin().genesis())));
+    fill(&memory).await;
+    assert_eq!(run(&memory).await.0, []);
+}
+
+#[tokio::test]
+async fn a_log_of_many_pages_is_read_to_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = Sqlite::open(folder.path(), LogName::AUDIT, "fsck.example", Arc::new(SystemClock)).await.unwrap();
+    let appends = (0..PAGE * 2 + 1)
+        .map(|_| Append::to(Stream::new(crate::stream::category::KEY, id()), Expected::None, vec![encode(&KeyRevoked {})]));
+    log.commit(appends.collect()).await.unwrap();
+    let mut steps = Vec::new();
+    let summary = check(&log, &mut |finding| panic!("{finding}"), &mut |done, total| steps.push((done, total))).await.unwrap();
+    assert_eq!(summary.events, 1001);
+    assert_eq!(steps, [(500, 1001), (1000, 1001), (1001, 1001)]);
+}
+
+/// Each column but the position, with what a damage to it is called. A flipped bit, or the next larger number.
+#[tokio::test]
+async fn a_flipped_byte_in_any_column_is_found_and_named() {
+    use Kind::{ChainHash, Encoding, EventHash, Gap, Head, UniqueKey, Version};
+    let other_stream = "substr(stream, 1, length(stream) - 1) || iif(stream like '%0', '1', '0')";
+    let blob =
+        |column: &str| format!("unhex(substr(hex({column}), 1, length(hex({column})) - 2) || iif(hex({column}) like '%00', '01', '00'))");
+    let cases: Vec<(&str, String, Vec<Kind>)> = vec![
+        ("stream", other_stream.to_owned(), [EventHash, Version, UniqueKey].into()),
+        ("version", "version + 7".to_owned(), [EventHash, Version].into()),
+        ("type", "'CredentialIssueD'".to_owned(), [EventHash, UniqueKey].into()),
+        ("schema", "schema + 1".to_owned(), [EventHash, Encoding, UniqueKey].into()),
+        ("recorded_at", "recorded_at + 1".to_owned(), [EventHash].into()),
+        ("metadata", blob("metadata"), [EventHash].into()),
+        ("payload", blob("payload"), [EventHash].into()),
+        ("event_hash", blob("event_hash"), [EventHash].into()),
+        ("chain_hash", blob("chain_hash"), [ChainHash].into()),
+    ];
+    for (column, value, expected) in cases {
+        let found = after(&format!("update events set {column} = {value} where position = 2")).await;
+        let kinds: HashSet<Kind> = found.iter().map(|(_, kind)| *kind).collect();
+        // Damaged bytes may besides be no CBOR of ours, and then no key can be rebuilt from them.
+        let besides: &[Kind] = if matches!(column, "metadata" | "payload") { &[Encoding, UniqueKey] } else { &[] };
+        assert!(expected.iter().all(|kind| kinds.contains(kind)), "{column}: {found:?}");
+        assert!(kinds.iter().all(|kind| expected.contains(kind) || besides.contains(kind)), "{column}: {found:?}");
+        assert!(found.contains(&(Some(2), expected[0])), "{column}: {found:?}");
+        // What comes after is not blamed, except in the same stream.
+        assert!(found.iter().all(|(position, _)| matches!(position, Some(2 | 3))), "{column}: {found:?}");
+    }
+    // The position is the place itself: the event is missing where it stood, and no other follows from the one before.
+    let moved = after("update events set position = 99 where position = 5; update head set size = 100").await;
+    assert_eq!(moved, [(Some(5), Gap)]);
+    assert_eq!(after("delete from events where position = 5").await, [(Some(5), Gap), (Some(5), Head), (Some(4), UniqueKey)]);
+}
+
+#[tokio::test]
+async fn every_single_flipped_bit_of_an_event_is_found() {
+    let damaged = Damaged::new().await;
+    let row = damaged.log.read_at(&[Position(2)]).await.unwrap().remove(0);
+    damaged.damage("");
+    for (column, bytes) in [
+        ("metadata", &row.metadata),
+        ("payload", &row.payload),
+        ("event_hash", &row.event_hash.0.to_vec()),
+        ("chain_hash", &row.chain_hash.0.to_vec()),
+    ] {
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            damaged.damage(&format!("update events set {column} = x'{}' where position = 2", hex::encode(flipped)));
+            assert!(damaged.findings().await.iter().any(|(position, _)| *position == Some(2)), "bit {bit} of {column}");
+        }
+        damaged.damage(&format!("update events set {column} = x'{}' where position = 2", hex::encode(bytes)));
+    }
+    assert_eq!(damaged.findings().await, []);
+}
+
+#[tokio::test]
+async fn a_row_that_is_no_event_is_named_and_the_rest_is_read() {
+    for damage in
+        ["stream = 'nothing'", "stream = cast(x'6bff' as text)", "version = -1", "schema = 70000", "event_hash = x'00'", "chain_hash = x''"]
+    {
+        let found = after(&format!("update events set {damage} where position = 3")).await;
+        assert_eq!(found, [(Some(3), Kind::Encoding)], "{damage}");
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_another_program_wrote_are_found_even_with_right_hashes() {
+    let memory = Memory::new(LogName::AUDIT, Origin::new("fsck.example", &LogName::AUDIT), Arc::new(ManualClock::at(noon())));
+    let mut event = encode(&KeyRevoked {});
+    // An empty map of indefinite length.
+    event.payload = vec![0xbf, 0xff];
+    memory.commit(vec![Append::to(Stream::new(crate::stream::category::KEY, id()), Expected::None, vec![event])]).await.unwrap();
+    let findings = run(&memory).await.0;
+    assert_eq!(findings.len(), 1);
+    assert_eq!((findings[0].position, findings[0].kind), (Some(Position(0)), Kind::Encoding));
+}
+
+#[tokio::test]
+async fn an_event_that_was_rewritten_with_its_hash_breaks_the_chain() {
+    let damaged = Damaged::new().await;
+    let mut event = damaged.log.read_at(&[Position(3)]).await.unwrap().remove(0);
+    event.metadata = encode(&CredentialSuspended { reason: None }).metadata;
+    let hash = chain::event_hash(&event.content());
+    damaged.damage(&format!("update events set metadata = x'{}', event_hash = x'{hash}' where position = 3", hex::encode(&event.metadata)));
+    assert_eq!(damaged.findings().await, [(Some(3), Kind::ChainHash)]);
+}
+
+#[tokio::test]
+async fn a_head_that_says_another_thing_than_the_last_event_is_found() {
+    for damage in ["chain_hash = x'0000000000000000000000000000000000000000000000000000000000000000'", "recorded_at = 1"] {
+        assert_eq!(after(&format!("update head set {damage}")).await, [(Some(5), Kind::Head)], "{damage}");
+    }
+    assert_eq!(after("update head set chain_hash = x'00'").await, [(None, Kind::Head)]);
+    // One event lies beyond the head; what it releases is unknown as long as it is not looked at.
+    let behind = after("update head set size = 5, chain_hash = (select chain_hash from events where position = 4)").await;
+    assert_eq!(behind, [(Some(5), Kind::Head)]);
+    let far = after("update head set size = 1000000000000").await;
+    assert_eq!(far, [(Some(6), Kind::Gap), (Some(999_999_999_999), Kind::Head)]);
+}
+
+#[tokio::test]
+async fn the_table_of_unique_keys_must_follow_from_the_log() {
+    use Kind::UniqueKey;
+    assert_eq!(after("delete from unique_keys where position = 2").await, [(Some(2), UniqueKey)]);
+    assert_eq!(after("delete from unique_keys").await, [(Some(0), UniqueKey), (Some(1), UniqueKey), (Some(2), UniqueKey)]);
+    assert_eq!(after("update unique_keys set key = x'01' where position = 1").await, [(Some(1), UniqueKey), (Some(1), UniqueKey)]);
+    assert_eq!(after("update unique_keys set position = 3 where position = 2").await, [(Some(3), UniqueKey), (Some(2), UniqueKey)]);
+    assert_eq!(after("update unique_keys set stream = 'nothing' where position = 2").await, [(None, UniqueKey)]);
+
+    let damaged = Damaged::new().await;
+    let [_, secret, _, revoked] = &damaged.streams;
+    damaged.damage(&format!("update unique_keys set stream = '{secret}' where position = 0"));
+    assert_eq!(damaged.findings().await, [(Some(0), UniqueKey), (Some(0), UniqueKey)]);
+
+    let damaged = Damaged::new().await;
+    damaged.damage(&format!("insert into unique_keys values (x'0909', '{}', 4)", damaged.streams[3]));
+    let (findings, summary) = run(&damaged.log).await;
+    assert_eq!(findings[0].to_string(), format!("ledger@4 unique-key: {} owns 0909, which its events do not claim", damaged.streams[3]));
+    assert!(summary.to_string().ends_with(", 1 findings"));
+    assert_ne!(revoked, secret);
+}
