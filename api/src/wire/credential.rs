@@ -474,3 +474,167 @@ fn status(text: &str) -> Option<Status> {
         .into_iter()
         .find(|status| status.as_str() == text)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::http::body::parse;
+
+    fn whole() -> Value {
+        json!({
+            "type": "certificate",
+            "subject": {"name": "Ada Lovelace", "email": "ada@example.org", "id": "did:example:ada"},
+            "claims": {"level": 3},
+            "valid_from": "2026-01-31T12:00:00Z",
+            "valid_until": "2027-01-31T12:00:00Z",
+        })
+    }
+
+    fn with(pointer: &str, value: Value) -> Value {
+        let mut body = whole();
+        let (parent, member) = pointer.rsplit_once('/').unwrap();
+        body.pointer_mut(parent).unwrap().as_object_mut().unwrap().insert(member.to_owned(), value);
+        body
+    }
+
+    fn refusals(body: Value) -> Vec<(String, &'static str)> {
+        match Fields::read(body, read_issue) {
+            Ok(_) => Vec::new(),
+            Err(problem) => problem.errors.into_iter().map(|error| (error.field, error.code)).collect(),
+        }
+    }
+
+    fn nested(levels: usize) -> Value {
+        (1..levels).fold(json!({}), |inner, _| json!({"a": inner}))
+    }
+
+    #[test]
+    fn each_rule_of_issuing_is_told_with_its_field_and_code() {
+        let long = |count: usize| Value::String("x".repeat(count));
+        let email = |local: usize, label: usize| {
+            json!(format!("{}@{}.{}.{}.org", "l".repeat(local), "d".repeat(label), "d".repeat(63), "d".repeat(60)))
+        };
+        for (pointer, value, field, code) in [
+            ("/type", json!(null), "type", "required"),
+            ("/type", json!(7), "type", "type"),
+            ("/type", json!(" \u{a0} "), "type", "blank"),
+            ("/type", long(101), "type", "too_long"),
+            ("/type", json!("a\u{1b}[0m"), "type", "control_character"),
+            ("/subject", json!(null), "subject", "required"),
+            ("/subject", json!([]), "subject", "type"),
+            ("/subject/name", json!(null), "subject.name", "required"),
+            ("/subject/name", json!(["Ada"]), "subject.name", "type"),
+            ("/subject/name", json!(""), "subject.name", "blank"),
+            ("/subject/name", long(256), "subject.name", "too_long"),
+            ("/subject/name", json!("Ada\nLovelace"), "subject.name", "control_character"),
+            ("/subject/name", json!("Ada\u{85}"), "subject.name", "control_character"),
+            ("/subject/email", json!(null), "subject.email", "required"),
+            ("/subject/email", json!("ada"), "subject.email", "format"),
+            ("/subject/email", json!("ada@example.org\u{0}"), "subject.email", "control_character"),
+            ("/subject/email", email(64, 63), "subject.email", "too_long"),
+            ("/subject/id", json!("ada"), "subject.id", "format"),
+            ("/subject/id", json!("//example.org/ada"), "subject.id", "format"),
+            ("/subject/id", json!("did:example:a\u{7f}"), "subject.id", "control_character"),
+            ("/subject/phone", json!("1"), "subject.phone", "unknown"),
+            ("/claims", json!("text"), "claims", "type"),
+            ("/claims", json!({"a": [{"b": "\u{0}"}]}), "claims.a[0].b", "control_character"),
+            ("/claims", json!({"a": "x".repeat(65_536)}), "claims", "too_long"),
+            ("/claims", nested(62), "claims", "too_deep"),
+            ("/valid_from", json!("31 January 2026"), "valid_from", "format"),
+            ("/valid_from", json!(1_769_860_800), "valid_from", "type"),
+            ("/valid_until", json!("2026-01-31T12:00:00+00:00"), "valid_until", "order"),
+            ("/valid_until", json!("2026-01-31T13:00:00+02:00"), "valid_until", "order"),
+            ("/colour", json!("red"), "colour", "unknown"),
+        ] {
+            assert_eq!(refusals(with(pointer, value.clone())), [(field.to_owned(), code)], "{pointer} {value}");
+        }
+    }
+
+    #[test]
+    fn all_broken_rules_are_told_together() {
+        let told = refusals(json!({"subject": {"name": "", "email": "x"}, "claims": 1, "valid_until": "x", "more": 1}));
+        let fields: Vec<&str> = told.iter().map(|(field, _)| field.as_str()).collect();
+        assert_eq!(fields, ["type", "subject.name", "subject.email", "claims", "valid_until", "more"]);
+    }
+
+    #[test]
+    fn what_stands_at_a_bound_is_taken() {
+        for (pointer, value) in [
+            ("/type", json!("x".repeat(100))),
+            ("/subject/name", json!("👩".repeat(255))),
+            ("/subject/name", json!(format!("  {}  ", "é".repeat(255)))),
+            ("/claims", json!({"a": "x".repeat(65_536 - 8)})),
+            ("/claims", nested(61)),
+            ("/claims", json!({"text": "a\tb\r\nc", "": null})),
+            ("/claims", json!(null)),
+            ("/valid_until", json!("2026-01-31T12:00:00.000001Z")),
+            ("/valid_from", json!(null)),
+            ("/subject/id", json!("https://example.org/~ada?x=1#me")),
+        ] {
+            assert_eq!(refusals(with(pointer, value.clone())), [], "{pointer}");
+        }
+    }
+
+    #[test]
+    fn text_that_looks_like_code_is_text() {
+        for text in
+            ["Robert'); DROP TABLE events;--", "<script>alert(1)</script>", "\"'`\\", "مريم الأسطرلابي", "👩‍🚀 ½ ﬁ", "null", "../../etc/passwd"]
+        {
+            let read = Fields::read(with("/subject/name", json!(text)), read_issue).unwrap();
+            let Content::Subject(about) = read.content else { panic!("about a subject") };
+            assert_eq!(about.name, text);
+        }
+    }
+
+    #[test]
+    fn a_secret_stands_alone_and_is_taken_as_it_is() {
+        let secret = |secret: Value| refusals(json!({"type": "code", "secret": secret}));
+        assert_eq!(secret(json!("  s p a c e s  ")), []);
+        assert_eq!(secret(json!("é".repeat(2048))), []);
+        for (value, code) in [
+            (json!("é".repeat(2049)), "too_long"),
+            (json!(""), "blank"),
+            (json!(" "), "blank"),
+            (json!(1), "type"),
+            (json!("a\tb"), "control_character"),
+        ] {
+            assert_eq!(secret(value), [("secret".to_owned(), code)]);
+        }
+        let both = refusals(json!({"type": "code", "secret": "x", "subject": {}, "valid_from": "x"}));
+        assert_eq!(both, [("subject".to_owned(), "unknown"), ("valid_from".to_owned(), "unknown")]);
+    }
+
+    #[test]
+    fn a_reason_is_optional_and_bounded() {
+        let read = |body: Value| read_change(Uuid::nil(), Change::Revoke, body).map(|command| command.reason);
+        assert_eq!(read(json!(null)).unwrap(), None);
+        assert_eq!(read(json!({})).unwrap(), None);
+        assert_eq!(read(json!({"reason": null})).unwrap(), None);
+        assert_eq!(read(json!({"reason": " two\nlines\t"})).unwrap().as_deref(), Some("two\nlines"));
+        for (reason, code) in
+            [(json!("x".repeat(1001)), "too_long"), (json!("\n"), "blank"), (json!("a\u{0}"), "control_character"), (json!([]), "type")]
+        {
+            assert_eq!(read(json!({"reason": reason})).unwrap_err().errors[0].code, code);
+        }
+        assert_eq!(read(json!([])).unwrap_err().errors[0].field, "");
+    }
+
+    #[test]
+    fn structural_errors_are_told_with_their_place() {
+        for (text, field, code) in [
+            (r#"{"subject":{"name":"a","name":"b"}}"#, "subject.name", "duplicate"),
+            (r#"{"claims":{"n":9007199254740992}}"#, "claims.n", "range"),
+            (r#"{"claims":{"n":1e999}}"#, "claims.n", "range"),
+        ] {
+            let problem = parse(text.as_bytes()).unwrap_err();
+            assert_eq!((problem.errors[0].field.as_str(), problem.errors[0].code), (field, code), "{text}");
+        }
+        let deep = format!("{}{}", "[".repeat(65), "]".repeat(65));
+        assert_eq!(parse(deep.as_bytes()).unwrap_err().errors[0].code, "too_deep");
+        for malformed in ["", "{", "\"\\ud800\"", "{} x", "\u{feff}{}", "nul"] {
+            assert_eq!(parse(malformed.as_bytes()).unwrap_err().kind, crate::http::problem::Kind::MALFORMED_JSON, "{malformed:?}");
+        }
+    }
+}

@@ -265,3 +265,76 @@ fn document(fields: &mut Fields) -> Option<Presented> {
 fn issuer(fields: &mut Fields) -> String {
     fields.text("issuer", &ISSUER).unwrap_or_else(|| ISSUER_DEFAULT.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const ID: &str = "0198c5a2-0000-7000-8000-000000000001";
+
+    fn read(body: Value) -> Result<VerifyCredential, Vec<(String, &'static str)>> {
+        let now = "2026-06-01T00:00:00Z".parse().unwrap();
+        Fields::read(body, |fields| read_question(fields, now))
+            .map_err(|problem| problem.errors.into_iter().map(|error| (error.field, error.code)).collect())
+    }
+
+    #[test]
+    fn each_way_to_present_a_credential_is_read() {
+        let presented = |body| read(body).unwrap().presented;
+        let id = ID.parse().unwrap();
+        let details = json!({"id": ID, "subject": {"name": " Ada  Lovelace ", "email": "ADA@example.org"}});
+        let named = Presented::Id { id, name: Some("Ada Lovelace".into()), email: Some("ada@example.org".into()) };
+        assert_eq!(presented(details), named);
+        assert_eq!(presented(json!({"id": ID.to_uppercase(), "subject": {}})), Presented::Id { id, name: None, email: None });
+        let hex = "ab".repeat(32);
+        let digest = [0xab; 32];
+        assert_eq!(presented(json!({"digest": format!("blake3:{hex}")})), Presented::DocumentDigest { digest, issuer: None });
+        assert_eq!(
+            presented(json!({"digest": format!("hmac-sha256:{hex}")})),
+            Presented::SecretDigest { digest, issuer: "default".into() }
+        );
+        let acme = json!({"secret": " s ", "issuer": "acme"});
+        assert_eq!(presented(acme), Presented::Secret { secret: " s ".into(), issuer: "acme".into() });
+        let document = json!({"id": format!("urn:uuid:{ID}"), "x": 1});
+        assert_eq!(presented(json!({"document": document})), Presented::Document { document, id: Some(id) });
+        assert_eq!(presented(json!({"document": {}})), Presented::Document { document: json!({}), id: None });
+    }
+
+    #[test]
+    fn each_rule_of_verifying_is_told_with_its_field_and_code() {
+        let hex = "ab".repeat(32);
+        for (body, field, code) in [
+            (json!({}), "", "required"),
+            (json!([]), "", "type"),
+            (json!({"id": ID, "secret": "x"}), "secret", "unknown"),
+            (json!({"id": "1"}), "id", "format"),
+            (json!({"id": ID.replace('-', "")}), "id", "format"),
+            (json!({"id": 1}), "id", "type"),
+            (json!({"id": ID, "issuer": "default"}), "issuer", "unknown"),
+            (json!({"id": ID, "subject": "Ada"}), "subject", "type"),
+            (json!({"id": ID, "subject": {"name": 1}}), "subject.name", "type"),
+            (json!({"id": ID, "subject": {"phone": "1"}}), "subject.phone", "unknown"),
+            (json!({"digest": hex}), "digest", "format"),
+            (json!({"digest": format!("sha256:{hex}")}), "digest", "format"),
+            (json!({"digest": "blake3:abcd"}), "digest", "format"),
+            (json!({"digest": format!("blake3:{hex}"), "subject": {}}), "subject", "unknown"),
+            (json!({"document": "x"}), "document", "type"),
+            (json!({"document": {"id": "urn:uuid:x"}}), "document.id", "format"),
+            (json!({"document": {"id": ID}}), "document.id", "format"),
+            (json!({"document": {"id": 1}}), "document.id", "type"),
+            (json!({"document": {}, "issuer": "x"}), "issuer", "unknown"),
+            (json!({"secret": ""}), "secret", "blank"),
+            (json!({"id": ID, "as_of": "2026-06-01T00:00:01Z"}), "as_of", "range"),
+            (json!({"id": ID, "as_of": "yesterday"}), "as_of", "format"),
+            (json!({"id": ID, "as_of_position": "audit@1"}), "as_of_position", "format"),
+            (json!({"id": ID, "as_of_position": "42"}), "as_of_position", "format"),
+            (json!({"id": ID, "as_of_position": 42}), "as_of_position", "type"),
+            (json!({"id": ID, "as_of": "2026-01-01T00:00:00Z", "as_of_position": "ledger@1"}), "as_of_position", "unknown"),
+            (json!({"id": ID, "more": 1}), "more", "unknown"),
+        ] {
+            assert_eq!(read(body.clone()), Err(vec![(field.to_owned(), code)]), "{body}");
+        }
+    }
+}
