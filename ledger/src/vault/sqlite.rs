@@ -4,6 +4,7 @@
 //! overwritten (`secure_delete`), and the file is for its owner only. Whatever is made once, under races, is made in a
 //! transaction that looks for it first while it holds the write lock.
 
+mod rows;
 mod sql;
 #[cfg(test)]
 mod tests;
@@ -16,12 +17,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
-use rusqlite::{Connection, OptionalExtension as _, Params, Row, params};
+use rusqlite::{Connection, Row, params};
 use rusqlite_migration::{M, Migrations};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use self::rows::{api_key, issuer, query, query_one, run, uuid, worker};
 use super::api_key::{self, NewApiKey};
 use super::rows::{Keyring, Settings};
 use super::{
@@ -361,81 +362,4 @@ fn sealing_key(connection: &Connection, keyring: &Keyring, id: &KeyId) -> Result
         KeyId::Month(month) => query_one(connection, sql::SELECT_MONTH_KEY, params![month], wrapped),
     };
     stored?.map(|wrapped| keyring.open(id, &wrapped)).transpose()
-}
-
-fn issuer(row: &Row<'_>) -> rusqlite::Result<Issuer> {
-    Ok(Issuer { id: uuid(row, 0)?, name: row.get(1)?, did: row.get(2)? })
-}
-
-fn api_key(row: &Row<'_>) -> rusqlite::Result<ApiKey> {
-    Ok(ApiKey {
-        id: uuid(row, 0)?,
-        prefix: row.get(1)?,
-        role: row.get(2)?,
-        issuer: uuid(row, 3)?,
-        name: row.get(4)?,
-        created_at: time(row, 5)?,
-        last_used_at: row.get::<_, Option<Micros>>(6)?.map(|micros| micros.0),
-        revoked_at: row.get::<_, Option<Micros>>(7)?.map(|micros| micros.0),
-    })
-}
-
-fn worker(row: &Row<'_>) -> rusqlite::Result<Worker> {
-    Ok(Worker {
-        instance: uuid(row, 0)?,
-        name: row.get(1)?,
-        role: row.get(2)?,
-        version: row.get(3)?,
-        started_at: time(row, 4)?,
-        last_seen_at: time(row, 5)?,
-        cursors: row.get(6)?,
-    })
-}
-
-fn uuid(row: &Row<'_>, at: usize) -> rusqlite::Result<Uuid> {
-    Ok(Uuid::from_bytes(row.get(at)?))
-}
-
-fn time(row: &Row<'_>, at: usize) -> rusqlite::Result<Timestamp> {
-    Ok(row.get::<_, Micros>(at)?.0)
-}
-
-/// A time as it is stored.
-struct Micros(Timestamp);
-
-impl FromSql for Micros {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Micros> {
-        let micros = value.as_i64()?;
-        u64::try_from(micros).map(|micros| Micros(Timestamp::from_micros(micros))).map_err(|_| FromSqlError::OutOfRange(micros))
-    }
-}
-
-impl FromSql for Role {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Role> {
-        value.as_str()?.parse().map_err(FromSqlError::other)
-    }
-}
-
-fn run(connection: &Connection, sql: &str, params: impl Params) -> Result<(), Error> {
-    connection.prepare_cached(sql).and_then(|mut statement| statement.execute(params)).map(drop).map_err(store::error)
-}
-
-fn query<T>(
-    connection: &Connection,
-    sql: &str,
-    params: impl Params,
-    row: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
-) -> Result<Vec<T>, Error> {
-    let mut statement = connection.prepare_cached(sql).map_err(store::error)?;
-    statement.query_map(params, row).and_then(Iterator::collect).map_err(store::error)
-}
-
-fn query_one<T>(
-    connection: &Connection,
-    sql: &str,
-    params: impl Params,
-    row: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
-) -> Result<Option<T>, Error> {
-    let mut statement = connection.prepare_cached(sql).map_err(store::error)?;
-    statement.query_row(params, row).optional().map_err(store::error)
 }

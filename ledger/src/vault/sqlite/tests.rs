@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use rusqlite::types::ValueRef;
+
 use super::*;
 use crate::random::SystemRandom;
 use crate::vault::MasterKey;

@@ -1,0 +1,87 @@
+//! Rows as they are read, and statements as they are run.
+
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
+use rusqlite::{Connection, OptionalExtension as _, Params, Row};
+use uuid::Uuid;
+
+use crate::Timestamp;
+use crate::store::Error;
+use crate::store::sqlite as store;
+use crate::vault::{ApiKey, Issuer, Role, Worker};
+
+pub(super) fn issuer(row: &Row<'_>) -> rusqlite::Result<Issuer> {
+    Ok(Issuer { id: uuid(row, 0)?, name: row.get(1)?, did: row.get(2)? })
+}
+
+pub(super) fn api_key(row: &Row<'_>) -> rusqlite::Result<ApiKey> {
+    Ok(ApiKey {
+        id: uuid(row, 0)?,
+        prefix: row.get(1)?,
+        role: row.get(2)?,
+        issuer: uuid(row, 3)?,
+        name: row.get(4)?,
+        created_at: time(row, 5)?,
+        last_used_at: row.get::<_, Option<Micros>>(6)?.map(|micros| micros.0),
+        revoked_at: row.get::<_, Option<Micros>>(7)?.map(|micros| micros.0),
+    })
+}
+
+pub(super) fn worker(row: &Row<'_>) -> rusqlite::Result<Worker> {
+    Ok(Worker {
+        instance: uuid(row, 0)?,
+        name: row.get(1)?,
+        role: row.get(2)?,
+        version: row.get(3)?,
+        started_at: time(row, 4)?,
+        last_seen_at: time(row, 5)?,
+        cursors: row.get(6)?,
+    })
+}
+
+pub(super) fn uuid(row: &Row<'_>, at: usize) -> rusqlite::Result<Uuid> {
+    Ok(Uuid::from_bytes(row.get(at)?))
+}
+
+fn time(row: &Row<'_>, at: usize) -> rusqlite::Result<Timestamp> {
+    Ok(row.get::<_, Micros>(at)?.0)
+}
+
+/// A time as it is stored.
+struct Micros(Timestamp);
+
+impl FromSql for Micros {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Micros> {
+        let micros = value.as_i64()?;
+        u64::try_from(micros).map(|micros| Micros(Timestamp::from_micros(micros))).map_err(|_| FromSqlError::OutOfRange(micros))
+    }
+}
+
+impl FromSql for Role {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Role> {
+        value.as_str()?.parse().map_err(FromSqlError::other)
+    }
+}
+
+pub(super) fn run(connection: &Connection, sql: &str, params: impl Params) -> Result<(), Error> {
+    connection.prepare_cached(sql).and_then(|mut statement| statement.execute(params)).map(drop).map_err(store::error)
+}
+
+pub(super) fn query<T>(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+    row: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Vec<T>, Error> {
+    let mut statement = connection.prepare_cached(sql).map_err(store::error)?;
+    statement.query_map(params, row).and_then(Iterator::collect).map_err(store::error)
+}
+
+pub(super) fn query_one<T>(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+    row: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Option<T>, Error> {
+    let mut statement = connection.prepare_cached(sql).map_err(store::error)?;
+    statement.query_row(params, row).optional().map_err(store::error)
+}
