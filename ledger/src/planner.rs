@@ -200,3 +200,6 @@ impl Planner {
         self.plan
     }
 }
+
+#[cfg(test)]
+mod tests;
