@@ -9,9 +9,11 @@
 //! - [`projector`]: a log to fold and a store to write to; what the two that follow share.
 //! - [`runner`]: tails a log and moves a projection on, effectively once, fenced against a paused twin.
 //! - [`rebuild`]: builds a new generation beside the serving one, compares both, flips.
+//! - [`check`]: builds a generation only to compare it with the serving one, row by row.
 //!
 //! Folds are pure. SQL stands in `read_store` only. Nothing here knows of HTTP, a command line or the vault.
 
+pub mod check;
 pub mod digest;
 pub mod fold;
 pub mod generation;

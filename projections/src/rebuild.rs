@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::digest::digest;
-use crate::generation::{Flipped, Generation, Held, Lock, Mode, Pointer, Seen, Stage};
+use crate::generation::{Flipped, Generation, Held, Lock, Mode, Place, Pointer, Seen, Snapshot, Stage};
 use crate::projection::{self, Projection};
 use crate::projector::{Halt, Moving, Projector, describe};
 use crate::read_store::{Phase, Rebuild};
@@ -103,8 +103,25 @@ pub struct Job {
     _lock: Box<dyn Held>,
 }
 
+/// What serves and what was built, to be compared.
+pub(crate) enum Together {
+    /// Nothing serves that could be compared.
+    Alone,
+    /// What serves stands here and tells of another log.
+    OtherLog(Place),
+    /// Both at the same position.
+    Snapshots {
+        /// What serves.
+        old: Box<dyn Snapshot>,
+        /// What was built.
+        new: Box<dyn Snapshot>,
+    },
+}
+
 struct Progress {
     rebuild: Rebuild,
+    /// Whether it is written into the store, and not only told to the observer.
+    is_recorded: bool,
     reported: Instant,
     reported_done: u64,
 }
@@ -115,9 +132,7 @@ struct Progress {
 /// [`Error::Running`], or a store fails.
 pub async fn start(projector: Projector, options: Options) -> Result<Job, Error> {
     let Projector { projection, store, clock, .. } = &projector;
-    store.prepare().await?;
-    let lock = store.try_lock(Lock::Rebuild(*projection)).await.map_err(projection::Error::from)?;
-    let lock = lock.ok_or(Error::Running(*projection))?;
+    let lock = lock(&projector).await?;
     store.fail_interrupted(*projection, clock.now()).await?;
     let pointer = store.pointer(*projection).await?;
     let resumed = unfinished(&projector, pointer).await?;
@@ -127,22 +142,16 @@ pub async fn start(projector: Projector, options: Options) -> Result<Job, Error>
         Some(generation) => generation,
         None => store.create(*projection, Stage::Loading, projector.log.origin().genesis()).await?,
     };
-    let moving = Moving::from(&generation);
-    let rebuild = Rebuild {
-        id: options.id,
-        projection: *projection,
-        phase: Phase::Building,
-        done: moving.next().0,
-        total: moving.next().0,
-        events_per_second: 0,
-        equal: None,
-        updated_at: clock.now(),
-        failure: None,
-    };
-    let progress = Progress { reported: Instant::now(), reported_done: rebuild.done, rebuild };
-    let mut job = Job { projector, options, pointer, moving, progress, _lock: lock };
+    let mut job = Job::new(projector, options, pointer, &generation, lock);
     job.phase(Phase::Building).await?;
     Ok(job)
+}
+
+/// Takes the right to build generations of a projection.
+pub(crate) async fn lock(projector: &Projector) -> Result<Box<dyn Held>, Error> {
+    projector.store.prepare().await?;
+    let lock = projector.store.try_lock(Lock::Rebuild(projector.projection)).await.map_err(projection::Error::from)?;
+    lock.ok_or(Error::Running(projector.projection))
 }
 
 /// What an earlier rebuild left unfinished, if it can be gone on with: newer than what serves, of this version, of this log,
@@ -182,6 +191,30 @@ async fn is_of_this_log(projector: &Projector, generation: &Generation) -> Resul
 }
 
 impl Job {
+    pub(crate) fn new(
+        projector: Projector,
+        options: Options,
+        pointer: Option<Pointer>,
+        generation: &Generation,
+        lock: Box<dyn Held>,
+    ) -> Job {
+        let moving = Moving::from(generation);
+        let rebuild = Rebuild {
+            id: options.id,
+            projection: projector.projection,
+            phase: Phase::Building,
+            done: moving.next().0,
+            total: moving.next().0,
+            events_per_second: 0,
+            equal: None,
+            updated_at: projector.clock.now(),
+            failure: None,
+        };
+        let progress =
+            Progress { reported: Instant::now(), reported_done: rebuild.done, is_recorded: generation.stage != Stage::Temporary, rebuild };
+        Job { projector, options, pointer, moving, progress, _lock: lock }
+    }
+
     /// The rebuild's id.
     #[must_use]
     pub fn id(&self) -> Uuid {
@@ -233,10 +266,10 @@ impl Job {
     }
 
     /// Loads in bulk, finishes the load, catches up: but never beyond what serves, with which it is to be compared.
-    async fn bring_up(&mut self) -> Result<(), Error> {
+    pub(crate) async fn bring_up(&mut self) -> Result<(), Error> {
         let (projection, store) = (self.projector.projection, self.projector.store.clone());
         let stage = store.generation(projection, self.generation()).await?.map(|generation| generation.stage);
-        if stage == Some(Stage::Loading) {
+        if matches!(stage, Some(Stage::Loading | Stage::Temporary)) {
             loop {
                 let (target, head) = self.target().await?;
                 self.advance(target, &head, Mode::Load).await?;
@@ -309,27 +342,39 @@ impl Job {
 
     /// Hashes both generations at the same position. Answers the digest of the new one.
     async fn compare(&mut self) -> Result<Option<([u8; 32], Option<Position>)>, Error> {
-        let Projector { projection, store, .. } = self.projector.clone();
-        let Some(old) = serving(&self.projector, self.pointer).await? else { return Ok(None) };
         self.phase(Phase::Comparing).await?;
-        if !is_of_this_log(&self.projector, &old).await? {
-            // They cannot be brought to one position: what serves tells of another log, so it must not hold up the flip.
-            store.stop(old.place(), Some("it tells of another log")).await?;
-            self.progress.rebuild.equal = Some(false);
-            return Ok(None);
+        match self.at_one_position().await? {
+            Together::Alone => Ok(None),
+            Together::OtherLog(old) => {
+                // They cannot be brought to one position, and what serves must not hold up the flip.
+                self.projector.store.stop(old, Some("it tells of another log")).await?;
+                self.progress.rebuild.equal = Some(false);
+                Ok(None)
+            }
+            Together::Snapshots { mut old, mut new } => {
+                let (expected, found) = tokio::try_join!(digest(new.as_mut()), digest(old.as_mut()))?;
+                self.progress.rebuild.equal = Some(expected == found);
+                Ok(Some((expected, new.generation().cursor.position)))
+            }
         }
-        let mut old = store.snapshot(projection, old.cursor.generation).await?;
+    }
+
+    /// Takes a snapshot of what serves and brings the new generation to exactly its position.
+    pub(crate) async fn at_one_position(&mut self) -> Result<Together, Error> {
+        let Projector { projection, store, .. } = self.projector.clone();
+        let Some(old) = serving(&self.projector, self.pointer).await? else { return Ok(Together::Alone) };
+        if !is_of_this_log(&self.projector, &old).await? {
+            return Ok(Together::OtherLog(old.place()));
+        }
+        let old = store.snapshot(projection, old.cursor.generation).await?;
         let position = old.generation().cursor.position;
         let head = self.projector.head().await?;
         self.advance(position, &head, Mode::Live).await?;
-        let mut new = store.snapshot(projection, self.generation()).await?;
+        let new = store.snapshot(projection, self.generation()).await?;
         if new.generation().cursor.position != position {
             return Err(Error::Disturbed("the serving generation went back"));
         }
-        let (old, new) = tokio::try_join!(digest(old.as_mut()), digest(new.as_mut()))?;
-        self.progress.rebuild.equal = Some(old == new);
-        self.report().await?;
-        Ok(Some((new, position)))
+        Ok(Together::Snapshots { old, new })
     }
 
     /// Catches up to the log's end and flips, again and again until nothing that was answered could be missing.
@@ -356,7 +401,7 @@ impl Job {
         }
     }
 
-    async fn phase(&mut self, phase: Phase) -> Result<(), Error> {
+    pub(crate) async fn phase(&mut self, phase: Phase) -> Result<(), Error> {
         self.progress.rebuild.phase = phase;
         self.write_down().await
     }
@@ -379,7 +424,10 @@ impl Job {
         rebuild.total = rebuild.total.max(rebuild.done);
         rebuild.updated_at = self.projector.clock.now();
         (self.options.observer)(rebuild);
-        Ok(self.projector.store.record(rebuild).await?)
+        if self.progress.is_recorded {
+            self.projector.store.record(rebuild).await?;
+        }
+        Ok(())
     }
 }
 

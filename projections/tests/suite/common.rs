@@ -1,6 +1,5 @@
 //! A log in memory, events to put into it, and a read store to fold it into: real files or a real server.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,17 +15,69 @@ use credence_ledger::random::SystemRandom;
 use credence_ledger::store::Url;
 use credence_ledger::stream::category;
 use credence_ledger::{LogName, Position, Stream, Timestamp};
+use credence_projections::digest::digest;
 use credence_projections::generation::Store;
 use credence_projections::projection::Projection;
 use credence_projections::projector::Projector;
-use credence_projections::read_store;
-use credence_projections::runner::{self, Runner};
+use credence_projections::read_store::{self, Rebuild, wait_for};
+use credence_projections::runner::Runner;
+use credence_projections::{rebuild, runner};
 use serde_bytes::ByteArray;
+use tempfile::TempDir;
 use uuid::Uuid;
 
-/// A read store in a folder.
-pub(crate) async fn open_sqlite(folder: &Path) -> Arc<dyn Store> {
-    read_store::open(&Url::Sqlite(folder.to_owned())).await.unwrap()
+/// Where a test's read store lives.
+pub(crate) enum Engine {
+    Sqlite(TempDir),
+}
+
+impl Engine {
+    pub(crate) fn sqlite() -> Engine {
+        Engine::Sqlite(tempfile::tempdir().unwrap())
+    }
+
+    /// Opens the store, as another process would.
+    pub(crate) async fn open(&self) -> Arc<dyn Store> {
+        let url = match self {
+            Engine::Sqlite(folder) => Url::Sqlite(folder.path().to_owned()),
+        };
+        read_store::open(&url).await.unwrap()
+    }
+
+    /// Alters the serving generation behind the program's back. `{table}` stands for the table's name.
+    pub(crate) async fn tamper(&self, store: &Arc<dyn Store>, projection: Projection, table: &str, statement: &str) {
+        let generation = store.cursor(projection).await.unwrap().generation;
+        match self {
+            Engine::Sqlite(folder) => {
+                let path = folder.path().join(format!("read-{projection}-{generation}.sqlite"));
+                let connection = rusqlite::Connection::open(path).unwrap();
+                assert_eq!(connection.execute(&statement.replace("{table}", table), []).unwrap(), 1, "{statement}");
+            }
+        }
+    }
+
+    /// Deletes a projection's generations, or the whole store, under whoever uses it.
+    pub(crate) async fn lose(&self, projection: Option<Projection>) {
+        let prefix = projection.map_or("read".to_owned(), |projection| format!("read-{projection}-"));
+        match self {
+            Engine::Sqlite(folder) => {
+                for entry in std::fs::read_dir(folder.path()).unwrap() {
+                    let path = entry.unwrap().path();
+                    if path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(&prefix)) {
+                        std::fs::remove_file(path).unwrap();
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The digest of what serves, with its position.
+pub(crate) async fn digest_of_serving(store: &Arc<dyn Store>, projection: Projection) -> ([u8; 32], Option<Position>) {
+    let generation = store.cursor(projection).await.unwrap().generation;
+    let mut snapshot = store.snapshot(projection, generation).await.unwrap();
+    let digest = digest(snapshot.as_mut()).await.unwrap();
+    (digest, snapshot.generation().cursor.position)
 }
 
 /// The time at which every test begins.
@@ -63,8 +114,45 @@ impl Logs {
     }
 
     pub(crate) fn run(&self, projection: Projection, store: &Arc<dyn Store>) -> Runner {
-        let options = runner::Options { poll: Duration::from_millis(10), ..runner::Options::default() };
+        self.run_in_chunks(projection, store, 100)
+    }
+
+    pub(crate) fn run_in_chunks(&self, projection: Projection, store: &Arc<dyn Store>, chunk: usize) -> Runner {
+        let options = runner::Options { poll: Duration::from_millis(10), chunk, ..runner::Options::default() };
         Runner::start(self.projector(projection, store), options)
+    }
+
+    /// Rebuilds a projection and answers how that went.
+    pub(crate) async fn rebuild(&self, projection: Projection, store: &Arc<dyn Store>) -> Rebuild {
+        // A runner that has just built the model may still be writing down that it is done.
+        let job = eventually("no other rebuild runs", || async {
+            match rebuild::start(self.projector(projection, store), rebuild::Options::new(Uuid::new_v4())).await {
+                Err(rebuild::Error::Running(_)) => None,
+                started => Some(started.unwrap()),
+            }
+        });
+        job.await.run().await.unwrap()
+    }
+
+    /// One issuer, and `count` credentials of which some are suspended, reinstated or revoked. Answers the last position.
+    pub(crate) async fn fill(&self, from: u64, count: u64) -> Position {
+        if from == 0 {
+            self.register(id(0), "default").await;
+        }
+        let mut last = Position::FIRST;
+        for n in from + 1..=from + count {
+            last = self.issue(id(n), id(0), |_| ()).await;
+            if n % 3 == 0 {
+                last = self.suspend(id(n)).await;
+            }
+            if n % 6 == 0 {
+                last = self.reinstate(id(n)).await;
+            }
+            if n % 5 == 0 {
+                last = self.revoke(id(n - 1)).await;
+            }
+        }
+        last
     }
 
     /// Appends one event; a millisecond passes.
@@ -146,4 +234,9 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("not within ten seconds: {what}");
+}
+
+/// Waits until the ledger's `position` has been applied.
+pub(crate) async fn applied(store: &Arc<dyn Store>, position: Position) {
+    wait_for(store.as_ref(), Projection::Verification, position, Duration::from_secs(20)).await.unwrap();
 }

@@ -8,12 +8,14 @@ macro_rules! on_every_engine {
         mod sqlite {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
-                let folder = tempfile::tempdir().unwrap();
-                super::$name($crate::common::open_sqlite(folder.path()).await).await;
+                super::$name(&$crate::common::Engine::sqlite()).await;
             })+
         }
     };
 }
 
+mod checking;
 mod common;
 mod reading;
+mod rebuilding;
+mod running;

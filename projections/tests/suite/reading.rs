@@ -1,10 +1,8 @@
 //! What a read store answers, on every engine.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::common::{Logs, digest_of, id};
-use credence_projections::generation::Store;
+use crate::common::{Engine, Logs, digest_of, id};
 use credence_projections::projection::Projection;
 use credence_projections::read_store::wait_for;
 use credence_projections::verification::{At, Filter, Lookup, State, Status};
@@ -12,8 +10,8 @@ use serde_bytes::ByteArray;
 
 const LONG: Duration = Duration::from_secs(10);
 
-async fn finds_credentials_as_they_are_and_as_they_were(store: Arc<dyn Store>) {
-    let logs = Logs::new();
+async fn finds_credentials_as_they_are_and_as_they_were(engine: &Engine) {
+    let (store, logs) = (engine.open().await, Logs::new());
     let runner = logs.run(Projection::Verification, &store);
     logs.register(id(1), "default").await;
     let issued = logs.issue(id(10), id(1), |_| ()).await;
@@ -53,8 +51,8 @@ async fn finds_credentials_as_they_are_and_as_they_were(store: Arc<dyn Store>) {
     runner.stop().await;
 }
 
-async fn a_secret_is_found_at_its_issuer_and_the_newest_speaks(store: Arc<dyn Store>) {
-    let logs = Logs::new();
+async fn a_secret_is_found_at_its_issuer_and_the_newest_speaks(engine: &Engine) {
+    let (store, logs) = (engine.open().await, Logs::new());
     let runner = logs.run(Projection::Verification, &store);
     logs.register(id(1), "default").await;
     logs.register(id(2), "other").await;
@@ -77,8 +75,8 @@ async fn a_secret_is_found_at_its_issuer_and_the_newest_speaks(store: Arc<dyn St
     runner.stop().await;
 }
 
-async fn lists_are_filtered_and_newest_first(store: Arc<dyn Store>) {
-    let logs = Logs::new();
+async fn lists_are_filtered_and_newest_first(engine: &Engine) {
+    let (store, logs) = (engine.open().await, Logs::new());
     let runner = logs.run(Projection::Verification, &store);
     logs.register(id(1), "default").await;
     logs.register(id(2), "other").await;
@@ -134,8 +132,8 @@ async fn lists_are_filtered_and_newest_first(store: Arc<dyn Store>) {
     runner.stop().await;
 }
 
-async fn history_knows_a_credentials_verifications(store: Arc<dyn Store>) {
-    let logs = Logs::new();
+async fn history_knows_a_credentials_verifications(engine: &Engine) {
+    let (store, logs) = (engine.open().await, Logs::new());
     let runner = logs.run(Projection::History, &store);
     let first = logs.verified(id(100), Some(id(10))).await;
     logs.verified(id(101), None).await;
