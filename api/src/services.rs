@@ -6,11 +6,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use credence_ledger::appender::{self, Appender};
 use credence_ledger::event::{Metadata, Payload, Place};
-use credence_ledger::log::{Append, CommitError, Log, Outcome};
+use credence_ledger::log::{Append, Log, Outcome};
 use credence_ledger::sealing::{KeyId, Sealed, SealingKey};
 use credence_ledger::store::{self, Error};
-use credence_ledger::vault::{Issuer, Subject, SubjectRefs, Vault};
+use credence_ledger::vault::{Issuer, Vault, subjects};
 use credence_ledger::{Clock, Position, Random, Stream, Timestamp};
 use credence_projections::projection::{self, Cursor, Projection};
 use credence_projections::read_store::ReadStore;
@@ -40,7 +41,7 @@ pub struct Services {
     /// The vault.
     pub vault: Arc<dyn Vault>,
     /// Subjects, made when new.
-    pub subjects: Subjects,
+    pub subjects: subjects::Batcher,
     /// Issuers by name and id.
     pub issuers: Issuers,
     /// The ledger; `None` in a verification process.
@@ -81,6 +82,8 @@ pub struct Settings {
 pub struct LogAccess {
     /// For reading.
     pub log: Arc<dyn Log>,
+    /// For appending.
+    pub appender: Appender,
 }
 
 /// An append was not acknowledged.
@@ -90,18 +93,24 @@ pub enum AppendError {
     #[error("too many appends are waiting")]
     Overloaded,
     /// The log failed. Whether the events are in it may be unknown.
-    #[error(transparent)]
-    Store(#[from] Error),
+    #[error("the log failed")]
+    Store(#[from] Arc<Error>),
     /// Appending has stopped: the process is draining, or the log contradicted the planner.
-    #[error("appending has stopped: {0}")]
-    Stopped(String),
+    #[error("appending has stopped")]
+    Stopped,
+}
+
+impl From<Error> for AppendError {
+    fn from(error: Error) -> AppendError {
+        AppendError::Store(Arc::new(error))
+    }
 }
 
 impl LogAccess {
-    /// False once appending has stopped for good, because the log contradicted the planner.
+    /// Starts the appender of a log. It must be called within a tokio runtime.
     #[must_use]
-    pub fn is_healthy(&self) -> bool {
-        true
+    pub fn new(log: Arc<dyn Log>, limits: appender::Limits) -> LogAccess {
+        LogAccess { appender: Appender::start(log.clone(), limits), log }
     }
 
     /// Appends, and answers after the commit.
@@ -109,33 +118,17 @@ impl LogAccess {
     /// # Errors
     /// See [`AppendError`]; that a precondition did not hold is an outcome.
     pub async fn append(&self, append: Append) -> Result<Outcome, AppendError> {
-        let outcomes = self.log.commit(vec![append]).await.map_err(|error| match error {
-            CommitError::NotCommitted(error) | CommitError::Unknown(error) => AppendError::Store(error),
-            CommitError::Contradiction(what) => AppendError::Stopped(what),
-        })?;
-        outcomes.into_iter().next().ok_or_else(|| AppendError::Stopped("a commit without an answer".to_owned()))
+        self.appender.append(append).await.map_err(|error| match error {
+            appender::Error::Full(_) => AppendError::Overloaded,
+            appender::Error::Stopped => AppendError::Stopped,
+            appender::Error::Store(error) | appender::Error::Unknown(error) => AppendError::Store(error),
+        })
     }
-}
 
-/// Subjects of credentials, made when new.
-pub struct Subjects {
-    vault: Arc<dyn Vault>,
-}
-
-impl Subjects {
-    /// Over a vault.
+    /// False once appending has stopped for good, because the log contradicted the planner.
     #[must_use]
-    pub fn new(vault: Arc<dyn Vault>) -> Subjects {
-        Subjects { vault }
-    }
-
-    /// The subject of these references, made durably at the time `now` if it is new.
-    ///
-    /// # Errors
-    /// The vault's.
-    pub async fn get(&self, wanted: SubjectRefs, now: Timestamp) -> Result<Subject, Error> {
-        let found = self.vault.subjects(&[wanted], now).await?;
-        found.into_iter().next().ok_or_else(|| Error::Corrupt("the vault answered no subject".to_owned()))
+    pub fn is_healthy(&self) -> bool {
+        self.appender.is_healthy()
     }
 }
 

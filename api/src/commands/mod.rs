@@ -13,9 +13,14 @@ pub mod serve;
 pub mod version;
 
 use std::ffi::OsString;
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{self, LogConfig, LogFormat};
+use crate::stores;
 
 /// An event-sourced credential ledger.
 #[derive(Debug, Parser)]
@@ -27,12 +32,16 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Serve HTTP until told to stop.
+    Serve(Box<serve::Options>),
+    /// Print the OpenAPI document.
+    Openapi,
     /// Print the program's version.
     Version,
 }
 
 /// Runs the command line in this environment and answers the exit status.
-pub fn run(arguments: impl Iterator<Item = OsString>, _environment: impl Iterator<Item = (OsString, OsString)>) -> ExitCode {
+pub fn run(arguments: impl Iterator<Item = OsString>, environment: impl Iterator<Item = (OsString, OsString)>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
@@ -41,10 +50,50 @@ pub fn run(arguments: impl Iterator<Item = OsString>, _environment: impl Iterato
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
-    match cli.command {
+    let done = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(dispatch(cli.command, environment)));
+    done.unwrap_or_else(|error| failed(&error))
+}
+
+async fn dispatch(command: Command, environment: impl Iterator<Item = (OsString, OsString)>) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve(options) => serve::run(&options, environment).await,
+        Command::Openapi => openapi::run(),
         Command::Version => {
-            println!("credence {}", env!("CARGO_PKG_VERSION"));
-            ExitCode::SUCCESS
+            writeln!(std::io::stdout(), "credence {}", env!("CARGO_PKG_VERSION"))?;
+            Ok(ExitCode::SUCCESS)
         }
+    }
+}
+
+/// Tells why, once, with the whole chain of causes.
+fn failed(error: &anyhow::Error) -> ExitCode {
+    if error.chain().any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == ErrorKind::BrokenPipe)) {
+        return ExitCode::SUCCESS;
+    }
+    let _ = writeln!(std::io::stderr(), "credence: {error:#}");
+    if let Some(error) = error.downcast_ref::<stores::Error>() {
+        return error.exit_code();
+    }
+    ExitCode::from(if error.is::<config::Error>() { 2 } else { 3 })
+}
+
+/// Logs go to standard error. What the configuration warned of is said first.
+fn start_logging(log: &LogConfig, warnings: &[String]) {
+    let json = match log.format {
+        LogFormat::Auto => !std::io::stderr().is_terminal(),
+        LogFormat::Json => true,
+        LogFormat::Text => false,
+    };
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(format!("rusqlite_migration=warn,{}", log.filter)))
+        .with_writer(std::io::stderr);
+    // Only a test that runs several commands in one process has started logging before.
+    let _ = if json { builder.json().flatten_event(true).try_init() } else { builder.try_init() };
+    for warning in warnings {
+        tracing::warn!("{warning}");
     }
 }

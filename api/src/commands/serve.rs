@@ -1,1 +1,40 @@
-//! `credence serve`.
+//! `credence serve`: one process, until it is told to stop.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::{Config, ServeOptions, StoreOptions};
+use crate::node::Node;
+use crate::stores::Sources;
+
+/// What `serve` takes.
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    stores: StoreOptions,
+    #[command(flatten)]
+    serve: ServeOptions,
+}
+
+pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (OsString, OsString)>) -> anyhow::Result<ExitCode> {
+    let (config, warnings) = Config::read(&options.stores, &options.serve, environment)?;
+    super::start_logging(&config.store.log, &warnings);
+    // Before anything is opened: a process told to stop while it starts stops as soon as it has started.
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let role = config.role;
+    let node = Node::start(config, Sources::default()).await?;
+    // Whoever started this may have closed its end.
+    let _ = writeln!(std::io::stdout(), "listening on http://{}", node.address);
+    tracing::info!(address = %node.address, %role, version = env!("CARGO_PKG_VERSION"), "serving");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping: finishing what is in flight");
+    node.shutdown().await;
+    Ok(ExitCode::SUCCESS)
+}

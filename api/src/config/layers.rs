@@ -32,7 +32,7 @@ impl fmt::Display for Source {
 }
 
 /// The environment variable of an option.
-pub(super) fn variable(name: &str) -> String {
+pub fn variable(name: &str) -> String {
     format!("CREDENCE_{}", name.to_uppercase())
 }
 

@@ -19,7 +19,7 @@ use axum::http::HeaderValue;
 use credence_ledger::store;
 use tracing_subscriber::EnvFilter;
 
-pub use layers::Error;
+pub use layers::{Error, variable};
 use layers::{Layers, Source};
 use options::Given;
 pub use options::{ServeOptions, StoreOptions};

@@ -16,10 +16,10 @@ use super::problem::{FieldError, Kind, Problem};
 use super::{Part, Route};
 use crate::wire::credential::ExistingBody;
 
-/// `application/problem+json`, as RFC 9457 has it.
+/// A failure (RFC 9457), as `application/problem+json`.
+// These are the members that `Problem::body` writes.
 #[derive(serde::Serialize, utoipa::ToSchema)]
 #[schema(as = Problem)]
-#[expect(dead_code, reason = "describes the members that `Problem::body` writes")]
 struct ProblemBody {
     /// `/problems/<name>`
     #[serde(rename = "type")]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use utoipa_axum::routes;
 
 use super::{Part, Route};
@@ -17,17 +17,15 @@ const BUCKETS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1
 static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
 
 /// Starts counting, unless this process counts already: several nodes in one process, as in tests, share the counters.
-///
-/// # Errors
-/// The buckets are malformed.
-pub fn install() -> Result<(), BuildError> {
-    let recorder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &BUCKETS)?.build_recorder();
+#[expect(clippy::expect_used, reason = "the buckets stand above and are some")]
+pub fn install() {
+    let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &BUCKETS);
+    let recorder = builder.expect("there are buckets").build_recorder();
     let handle = recorder.handle();
     if metrics::set_global_recorder(recorder).is_ok() {
         // Nobody else sets it: only the first recorder is taken.
         let _ = RECORDER.set(handle);
     }
-    Ok(())
 }
 
 /// Folds what histograms hold; to be called every few seconds.

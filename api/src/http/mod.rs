@@ -35,6 +35,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method};
 use axum::routing::{MethodRouter, any};
 use axum::{Router, middleware};
+use tower::util::option_layer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa_axum::router::UtoipaMethodRouter;
 
@@ -146,7 +147,7 @@ pub fn serve_table(table: Vec<Route>, app: &App, limits: &Limits) -> Router {
         // axum adds `Allow`, which it alone knows.
         .method_not_allowed_fallback(|| async { Problem::new(Kind::METHOD_NOT_ALLOWED) })
         .layer(middleware::from_fn_with_state(edge.clone(), admission::admit))
-        .layer(cors(&limits.cors_origins))
+        .layer(option_layer((!limits.cors_origins.is_empty()).then(|| cors(&limits.cors_origins))))
         .layer(middleware::from_fn_with_state(edge, edge::around))
         .with_state(app.clone())
 }

@@ -304,8 +304,14 @@ impl From<Rejection> for Problem {
 
 impl From<store::Error> for Problem {
     fn from(error: store::Error) -> Problem {
+        Problem::from(&error)
+    }
+}
+
+impl From<&store::Error> for Problem {
+    fn from(error: &store::Error) -> Problem {
         match error {
-            store::Error::Corrupt(_) | store::Error::Failed(_) => Problem::internal(&chain(&error)),
+            store::Error::Corrupt(_) | store::Error::Failed(_) => Problem::internal(&chain(error)),
             // Nothing the caller can mend: the store is away, or whoever runs it has to migrate, grant or configure.
             store::Error::Unavailable(_)
             | store::Error::Busy
@@ -313,7 +319,7 @@ impl From<store::Error> for Problem {
             | store::Error::NotMigrated
             | store::Error::NewerSchema
             | store::Error::UnsafeDurability(_) => {
-                tracing::warn!(cause = chain(&error), "a store is unavailable");
+                tracing::warn!(cause = chain(error), "a store is unavailable");
                 Problem::new(Kind::STORE_UNAVAILABLE)
             }
         }
@@ -324,8 +330,8 @@ impl From<AppendError> for Problem {
     fn from(error: AppendError) -> Problem {
         match error {
             AppendError::Overloaded => Problem::new(Kind::OVERLOADED),
-            AppendError::Store(error) => error.into(),
-            AppendError::Stopped(_) => {
+            AppendError::Store(error) => (&*error).into(),
+            AppendError::Stopped => {
                 tracing::warn!(cause = chain(&error), "nothing can be appended");
                 Problem::new(Kind::STORE_UNAVAILABLE)
             }

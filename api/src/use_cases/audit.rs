@@ -8,7 +8,7 @@ use credence_ledger::{Stream, store};
 
 use super::Error;
 use crate::caller::Caller;
-use crate::services::{AppendError, Services};
+use crate::services::Services;
 
 /// Records a fact on a fresh stream of `category`, and answers it after the commit. The caller's address and user agent go with
 /// it, sealed.
@@ -31,7 +31,7 @@ pub async fn record_on<P: Payload>(
     expected: Expected,
     payload: &P,
 ) -> Result<Recorded, Error> {
-    let unwritable = |error: store::Error| Error::Audit(AppendError::Store(error));
+    let unwritable = |error: store::Error| Error::Audit(error.into());
     let metadata = services.audit_metadata::<P>(caller, &stream).await.map_err(unwritable)?;
     let append = Append::to(stream, expected, vec![New::of(payload, &metadata)]);
     match services.audit.append(append).await.map_err(Error::Audit)? {

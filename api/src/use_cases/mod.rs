@@ -15,6 +15,7 @@ pub mod verify;
 
 use credence_ledger::decision::credential::Rejection;
 use credence_ledger::event::DecodeError;
+use credence_ledger::vault::subjects;
 use credence_ledger::{Timestamp, store};
 use credence_projections::projection;
 use credence_projections::verification::Status;
@@ -71,6 +72,15 @@ pub enum Error {
     /// The log holds what this program cannot understand.
     #[error("the log holds what cannot be understood")]
     Stored(#[from] DecodeError),
+}
+
+impl From<subjects::Error> for Error {
+    fn from(error: subjects::Error) -> Error {
+        match error {
+            subjects::Error::Full => Error::Append(AppendError::Overloaded),
+            subjects::Error::Store(error) => Error::Store(error),
+        }
+    }
 }
 
 impl Error {

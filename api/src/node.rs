@@ -1,0 +1,275 @@
+//! A running process: its stores, its appenders, its projections, its listener, and what it does in the background.
+//!
+//! [`Node::start`] returns once connections are accepted. [`Node::shutdown`] is the only good end: it stops accepting, finishes the
+//! requests in flight, flushes the appenders and says goodbye.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use credence_ledger::appender::Limits as AppenderLimits;
+use credence_ledger::event::new_id;
+use credence_ledger::vault::{Worker, subjects};
+use credence_ledger::{LogName, Timestamp};
+use credence_projections::generation;
+use credence_projections::projection::Projection;
+use credence_projections::projector::Projector;
+use credence_projections::runner::{self, Runner};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use zeroize::Zeroizing;
+
+use crate::config::{self, Config, Role};
+use crate::http;
+use crate::services::{App, Issuers, LogAccess, Months, Services, Settings};
+use crate::stores::{self, Error, Schema, Sources};
+use crate::used_keys::UsedKeys;
+
+/// How often a process says that it lives.
+pub const HEARTBEAT: Duration = Duration::from_secs(3);
+/// A process not heard of for so long is forgotten.
+pub const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// How often repeated requests that are recognised no longer are forgotten.
+const FORGET_EVERY: Duration = Duration::from_secs(600);
+/// How long a request may take beyond the longest wait for a position.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+
+/// How long a start waits for the read models.
+const SETTLE_MAX: Duration = Duration::from_secs(3);
+
+/// See the module.
+pub struct Node {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The administrator's key, if this start was the first.
+    pub administrator_key: Option<Zeroizing<String>>,
+    app: App,
+    runners: Vec<Runner>,
+    server: JoinHandle<bool>,
+    background: Vec<JoinHandle<()>>,
+    drain_max: Duration,
+}
+
+impl Node {
+    /// Opens the stores, goes through the first start if need be, and listens.
+    ///
+    /// # Errors
+    /// What it was told cannot be used, or a store cannot be reached or used.
+    pub async fn start(config: Config, sources: Sources) -> Result<Node, Error> {
+        http::metrics::install();
+        let vault = stores::vault(&config.store, Schema::Migrate, &sources).await?;
+        let origin = vault.origin_base().to_owned();
+        let open = async |name| stores::log(&config.store, name, &origin, Schema::Migrate, &sources).await;
+        let audit = open(LogName::AUDIT).await?;
+        // A verification process may not read the ledger, and must not need to.
+        let ledger = if config.role == Role::Verification { None } else { Some(open(LogName::LEDGER).await?) };
+        let read = stores::read(&config.store).await?;
+
+        let audit = LogAccess::new(audit, AppenderLimits::default());
+        let ledger = ledger.map(|ledger| LogAccess::new(ledger, AppenderLimits::default()));
+        let administrator_key = match &ledger {
+            Some(ledger) if matches!(config.role, Role::All | Role::Issuance) => {
+                stores::first_start(&config.store, &*vault, ledger, &audit, &sources).await?
+            }
+            _ => None,
+        };
+        let clock = sources.clock();
+        let app: App = Arc::new(Services {
+            instance: new_id(&clock, &sources.random),
+            worker: config.store.worker.clone(),
+            role: config.role,
+            settings: Settings {
+                staleness_max: config.staleness_max,
+                wait_max: config.wait_max,
+                idempotency_kept: config.idempotency_kept,
+                open_issuance: config.open_issuance,
+            },
+            subjects: subjects::Batcher::start(vault.clone()),
+            issuers: Issuers::new(vault.clone()),
+            months: Months::new(vault.clone()),
+            vault,
+            ledger,
+            audit,
+            read: read.clone(),
+            used_keys: UsedKeys::default(),
+            draining: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            unsafe_durability: Vec::new(),
+            clock,
+            random: sources.random,
+        });
+
+        let listen = |error: std::io::Error| config::Error::missing("listen", format!("cannot listen on {}: {error}", config.listen));
+        let listener = TcpListener::bind(&config.listen).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        let limits = http::Limits {
+            body_bytes_max: config.body_bytes_max,
+            rate_limit_public: config.rate_limit_public,
+            cors_origins: config.cors_origins.clone(),
+            answer_max: ANSWER_MAX + config.wait_max,
+        };
+        let router = http::router(&app, &limits);
+        let runners = if matches!(config.role, Role::All | Role::Projector) { start_runners(&app, &read) } else { Vec::new() };
+        if config.role == Role::All {
+            settle(&app).await;
+        }
+        let background = background(&app);
+        let server = tokio::spawn(http::serve::serve(listener, router, app.draining.clone(), config.drain_max));
+        Ok(Node { address, administrator_key, app, runners, server, background, drain_max: config.drain_max })
+    }
+
+    /// What its handlers are given.
+    #[must_use]
+    pub fn services(&self) -> &App {
+        &self.app
+    }
+
+    /// Stops accepting, finishes what is in flight, within the time configured, flushes, says goodbye.
+    pub async fn shutdown(self) {
+        let deadline = Instant::now() + self.drain_max;
+        self.app.draining.cancel();
+        let finished = self.server.await.unwrap_or(false);
+        self.app.tasks.close();
+        let quiet = timeout(deadline.saturating_duration_since(Instant::now()), self.app.tasks.wait()).await.is_ok();
+        if !(finished && quiet) {
+            tracing::warn!("not everything in flight was finished in time");
+        }
+        for access in self.app.ledger.iter().chain([&self.app.audit]) {
+            access.appender.shutdown().await;
+        }
+        for runner in self.runners {
+            runner.stop().await;
+        }
+        for task in self.background {
+            task.abort();
+        }
+        tell_used_keys(&self.app).await;
+        if let Err(error) = self.app.vault.goodbye(self.app.instance).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the vault still counts this worker");
+        }
+    }
+}
+
+fn start_runners(app: &App, read: &Arc<dyn generation::Store>) -> Vec<Runner> {
+    let logs = [app.ledger.as_ref().map(|ledger| (Projection::Verification, ledger)), Some((Projection::History, &app.audit))];
+    let logs = logs.into_iter().flatten();
+    logs.map(|(projection, access)| {
+        let (clock, random) = (app.clock.clone(), app.random.clone());
+        let projector = Projector { projection, log: access.log.clone(), store: read.clone(), clock, random };
+        let wake = Arc::new(Notify::new());
+        ring(access, wake.clone(), app.draining.clone());
+        Runner::start(projector, runner::Options { wake, ..runner::Options::default() })
+    })
+    .collect()
+}
+
+/// Gives the read models a moment to be there and up to date, so that whoever is told that this process listens is answered. What
+/// takes longer, such as a rebuild, is answered with 503 meanwhile.
+async fn settle(app: &Services) {
+    let settled = async {
+        for projection in Projection::ALL {
+            while !is_fresh(app, projection).await {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    };
+    let _ = timeout(SETTLE_MAX, settled).await;
+}
+
+async fn is_fresh(app: &Services, projection: Projection) -> bool {
+    let cursor = app.read.cursor(projection).await;
+    cursor.is_ok_and(|cursor| cursor.lag_events() == 0 && cursor.check(app.clock.now(), app.settings.staleness_max).is_ok())
+}
+
+/// Rings for every batch that this process commits.
+fn ring(access: &LogAccess, wake: Arc<Notify>, stop: CancellationToken) {
+    let mut head = access.appender.head_watch();
+    tokio::spawn(stop.run_until_cancelled_owned(async move {
+        while head.changed().await.is_ok() {
+            wake.notify_one();
+        }
+    }));
+}
+
+/// What a process does of itself, for as long as it lives.
+fn background(app: &App) -> Vec<JoinHandle<()>> {
+    let started = app.clock.now();
+    let mut tasks = vec![
+        every(HEARTBEAT, app, move |app| async move {
+            http::metrics::upkeep();
+            heartbeat(&app, started).await;
+        }),
+        every(Duration::from_secs(10), app, |app| async move { tell_used_keys(&app).await }),
+    ];
+    if matches!(app.role, Role::All | Role::Issuance) {
+        tasks.push(every(FORGET_EVERY, app, |app| async move { forget_repeats(&app).await }));
+    }
+    tasks
+}
+
+fn every<F>(pause: Duration, app: &App, work: impl Fn(App) -> F + Send + 'static) -> JoinHandle<()>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let app = app.clone();
+    tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(pause);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            work(app.clone()).await;
+        }
+    })
+}
+
+async fn heartbeat(app: &Services, started_at: Timestamp) {
+    let mut cursors = serde_json::Map::new();
+    for projection in Projection::ALL {
+        if let Ok(cursor) = app.read.cursor(projection).await {
+            cursors.insert(projection.to_string(), cursor.as_of().map(|position| position.to_string()).into());
+        }
+    }
+    let now = app.clock.now();
+    let worker = Worker {
+        instance: app.instance,
+        name: app.worker.clone(),
+        role: app.role.to_string(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_at,
+        last_seen_at: now,
+        cursors: serde_json::Value::Object(cursors).to_string(),
+    };
+    let forget_before = Timestamp::from_micros(now.as_micros().saturating_sub(Timestamp::EPOCH.plus(FORGOTTEN_AFTER).as_micros()));
+    if let Err(error) = app.vault.heartbeat(&worker, forget_before).await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "the vault was not told that this worker lives");
+    }
+}
+
+async fn tell_used_keys(app: &Services) {
+    let used = app.used_keys.take();
+    if used.is_empty() {
+        return;
+    }
+    if let Err(error) = app.vault.touch_keys(&used).await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "the vault was not told which keys were used");
+    }
+}
+
+async fn forget_repeats(app: &Services) {
+    let Some(ledger) = &app.ledger else { return };
+    let kept = Timestamp::EPOCH.plus(app.settings.idempotency_kept).as_micros();
+    let forgotten = match ledger.log.head().await {
+        // By the log's clock, which dated them.
+        Ok(head) => ledger.log.forget_idempotency(Timestamp::from_micros(head.now.as_micros().saturating_sub(kept))).await,
+        Err(error) => Err(error),
+    };
+    match forgotten {
+        Ok(0) => {}
+        Ok(rows) => tracing::info!(rows, "forgot repeats that are recognised no longer"),
+        Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "repeats could not be forgotten"),
+    }
+}

@@ -1,0 +1,345 @@
+//! Opens the four stores: by URL, patiently, under the master key's rules; and goes through the first start.
+//!
+//! A store that cannot be reached is tried for [`PATIENCE`]. What would have to be mended by somebody is told at once. Whoever may
+//! migrates on the way; whoever may not is sent to `credence migrate`.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use credence_ledger::clock::SystemClock;
+use credence_ledger::event::audit::{KeyCreated, KeyRevoked};
+use credence_ledger::event::issuer::IssuerRegistered;
+use credence_ledger::event::{New, Origination, Payload};
+use credence_ledger::log::{Append, Expected, Log, Outcome, Query, UniqueKey};
+use credence_ledger::random::SystemRandom;
+use credence_ledger::store::{self, Url};
+use credence_ledger::stream::category;
+use credence_ledger::vault::rows::Keyring;
+use credence_ledger::vault::{ApiKey, Issuer, MasterKey, OpenError, Role, Vault, master_key};
+use credence_ledger::{Clock, LogName, Random, Stream, log, vault};
+use credence_projections::generation;
+use credence_projections::read_store;
+use tokio::time::Instant;
+use zeroize::Zeroizing;
+
+use crate::config::{self, StoreConfig, Stores};
+use crate::services::{AppendError, LogAccess};
+
+/// For how long a store that cannot be reached is tried.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// The issuer that is there from the first start on.
+pub const DEFAULT_ISSUER: &str = "default";
+
+/// What comes in from outside: time and randomness.
+#[derive(Clone)]
+pub struct Sources {
+    /// A clock that takes the place of the stores' own, for tests.
+    pub clock: Option<Arc<dyn Clock>>,
+    /// Where randomness comes from.
+    pub random: Arc<dyn Random>,
+}
+
+impl Default for Sources {
+    /// The machine's.
+    fn default() -> Sources {
+        Sources { clock: None, random: Arc::new(SystemRandom) }
+    }
+}
+
+impl Sources {
+    /// The process's clock.
+    #[must_use]
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        self.clock.clone().unwrap_or_else(|| Arc::new(SystemClock))
+    }
+}
+
+/// Whether opening a store may make or migrate it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Schema {
+    /// What is missing is made, as far as the login may.
+    Migrate,
+    /// What is there is taken as it is.
+    AsItIs,
+}
+
+/// Why a command could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// What it was told cannot be used.
+    #[error(transparent)]
+    Configuration(#[from] config::Error),
+    /// A store cannot be reached or used.
+    #[error("{store} ({url})")]
+    Store {
+        /// Which one.
+        store: String,
+        /// Where; without login.
+        url: Url,
+        /// Why.
+        #[source]
+        source: store::Error,
+    },
+    /// The first start cannot be gone through.
+    #[error("the first start")]
+    FirstStart(#[source] AppendError),
+    /// Where the administrator's key should be written.
+    #[error("{} cannot be written", .0.display())]
+    AdminKey(PathBuf, #[source] std::io::Error),
+}
+
+impl Error {
+    /// 2 for what was configured, 3 for a store.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Error::Configuration(_) => ExitCode::from(2),
+            Error::Store { .. } | Error::FirstStart(_) | Error::AdminKey(..) => ExitCode::from(3),
+        }
+    }
+}
+
+/// Opens the vault.
+///
+/// # Errors
+/// There is no master key or another one; the vault cannot be reached or used.
+pub async fn vault(config: &StoreConfig, schema: Schema, sources: &Sources) -> Result<Arc<dyn Vault>, Error> {
+    let url = &config.stores.vault;
+    patiently("vault", url, async || {
+        let keyring = Keyring::new(master_key(config, schema, sources).await?, sources.random.clone());
+        let opened = match (url, schema) {
+            (Url::Sqlite(folder), Schema::Migrate) => vault::sqlite::Sqlite::open(folder, keyring, config.origin.as_deref()).await,
+            (Url::Sqlite(folder), Schema::AsItIs) => vault::sqlite::Sqlite::open_existing(folder, keyring).await,
+            (Url::Postgres(_), _) => Err(store::Error::Failed("vaults on PostgreSQL are not built yet".into()).into()),
+        };
+        match opened {
+            Ok(vault) => Ok(Arc::new(vault) as Arc<dyn Vault>),
+            Err(OpenError::WrongMasterKey) => Err(Unopened::Configuration(config::Error {
+                source_name: master_key_name(config),
+                problem: "this master key does not open the vault".to_owned(),
+            })),
+            Err(OpenError::Store(error)) => Err(error.into()),
+        }
+    })
+    .await
+}
+
+/// Opens a log.
+///
+/// # Errors
+/// It cannot be reached or used.
+pub async fn log(config: &StoreConfig, name: LogName, origin_base: &str, schema: Schema, sources: &Sources) -> Result<Arc<dyn Log>, Error> {
+    let url = url_of(&config.stores, &name);
+    patiently(name.as_str(), url, async || {
+        let (name, clock) = (name.clone(), sources.clock());
+        let opened: Arc<dyn Log> = match (url, schema) {
+            (Url::Sqlite(folder), Schema::Migrate) => Arc::new(log::sqlite::Sqlite::open(folder, name, origin_base, clock).await?),
+            (Url::Sqlite(folder), Schema::AsItIs) => Arc::new(log::sqlite::Sqlite::open_existing(folder, name, clock).await?),
+            (Url::Postgres(_), _) => return Err(store::Error::Failed("logs on PostgreSQL are not built yet".into()).into()),
+        };
+        Ok(opened)
+    })
+    .await
+}
+
+/// Opens the read store, in which nothing need be there yet.
+///
+/// # Errors
+/// It cannot be reached or used.
+pub async fn read(config: &StoreConfig) -> Result<Arc<dyn generation::Store>, Error> {
+    let url = &config.stores.read;
+    patiently("read store", url, async || Ok(read_store::open(url).await?)).await
+}
+
+fn url_of<'a>(stores: &'a Stores, log: &LogName) -> &'a Url {
+    if *log == LogName::AUDIT { &stores.audit } else { &stores.ledger }
+}
+
+/// Why one try failed.
+enum Unopened {
+    Configuration(config::Error),
+    Store(store::Error),
+}
+
+impl From<store::Error> for Unopened {
+    fn from(error: store::Error) -> Unopened {
+        Unopened::Store(error)
+    }
+}
+
+async fn patiently<T>(what: &str, url: &Url, open: impl AsyncFn() -> Result<T, Unopened>) -> Result<T, Error> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match open().await {
+            Ok(opened) => return Ok(opened),
+            Err(Unopened::Configuration(error)) => return Err(error.into()),
+            Err(Unopened::Store(error)) if error.is_transient() && Instant::now() < deadline => {
+                tracing::info!(store = what, reason = &error as &dyn std::error::Error, "not reached yet");
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
+            Err(Unopened::Store(source)) => return Err(Error::Store { store: what.to_owned(), url: url.clone(), source }),
+        }
+    }
+}
+
+/// The folder in which keys are kept: the vault's own, or the one configured.
+#[must_use]
+pub fn data_folder(config: &StoreConfig) -> Option<&Path> {
+    match &config.stores.vault {
+        Url::Sqlite(folder) => Some(folder),
+        Url::Postgres(_) => config.data_dir.as_deref(),
+    }
+}
+
+fn master_key_name(config: &StoreConfig) -> String {
+    match (&config.master_key_file, data_folder(config)) {
+        (None, Some(folder)) => folder.join("master.key").display().to_string(),
+        _ => config::variable("master_key_file"),
+    }
+}
+
+/// The master key: the file configured, or the one beside the vault, which is made only where there is no vault yet.
+async fn master_key(config: &StoreConfig, schema: Schema, sources: &Sources) -> Result<MasterKey, Unopened> {
+    let refused = |error: master_key::Error| {
+        let problem = error_chain(&error);
+        Unopened::Configuration(config::Error { source_name: master_key_name(config), problem })
+    };
+    if let Some(file) = &config.master_key_file {
+        return MasterKey::load(file).map_err(refused);
+    }
+    let Some(folder) = data_folder(config) else {
+        let problem = "required when the vault is on PostgreSQL: a file of 64 hex digits (or set CREDENCE_DATA_DIR, where one is made)";
+        return Err(Unopened::Configuration(config::Error { source_name: master_key_name(config), problem: problem.to_owned() }));
+    };
+    let file = folder.join("master.key");
+    if file.exists() || vault_exists(config).await? {
+        return MasterKey::load(&file).map_err(refused);
+    }
+    if schema == Schema::AsItIs {
+        return Err(Unopened::Store(store::Error::NotMigrated));
+    }
+    std::fs::create_dir_all(folder).map_err(|error| store::Error::Unavailable(error.into()))?;
+    MasterKey::load_or_generate(&file, &*sources.random).map_err(refused)
+}
+
+async fn vault_exists(config: &StoreConfig) -> Result<bool, store::Error> {
+    match &config.stores.vault {
+        Url::Sqlite(folder) => Ok(vault::sqlite::path(folder).exists()),
+        Url::Postgres(_) => Err(store::Error::Failed("vaults on PostgreSQL are not built yet".into())),
+    }
+}
+
+fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+/// The issuer of that name, in vault and ledger: made, and registered, where it is not.
+///
+/// # Errors
+/// A store failed.
+pub async fn register_issuer(
+    vault: &dyn Vault,
+    ledger: &LogAccess,
+    name: &str,
+    worker: &str,
+    clock: &(impl Clock + ?Sized),
+    random: &(impl Random + ?Sized),
+) -> Result<Issuer, AppendError> {
+    let issuer = vault.ensure_issuer(name, clock.now()).await?;
+    let key = UniqueKey::issuer_name(name);
+    if ledger.log.key_owner(&key).await?.is_none() {
+        let registered = IssuerRegistered { did: issuer.did.clone(), name: issuer.name.clone() };
+        let stream = Stream::issuer(issuer.id);
+        let events = vec![New::of(&registered, &Origination::system(worker).metadata(random))];
+        let append = Append { claims: vec![(key, stream.clone())], ..Append::to(stream, Expected::None, events) };
+        // Refused: another process was faster. It is there, that is what counts.
+        if let Outcome::Refused(refusal) = ledger.append(append).await? {
+            tracing::debug!(?refusal, "the issuer is registered already");
+        }
+    }
+    Ok(issuer)
+}
+
+/// The first start: the default issuer, in vault and ledger, and the administrator's key, in the vault and told once. One process
+/// at a time goes through it, and each step looks whether it has been done, so that a crash in between costs nothing: a key that
+/// was made but not recorded may not have been told, and is replaced.
+///
+/// Answers the administrator's key if it was made.
+///
+/// # Errors
+/// A store failed, or the key's file cannot be written.
+pub async fn first_start(
+    config: &StoreConfig,
+    vault: &dyn Vault,
+    ledger: &LogAccess,
+    audit: &LogAccess,
+    sources: &Sources,
+) -> Result<Option<Zeroizing<String>>, Error> {
+    let of_vault = |source| Error::Store { store: "vault".to_owned(), url: config.stores.vault.clone(), source };
+    let (clock, random) = (sources.clock(), &*sources.random);
+    let origination = Origination::system(&config.worker);
+    let guard = vault.first_start().await.map_err(of_vault)?;
+
+    let issuer = register_issuer(vault, ledger, DEFAULT_ISSUER, &config.worker, &clock, random).await.map_err(Error::FirstStart)?;
+
+    let keys = vault.keys().await.map_err(of_vault)?;
+    let untold = match keys.as_slice() {
+        [] => None,
+        [only] if only.revoked_at.is_none() && !is_recorded(audit, only).await.map_err(Error::FirstStart)? => Some(only.id),
+        _ => return Ok(None),
+    };
+    let (key, text) = vault.create_key(Role::Admin, issuer.id, Some("first administrator"), clock.now()).await.map_err(of_vault)?;
+    tell(config, &text)?;
+    if let Some(untold) = untold {
+        vault.revoke_key(untold, clock.now()).await.map_err(of_vault)?;
+        record(audit, untold, &KeyRevoked {}, &origination, random).await?;
+    }
+    // From here on the key counts as told.
+    record(audit, key.id, &KeyCreated { role: key.role.as_str().to_owned(), issuer: key.issuer }, &origination, random).await?;
+    drop(guard);
+    Ok(Some(text))
+}
+
+async fn is_recorded(audit: &LogAccess, key: &ApiKey) -> Result<bool, AppendError> {
+    let stream = Stream::new(category::KEY, key.id);
+    Ok(!audit.log.read(&Query { limit: 1, ..Query::stream(&stream) }).await?.is_empty())
+}
+
+async fn record<P: Payload>(
+    audit: &LogAccess,
+    key: uuid::Uuid,
+    payload: &P,
+    origination: &Origination,
+    random: &dyn Random,
+) -> Result<(), Error> {
+    let events = vec![New::of(payload, &origination.metadata(random))];
+    audit.append(Append::to(Stream::new(category::KEY, key), Expected::Any, events)).await.map_err(Error::FirstStart)?;
+    Ok(())
+}
+
+fn tell(config: &StoreConfig, key: &str) -> Result<(), Error> {
+    // Nobody may be reading standard error any more; the key may still be in its file.
+    let _ = writeln!(std::io::stderr(), "administrator key (shown once): {key}");
+    let Some(folder) = data_folder(config) else { return Ok(()) };
+    let file = folder.join("admin.key");
+    std::fs::create_dir_all(folder).and_then(|()| write_private(&file, key)).map_err(|error| Error::AdminKey(file, error))
+}
+
+fn write_private(file: &Path, line: &str) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(file)?;
+    writeln!(file, "{line}")?;
+    file.sync_all()
+}

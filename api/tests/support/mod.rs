@@ -1,0 +1,404 @@
+//! The test app: a whole process in this one, on real stores, spoken to over real HTTP.
+//!
+//! [`engines!`] runs tests on every engine. Kinds of users are types: [`Anonymous`], [`Issuer`], [`Auditor`], [`Admin`]; all of
+//! them make requests ([`User`]).
+
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part of this")]
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use credence_api::config::{Config, RateLimit, ServeOptions, StoreOptions};
+use credence_api::node::Node;
+use credence_api::services::App;
+use credence_api::stores::{self, DEFAULT_ISSUER, Sources};
+use credence_ledger::Clock;
+use credence_ledger::testing::ManualClock;
+use credence_ledger::testing::postgres::Database;
+use credence_ledger::vault::Role;
+use reqwest::header::HeaderMap;
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Where a test's stores are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    Sqlite,
+    Postgres,
+}
+
+/// Makes a test of each function, on every engine: `engines!(a_test, another_test);` beside `async fn a_test(engine: Engine)`.
+#[macro_export]
+macro_rules! engines {
+    ($($test:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread")] async fn $test() { super::$test(super::support::Engine::Sqlite).await; })+
+        }
+    };
+}
+
+/// Stores that end with the test. Several processes may share them.
+pub struct Stores {
+    pub folder: TempDir,
+    database: Option<Database>,
+}
+
+impl Stores {
+    pub async fn new(engine: Engine) -> Stores {
+        let database = match engine {
+            Engine::Sqlite => None,
+            Engine::Postgres => Some(Database::create().await),
+        };
+        Stores { folder: TempDir::new().unwrap(), database }
+    }
+
+    /// The value of `--store`.
+    pub fn url(&self) -> String {
+        self.database.as_ref().map_or_else(|| format!("sqlite:{}", self.folder.path().display()), |database| database.url.clone())
+    }
+
+    /// Where keys are kept.
+    pub fn data_dir(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The configuration of a process on these stores: any free port, no limit on verification, defaults otherwise.
+    pub fn config(&self) -> Config {
+        let stores = StoreOptions {
+            store: Some(self.url()),
+            data_dir: Some(self.data_dir().display().to_string()),
+            worker_id: Some("test-worker".to_owned()),
+            ..StoreOptions::default()
+        };
+        let serve = ServeOptions { listen: Some("127.0.0.1:0".to_owned()), rate_limit: Some("off".to_owned()), ..ServeOptions::default() };
+        let (config, warnings) = Config::read(&stores, &serve, std::iter::empty()).unwrap();
+        assert_eq!(warnings, Vec::<String>::new());
+        config
+    }
+}
+
+/// How a test app is started.
+pub struct Builder {
+    stores: Arc<Stores>,
+    config: Config,
+    sources: Sources,
+}
+
+impl Builder {
+    /// Changes the configuration.
+    pub fn with(mut self, change: impl FnOnce(&mut Config)) -> Builder {
+        change(&mut self.config);
+        self
+    }
+
+    /// Takes the place of the stores' clocks.
+    pub fn clock(mut self, clock: Arc<ManualClock>) -> Builder {
+        self.sources.clock = Some(clock);
+        self
+    }
+
+    /// Limits anonymous verification.
+    pub fn rate_limit(self, rate: &str) -> Builder {
+        let rate: RateLimit = rate.parse().unwrap();
+        self.with(|config| config.rate_limit_public = Some(rate))
+    }
+
+    pub async fn start(self) -> TestApp {
+        let node = Node::start(self.config, self.sources).await.unwrap();
+        TestApp { node: Some(node), stores: self.stores, client: client() }
+    }
+}
+
+/// A running process.
+pub struct TestApp {
+    node: Option<Node>,
+    pub stores: Arc<Stores>,
+    client: reqwest::Client,
+}
+
+impl TestApp {
+    /// Everything in one process, with the configuration's defaults.
+    pub async fn start(engine: Engine) -> TestApp {
+        TestApp::builder(engine).await.start().await
+    }
+
+    pub async fn builder(engine: Engine) -> Builder {
+        TestApp::on(Arc::new(Stores::new(engine).await))
+    }
+
+    /// One more process on stores that there are.
+    pub fn on(stores: Arc<Stores>) -> Builder {
+        Builder { config: stores.config(), stores, sources: Sources::default() }
+    }
+
+    /// What its handlers are given.
+    pub fn services(&self) -> &App {
+        self.node.as_ref().unwrap().services()
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.node.as_ref().unwrap().address
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address())
+    }
+
+    pub fn anonymous(&self) -> Anonymous {
+        Anonymous(self.session(None))
+    }
+
+    /// An issuer of the default issuer's credentials.
+    pub async fn issuer(&self) -> Issuer {
+        self.issuer_of(DEFAULT_ISSUER).await
+    }
+
+    /// An issuer of the credentials of the organisation `name`, which is registered if it is not.
+    pub async fn issuer_of(&self, name: &str) -> Issuer {
+        Issuer(self.keyed(Role::Issuer, name).await)
+    }
+
+    pub async fn auditor(&self) -> Auditor {
+        Auditor(self.keyed(Role::Auditor, DEFAULT_ISSUER).await)
+    }
+
+    pub async fn admin(&self) -> Admin {
+        Admin(self.keyed(Role::Admin, DEFAULT_ISSUER).await)
+    }
+
+    /// Waits until `condition` holds.
+    pub async fn eventually<F: Future<Output = bool>>(&self, what: &str, condition: impl Fn() -> F) {
+        eventually(what, condition).await;
+    }
+
+    /// Stops as a process told to stop does.
+    pub async fn shutdown(mut self) -> Arc<Stores> {
+        self.node.take().unwrap().shutdown().await;
+        self.stores.clone()
+    }
+
+    async fn keyed(&self, role: Role, issuer: &str) -> Session {
+        let app = self.services();
+        let ledger = app.ledger.as_ref().expect("a process that may register issuers");
+        let issuer = stores::register_issuer(&*app.vault, ledger, issuer, &app.worker, &app.clock, &app.random).await.unwrap();
+        let (_, key) = app.vault.create_key(role, issuer.id, None, app.clock.now()).await.unwrap();
+        self.session(Some(key.to_string()))
+    }
+
+    fn session(&self, key: Option<String>) -> Session {
+        Session { client: self.client.clone(), address: self.address(), key }
+    }
+}
+
+/// Waits until `condition` holds, at most 20 seconds.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
+    for _ in 0..1000 {
+        if condition().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("not within 20 seconds: {what}");
+}
+
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(Duration::from_secs(30)).build().unwrap()
+}
+
+/// Somebody who makes requests of a process.
+#[derive(Clone)]
+pub struct Session {
+    pub client: reqwest::Client,
+    pub address: SocketAddr,
+    /// The API key.
+    pub key: Option<String>,
+}
+
+/// An answer, read whole.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub text: String,
+    /// Null unless the body is JSON.
+    pub body: Value,
+}
+
+impl Answer {
+    pub async fn read(response: reqwest::Response) -> Answer {
+        let (status, headers) = (response.status(), response.headers().clone());
+        let text = response.text().await.unwrap();
+        let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Answer { status, headers, text, body }
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// It has this status.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Answer {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text);
+        self
+    }
+
+    /// It is this problem, told as every problem is.
+    #[track_caller]
+    pub fn expect_problem(self, status: u16, name: &str) -> Answer {
+        let answer = self.expect(status);
+        assert_eq!(answer.header("content-type"), "application/problem+json", "{}", answer.text);
+        assert_eq!(answer.body["type"], format!("/problems/{name}"), "{}", answer.text);
+        assert_eq!(answer.body["status"], status);
+        assert_eq!(answer.body["request_id"], answer.header("x-request-id"));
+        assert!(answer.body["title"].is_string() && !answer.header("x-worker-id").is_empty());
+        answer
+    }
+
+    /// It is `validation-failed`, and of this field with this code.
+    #[track_caller]
+    pub fn expect_field(self, field: &str, code: &str) -> Answer {
+        let answer = self.expect_problem(422, "validation-failed");
+        let named = answer.body["errors"].as_array().is_some_and(|errors| {
+            errors.iter().any(|error| error["field"] == field && error["code"] == code && error["message"].is_string())
+        });
+        assert!(named, "no {code} of {field:?}: {}", answer.text);
+        answer
+    }
+}
+
+/// Whoever makes requests.
+pub trait User {
+    fn session(&self) -> &Session;
+
+    /// A request with this user's key, if it has one.
+    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let session = self.session();
+        let request = session.client.request(method, format!("http://{}{path}", session.address));
+        match &session.key {
+            Some(key) => request.bearer_auth(key),
+            None => request,
+        }
+    }
+
+    fn get(&self, path: &str) -> impl Future<Output = Answer> + Send {
+        send(self.request(Method::GET, path))
+    }
+
+    /// Posts JSON.
+    fn post(&self, path: &str, body: &Value) -> impl Future<Output = Answer> + Send {
+        send(self.request(Method::POST, path).json(body))
+    }
+
+    /// Posts nothing.
+    fn post_empty(&self, path: &str) -> impl Future<Output = Answer> + Send {
+        send(self.request(Method::POST, path))
+    }
+}
+
+/// Sends a request and reads the answer.
+pub async fn send(request: reqwest::RequestBuilder) -> Answer {
+    Answer::read(request.send().await.unwrap()).await
+}
+
+macro_rules! users {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
+        $($(#[$doc])*
+        #[derive(Clone)]
+        pub struct $name(pub Session);
+
+        impl User for $name {
+            fn session(&self) -> &Session {
+                &self.0
+            }
+        })+
+    };
+}
+
+users!(
+    /// Without a key.
+    Anonymous,
+    /// With an issuer's key.
+    Issuer,
+    /// With an auditor's key.
+    Auditor,
+    /// With an administrator's key.
+    Admin,
+);
+
+impl Issuer {
+    /// Issues a credential of the type `developer-certificate` and answers it.
+    pub async fn issue(&self, name: &str, email: &str) -> Value {
+        let body = serde_json::json!({"type": "developer-certificate", "subject": {"name": name, "email": email}});
+        self.post("/v1/credentials", &body).await.expect(201).body
+    }
+}
+
+/// The binary itself, as a child that is killed when the test ends.
+pub struct Child {
+    pub process: std::process::Child,
+    pub address: SocketAddr,
+    pub stderr: PathBuf,
+}
+
+impl Child {
+    /// Starts `credence serve` with these arguments and waits until it listens. `folder` takes what it writes to standard error.
+    pub fn serve(folder: &Path, arguments: &[&str]) -> Child {
+        use std::io::BufRead as _;
+        let stderr = folder.join(format!("stderr-{}", std::fs::read_dir(folder).unwrap().count()));
+        let mut process = command(&["serve", "--listen", "127.0.0.1:0"])
+            .args(arguments)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::fs::File::create(&stderr).unwrap())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        std::io::BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("listening on http://").and_then(|address| address.parse().ok());
+        let address = address.unwrap_or_else(|| panic!("{line:?}: {}", std::fs::read_to_string(&stderr).unwrap()));
+        Child { process, address, stderr }
+    }
+
+    pub fn anonymous(&self) -> Anonymous {
+        Anonymous(self.session(None))
+    }
+
+    pub fn admin(&self, key: &str) -> Admin {
+        Admin(self.session(Some(key.trim().to_owned())))
+    }
+
+    pub fn stderr(&self) -> String {
+        std::fs::read_to_string(&self.stderr).unwrap()
+    }
+
+    /// Tells it to stop and answers how it ended.
+    pub fn terminate(&mut self) -> std::process::ExitStatus {
+        let told = std::process::Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status().unwrap();
+        assert!(told.success());
+        self.process.wait().unwrap()
+    }
+
+    fn session(&self, key: Option<String>) -> Session {
+        Session { client: client(), address: self.address, key }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// `credence` with these arguments, in an environment without any of its variables.
+pub fn command(arguments: &[&str]) -> std::process::Command {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_credence"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CREDENCE_")) {
+        command.env_remove(name);
+    }
+    command.args(arguments);
+    command
+}
