@@ -86,6 +86,23 @@ impl Drop for Database {
     }
 }
 
+/// Prepares every statement of this crate's folder `sql/postgres/FOLDER` in the schema `schema`.
+#[cfg(test)]
+pub(crate) async fn prepare_all(url: &str, schema: &'static str, folder: &str) {
+    let sessions = crate::store::postgres::Sessions::new(url, schema, crate::store::postgres::Durability::Durable).expect("a URL");
+    let mut connection = sessions.connect().await.expect("the server is running");
+    let files = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("sql/postgres").join(folder)).expect("the folder exists");
+    let mut prepared = 0;
+    for file in files {
+        let path = file.expect("a folder's entry").path();
+        let statement = fs::read_to_string(&path).expect("a text");
+        let refused = connection.prepare(sqlx::SqlSafeStr::into_sql_str(AssertSqlSafe(statement))).await.err();
+        assert!(refused.is_none(), "{}: {refused:?}", path.display());
+        prepared += 1;
+    }
+    assert!(prepared > 0, "no statement in {folder}");
+}
+
 fn drop_errors(result: Result<Result<(), sqlx::Error>, tokio::time::error::Elapsed>) -> std::io::Result<()> {
     result.map_err(std::io::Error::other)?.map_err(std::io::Error::other)
 }

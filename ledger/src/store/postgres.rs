@@ -1,0 +1,411 @@
+//! What every PostgreSQL store of ours shares: how its sessions begin, how its schema is migrated, what its errors mean.
+//!
+//! A session's `search_path` is the store's schema, so that SQL files name none and serve both logs. It is asked for when the
+//! session starts and looked at before the session is used: a connection pooler that hands a session from one transaction
+//! to the next (PgBouncer in transaction mode) loses it, and is refused.
+//!
+//! What was acknowledged must survive: `synchronous_commit` is raised to `on` where it is less and never lowered, and a server
+//! that runs with `fsync` or `full_page_writes` off is refused unless that is allowed.
+//!
+//! No message here holds a URL, which may hold a password.
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{Connection, PgConnection, SqlSafeStr};
+
+use super::{Error, Source};
+
+/// How long one waits for a session.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long one waits for the answer to a statement. A server that is frozen or cut off keeps its connections open.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Sessions in a pool when the caller knows no better.
+pub const SESSIONS_MAX: u32 = 10;
+
+/// What a session promises about its commits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// They survive a crash of the server; a server that is set up otherwise is refused.
+    Durable,
+    /// As far as the server's own settings go (`CREDENCE_ALLOW_UNSAFE_DURABILITY`). Readiness repeats what is unsafe.
+    UnsafeAllowed,
+    /// Whatever the server does: for what is derived.
+    Derived,
+}
+
+/// How the sessions of one store begin.
+#[derive(Clone)]
+pub struct Sessions {
+    options: PgConnectOptions,
+    schema: Cow<'static, str>,
+    durability: Durability,
+}
+
+impl Sessions {
+    /// Sessions at `url` whose tables are those of `schema`.
+    ///
+    /// # Errors
+    /// The URL is malformed.
+    pub fn new(url: &str, schema: impl Into<Cow<'static, str>>, durability: Durability) -> Result<Sessions, Error> {
+        let schema = schema.into();
+        let options = PgConnectOptions::from_str(url).map_err(|_| Error::Failed("the URL is malformed".into()))?;
+        let options = match options.get_application_name() {
+            Some(_) => options,
+            None => options.application_name("credence"),
+        };
+        // Our statements are short: compiling one takes longer than running it ever does.
+        Ok(Sessions { options: options.options([("search_path", &*schema), ("jit", "off")]), schema, durability })
+    }
+
+    /// The same with another of the server's settings.
+    #[must_use]
+    pub fn with(self, setting: &str, value: &str) -> Sessions {
+        Sessions { options: self.options.options([(setting, value)]), ..self }
+    }
+
+    /// The same without any promise.
+    #[must_use]
+    pub fn derived(&self) -> Sessions {
+        Sessions { durability: Durability::Derived, ..self.clone() }
+    }
+
+    /// Begins one session.
+    ///
+    /// # Errors
+    /// [`Error::UnsafeDurability`]; a pooler in between; whatever keeps the server from answering.
+    pub async fn connect(&self) -> Result<PgConnection, Error> {
+        let connecting = async {
+            let mut connection = PgConnection::connect_with(&self.options).await.map_err(error)?;
+            self.prepare(&mut connection).await?;
+            Ok(connection)
+        };
+        tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.unwrap_or_else(|late| Err(Error::Unavailable(late.into())))
+    }
+
+    /// A pool of such sessions. The first is tried now, the others when they are needed.
+    ///
+    /// # Errors
+    /// As [`Sessions::connect`].
+    pub async fn pool(&self, sessions_max: u32) -> Result<PgPool, Error> {
+        let _ = self.connect().await?.close().await;
+        Ok(self.lazy_pool(sessions_max))
+    }
+
+    /// A pool whose first session begins when it is needed.
+    pub(crate) fn lazy_pool(&self, sessions_max: u32) -> PgPool {
+        let sessions = self.clone();
+        let options = PgPoolOptions::new().max_connections(sessions_max).acquire_timeout(CONNECT_TIMEOUT);
+        let options = options.after_connect(move |connection, _| {
+            let sessions = sessions.clone();
+            Box::pin(async move { sessions.prepare(connection).await.map_err(|refused| sqlx::Error::Configuration(refused.into())) })
+        });
+        options.connect_lazy_with(self.options.clone())
+    }
+
+    async fn prepare(&self, connection: &mut PgConnection) -> Result<(), Error> {
+        let session = Session::of(connection).await?;
+        if session.search_path != self.schema {
+            return Err(Error::Failed(POOLER.into()));
+        }
+        if self.durability == Durability::Derived {
+            return Ok(());
+        }
+        if let Some(setting) = session.unsafe_setting().filter(|_| self.durability == Durability::Durable) {
+            return Err(Error::UnsafeDurability(setting));
+        }
+        if matches!(session.synchronous_commit.as_str(), "off" | "local" | "remote_write") {
+            sqlx::query(include_str!("../../sql/postgres/store/raise_synchronous_commit.sql")).execute(connection).await.map_err(error)?;
+        }
+        Ok(())
+    }
+}
+
+const POOLER: &str = "the session does not keep its search_path: a connection pooler stands in between that shares sessions \
+                      (PgBouncer in transaction mode); connect to PostgreSQL itself";
+
+/// A pool of the sessions of `schema`.
+///
+/// # Errors
+/// As [`Sessions::connect`].
+pub async fn connect(url: &str, schema: impl Into<Cow<'static, str>>, durability: Durability) -> Result<PgPool, Error> {
+    Sessions::new(url, schema, durability)?.pool(SESSIONS_MAX).await
+}
+
+/// The server's setting by which acknowledged commits can be lost, if there is one, as `fsync=off`.
+///
+/// # Errors
+/// The server does not answer.
+pub async fn unsafe_setting(pool: &PgPool) -> Result<Option<String>, Error> {
+    let mut connection = bounded(pool.acquire()).await?;
+    Ok(Session::of(&mut connection).await?.unsafe_setting())
+}
+
+struct Session {
+    search_path: String,
+    synchronous_commit: String,
+    fsync: String,
+    full_page_writes: String,
+}
+
+impl Session {
+    async fn of(connection: &mut PgConnection) -> Result<Session, Error> {
+        let statement = sqlx::query_as(include_str!("../../sql/postgres/store/session.sql"));
+        let (search_path, synchronous_commit, fsync, full_page_writes) = bounded(statement.fetch_one(connection)).await?;
+        Ok(Session { search_path, synchronous_commit, fsync, full_page_writes })
+    }
+
+    fn unsafe_setting(&self) -> Option<String> {
+        let settings = [("fsync", &self.fsync), ("full_page_writes", &self.full_page_writes)];
+        settings.into_iter().find(|(_, value)| *value == "off").map(|(name, value)| format!("{name}={value}"))
+    }
+}
+
+/// Waits for an answer of the server, at most [`ANSWER_TIMEOUT`].
+///
+/// # Errors
+/// The server's, by [`error`]; [`Error::Unavailable`] when it does not answer.
+pub async fn bounded<T>(answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
+    match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
+        Ok(answer) => answer.map_err(error),
+        Err(late) => Err(Error::Unavailable(late.into())),
+    }
+}
+
+/// What an error of PostgreSQL or of the way to it means to a caller.
+#[must_use]
+pub fn error(failed: sqlx::Error) -> Error {
+    match failed {
+        sqlx::Error::Database(refused) => {
+            let code = refused.code().unwrap_or_default().into_owned();
+            if code == "08P01" && refused.message().contains("startup parameter") {
+                return Error::Failed(POOLER.into());
+            }
+            by_code(&code, sqlx::Error::Database(refused).into())
+        }
+        sqlx::Error::Configuration(refused) => match refused.downcast::<Error>() {
+            Ok(ours) => *ours,
+            Err(other) => Error::Failed(other),
+        },
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::BeginFailed => Error::Unavailable(failed.into()),
+        _ => Error::Failed(failed.into()),
+    }
+}
+
+/// The codes are those of PostgreSQL's documentation, appendix A.
+fn by_code(code: &str, source: Source) -> Error {
+    match (code, code.get(..2).unwrap_or_default()) {
+        // insufficient privilege; wrong password or no such login
+        ("42501", _) | (_, "28") => Error::Denied(source),
+        // undefined table, schema, column, function
+        ("42P01" | "3F000" | "42703" | "42883", _) => Error::NotMigrated,
+        // lock not available, serialization failure, deadlock
+        ("55P03" | "40001" | "40P01", _) => Error::Busy,
+        // a standby, as after a failover; the session sat idle in a transaction
+        ("25006" | "25P03", _) => Error::Unavailable(source),
+        // connection lost, out of resources, shut down by its administrator, input or output failed
+        (_, "08" | "53" | "57" | "58") => Error::Unavailable(source),
+        (_, "XX") => Error::Corrupt(source.to_string()),
+        _ => Error::Failed(source),
+    }
+}
+
+/// One step of a schema: number, name, statements. Permanent once released.
+pub type Step = (i64, &'static str, &'static str);
+
+fn migrator(steps: &[Step]) -> Migrator {
+    let migration =
+        |(number, name, sql): &Step| Migration::new(*number, Cow::Borrowed(*name), MigrationType::Simple, (*sql).into_sql_str(), false);
+    Migrator::with_migrations(steps.iter().map(migration).collect())
+}
+
+/// Brings `schema` up to `steps`, making it where it is missing. Any number of processes may do so at once.
+///
+/// # Errors
+/// [`Error::NewerSchema`]; [`Error::Denied`] when the login may not, though something is to be done.
+pub async fn migrate(url: &str, schema: &'static str, steps: &[Step]) -> Result<(), Error> {
+    // A login without the right to create anything can still use a schema that is up to date.
+    if pending(url, schema, steps).await?.is_empty() {
+        return Ok(());
+    }
+    let mut connection = Sessions::new(url, schema, Durability::UnsafeAllowed)?.connect().await?;
+    let mut migrator = migrator(steps);
+    if access(&mut connection, schema).await?.is_none() {
+        migrator.create_schema(schema);
+    }
+    // The migrator's lock belongs to the session, which ends with this function, also when a step failed.
+    migrator.run_direct(None, &mut connection, false).await.map_err(migrate_error)
+}
+
+/// The names of the steps that `schema` lacks.
+///
+/// # Errors
+/// [`Error::NewerSchema`]; [`Error::Denied`] when the login may not even look.
+pub async fn pending(url: &str, schema: &'static str, steps: &[Step]) -> Result<Vec<&'static str>, Error> {
+    let mut connection = Sessions::new(url, schema, Durability::UnsafeAllowed)?.connect().await?;
+    missing(&mut connection, schema, steps).await
+}
+
+/// Holds the schema against `steps` and changes nothing.
+///
+/// # Errors
+/// [`Error::NotMigrated`], [`Error::NewerSchema`], or [`Error::Denied`] when the login may not even look.
+pub async fn require_current(pool: &PgPool, schema: &str, steps: &[Step]) -> Result<(), Error> {
+    let mut connection = bounded(pool.acquire()).await?;
+    match missing(&mut connection, schema, steps).await?.as_slice() {
+        [] => Ok(()),
+        _ => Err(Error::NotMigrated),
+    }
+}
+
+async fn missing(connection: &mut PgConnection, schema: &str, steps: &[Step]) -> Result<Vec<&'static str>, Error> {
+    let statement = sqlx::query_scalar::<_, i64>(include_str!("../../sql/postgres/store/applied_migrations.sql"));
+    let applied = match bounded(statement.fetch_all(&mut *connection)).await {
+        Ok(applied) => applied,
+        // A schema that one may not use looks as if it were not there.
+        Err(Error::NotMigrated) => match access(connection, schema).await? {
+            Some(false) => return Err(Error::Denied(format!("no right to use the schema {schema}").into())),
+            _ => Vec::new(),
+        },
+        Err(other) => return Err(other),
+    };
+    if applied.iter().any(|number| steps.iter().all(|(known, _, _)| known != number)) {
+        return Err(Error::NewerSchema);
+    }
+    Ok(steps.iter().filter(|(number, _, _)| !applied.contains(number)).map(|(_, name, _)| *name).collect())
+}
+
+/// Whether the login may use `schema`; `None` when it does not exist.
+async fn access(connection: &mut PgConnection, schema: &str) -> Result<Option<bool>, Error> {
+    bounded(sqlx::query_scalar(include_str!("../../sql/postgres/store/schema_access.sql")).bind(schema).fetch_optional(connection)).await
+}
+
+fn migrate_error(failed: MigrateError) -> Error {
+    match failed {
+        MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(_, _) => Error::NewerSchema,
+        MigrateError::VersionMismatch(number) => Error::Corrupt(format!("step {number} of the schema is not the one this program knows")),
+        MigrateError::Execute(failed) | MigrateError::ExecuteMigration(failed, _) => error(failed),
+        other => Error::Failed(other.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::postgres::{Database, Server};
+
+    const ONE: &[Step] = &[(1, "one", "create table one (x integer)")];
+    const TWO: &[Step] = &[ONE[0], (2, "two", "create table two (x integer)")];
+
+    async fn setting(connection: &mut PgConnection, name: &str) -> String {
+        sqlx::query_scalar("select current_setting($1)").bind(name).fetch_one(connection).await.unwrap()
+    }
+
+    async fn execute(url: &str, statement: String) {
+        let mut connection = PgConnection::connect(url).await.unwrap();
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut connection).await.unwrap();
+    }
+
+    fn name_of(url: &str) -> &str {
+        url.rsplit('/').find_map(|part| part.split('?').next().filter(|name| name.starts_with("credence_test_"))).unwrap()
+    }
+
+    #[tokio::test]
+    async fn synchronous_commit_is_raised_where_it_is_less_and_never_lowered() {
+        let database = Database::create().await;
+        for (given, effective) in [("off", "on"), ("local", "on"), ("remote_write", "on"), ("on", "on"), ("remote_apply", "remote_apply")] {
+            execute(&database.url, format!("alter database {} set synchronous_commit = {given}", name_of(&database.url))).await;
+            let sessions = Sessions::new(&database.url, "ledger", Durability::Durable).unwrap();
+            assert_eq!(setting(&mut sessions.connect().await.unwrap(), "synchronous_commit").await, effective, "{given}");
+            let pool = sessions.pool(1).await.unwrap();
+            assert_eq!(setting(&mut pool.acquire().await.unwrap(), "synchronous_commit").await, effective, "{given}");
+            let derived = sessions.derived().connect().await.unwrap();
+            assert_eq!(setting(&mut { derived }, "synchronous_commit").await, given);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_loses_commits_is_refused_unless_that_is_allowed() {
+        for name in ["fsync", "full_page_writes"] {
+            let server = Server::start_private_with(&[(name, "off")]).await;
+            let url = server.url("postgres");
+            let refused = connect(&url, "ledger", Durability::Durable).await;
+            assert!(matches!(refused, Err(Error::UnsafeDurability(setting)) if setting == format!("{name}=off")));
+            let pool = connect(&url, "ledger", Durability::UnsafeAllowed).await.unwrap();
+            assert_eq!(unsafe_setting(&pool).await.unwrap(), Some(format!("{name}=off")));
+        }
+        let database = Database::create().await;
+        let pool = connect(&database.url, "ledger", Durability::Durable).await.unwrap();
+        assert_eq!(unsafe_setting(&pool).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_session_that_loses_its_search_path_is_refused() {
+        let database = Database::create().await;
+        let sessions = Sessions::new(&database.url, "ledger", Durability::Durable).unwrap();
+        let mut shared = sessions.connect().await.unwrap();
+        sqlx::raw_sql("set search_path = public").execute(&mut shared).await.unwrap();
+        let refused = sessions.prepare(&mut shared).await.unwrap_err();
+        assert!(format!("{refused:?}").contains("pooler"), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn a_wrong_login_is_denied_and_no_message_holds_the_url() {
+        let database = Database::create().await;
+        for url in [
+            "postgres://me:geheim@127.0.0.1:1/x".to_owned(),
+            database.url_as("nobody_we_know", "geheim"),
+            "postgres://me:geheim@[".to_owned(),
+        ] {
+            let refused = connect(&url, "ledger", Durability::Durable).await.unwrap_err();
+            assert!(!format!("{refused:?}").contains("geheim"), "{refused:?}");
+        }
+        let refused = connect(&database.url_as("nobody_we_know", "geheim"), "ledger", Durability::Durable).await;
+        assert!(matches!(refused, Err(Error::Denied(_))), "{refused:?}");
+        let refused = connect("postgres://me@127.0.0.1:1/x", "ledger", Durability::Durable).await;
+        assert!(matches!(refused, Err(Error::Unavailable(_))), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn a_schema_is_brought_up_once_however_many_do_it_and_a_newer_one_is_refused() {
+        let database = Database::create().await;
+        assert_eq!(pending(&database.url, "ledger", TWO).await.unwrap(), ["one", "two"]);
+        let all = (0..4).map(|_| migrate(&database.url, "ledger", TWO));
+        futures::future::try_join_all(all).await.unwrap();
+        assert!(pending(&database.url, "ledger", TWO).await.unwrap().is_empty());
+        assert!(matches!(migrate(&database.url, "ledger", ONE).await, Err(Error::NewerSchema)));
+        let pool = connect(&database.url, "ledger", Durability::Durable).await.unwrap();
+        require_current(&pool, "ledger", TWO).await.unwrap();
+        assert!(matches!(require_current(&pool, "ledger", ONE).await, Err(Error::NewerSchema)));
+        let three = [TWO, &[(3, "three", "")]].concat();
+        assert!(matches!(require_current(&pool, "ledger", &three).await, Err(Error::NotMigrated)));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_freezes_is_unavailable_in_time() {
+        let server = Server::start_private().await;
+        let sessions = Sessions::new(&server.url("postgres"), "ledger", Durability::Durable).unwrap();
+        server.pause();
+        assert!(matches!(sessions.connect().await, Err(Error::Unavailable(_))));
+        server.resume();
+        sessions.connect().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn every_statement_is_one_that_postgres_takes() {
+        let database = Database::create().await;
+        migrate(&database.url, "ledger", ONE).await.unwrap();
+        crate::testing::postgres::prepare_all(&database.url, "ledger", "store").await;
+    }
+}
