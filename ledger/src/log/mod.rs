@@ -249,4 +249,10 @@ pub trait Log: Send + Sync + 'static {
 
     /// Forgets idempotency rows written before `before`; answers how many.
     async fn forget_idempotency(&self, before: Timestamp) -> Result<u64, Error>;
+
+    /// Hints that the log has grown, in whichever process, with the largest size heard of. A hint may come late or not at
+    /// all, so that polling goes on underneath; `None` from an engine that has no such hints.
+    fn wakeups(&self) -> Option<tokio::sync::watch::Receiver<u64>> {
+        None
+    }
 }

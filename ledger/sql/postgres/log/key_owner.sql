@@ -1,0 +1,1 @@
+select stream, position from unique_keys where key = $1

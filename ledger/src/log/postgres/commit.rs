@@ -1,0 +1,236 @@
+//! How a batch gets into the log.
+//!
+//! ```text
+//! 1  begin; lock the head row          another process may have to be waited for
+//! 2  fetch what the batch is judged by  with a snapshot, and a clock, younger than the lock
+//!    plan                               pure, shared by all engines
+//! 3  write everything                   one statement
+//! 4  commit                             durable once it is answered; only then is anything acknowledged
+//! ```
+//!
+//! A crash or a lost connection before 4 was sent leaves nothing behind; while 4 is under way nobody knows. A session is put
+//! back only after a transaction that ended well: whatever else happens, dropped futures included, it is closed, and the server
+//! rolls back.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Mutex, PoisonError};
+
+use sqlx::postgres::PgConnection;
+
+use super::{hash, signed, time, unsigned};
+use crate::Timestamp;
+use crate::log::{Append, CommitError, KeyOwner, Outcome, UniqueKey};
+use crate::planner::{self, Found, Head, Plan, Remembered, Wanted};
+use crate::store::Error;
+use crate::store::postgres::{Sessions, bounded, error};
+use crate::{Position, Version};
+
+const BEGIN: &str = concat!("begin isolation level read committed; ", include_str!("../../../sql/postgres/log/lock_head.sql"));
+
+/// Sessions kept when idle. One appender commits at a time; a second serves what else asks.
+const IDLE_MAX: usize = 2;
+
+/// The sessions that commit.
+pub(super) struct Writer {
+    sessions: Sessions,
+    idle: Mutex<Vec<PgConnection>>,
+}
+
+impl Writer {
+    pub(super) fn new(sessions: Sessions) -> Writer {
+        let sessions = sessions
+            // Whoever waits for the head longer than this is told that the store is busy.
+            .with("lock_timeout", "5s")
+            // A process that was frozen while it held the head must not stop all others.
+            .with("idle_in_transaction_session_timeout", "10s")
+            // A cancelled commit that waits for its standby reports success without having waited.
+            .with("statement_timeout", "0")
+            // All that a commit does is look-ups by key; a plan made while the tables were small must not outlive that.
+            .with("enable_seqscan", "off");
+        Writer { sessions, idle: Mutex::default() }
+    }
+
+    /// Commits a batch; answers the log's size besides, if it grew.
+    pub(super) async fn commit(
+        &self,
+        batch: &[Append],
+        now: impl Fn(Timestamp) -> Timestamp,
+    ) -> Result<(Vec<Outcome>, Option<u64>), CommitError> {
+        let mut connection = self.begin().await.map_err(CommitError::NotCommitted)?;
+        let wanted = planner::wanted(batch);
+        let (mut head, found) = fetch(&mut connection, &wanted).await.map_err(CommitError::NotCommitted)?;
+        head.now = now(head.now);
+        let known: HashMap<UniqueKey, KeyOwner> = found.keys.clone();
+        let plan = planner::plan(&head, found, batch);
+        if plan.events.is_empty() {
+            bounded(end("rollback", &mut connection)).await.map_err(CommitError::NotCommitted)?;
+            self.put_back(connection);
+            return Ok((plan.outcomes, None));
+        }
+        write(&mut connection, &head, &plan, &known).await?;
+        // From here on the batch may be in the log, whatever we hear.
+        bounded_commit(end("commit", &mut connection)).await?;
+        self.put_back(connection);
+        Ok((plan.outcomes, Some(plan.size)))
+    }
+
+    /// Waits until no transaction holds the head.
+    pub(super) async fn settle(&self) -> Result<(), Error> {
+        let mut connection = self.begin().await?;
+        bounded(end("rollback", &mut connection)).await?;
+        self.put_back(connection);
+        Ok(())
+    }
+
+    /// A session in a transaction that holds the head.
+    async fn begin(&self) -> Result<PgConnection, Error> {
+        if let Some(mut connection) = self.take() {
+            match lock(&mut connection).await {
+                Ok(()) => return Ok(connection),
+                // The server may have been restarted since: nothing was begun, so a new session can do as well.
+                Err(Error::Unavailable(_)) => self.idle().clear(),
+                Err(other) => return Err(other),
+            }
+        }
+        let mut connection = self.sessions.connect().await?;
+        lock(&mut connection).await?;
+        Ok(connection)
+    }
+
+    fn take(&self) -> Option<PgConnection> {
+        self.idle().pop()
+    }
+
+    fn put_back(&self, connection: PgConnection) {
+        let mut idle = self.idle();
+        if idle.len() < IDLE_MAX {
+            idle.push(connection);
+        }
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<PgConnection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn lock(connection: &mut PgConnection) -> Result<(), Error> {
+    bounded(sqlx::raw_sql(BEGIN).execute(connection)).await.map(|_| ())
+}
+
+async fn end(how: &'static str, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(how).execute(connection).await.map(|_| ())
+}
+
+/// An answer to `commit` that is no success tells for sure only when the server says that it rolled back.
+async fn bounded_commit(answer: impl Future<Output = Result<(), sqlx::Error>>) -> Result<(), CommitError> {
+    match tokio::time::timeout(crate::store::postgres::ANSWER_TIMEOUT, answer).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(failed)) if is_constraint(&failed) => Err(contradiction(&failed)),
+        Ok(Err(failed)) if failed.as_database_error().and_then(|error| error.code()).is_some_and(|code| code.starts_with("40")) => {
+            Err(CommitError::NotCommitted(error(failed)))
+        }
+        Ok(Err(failed)) => Err(CommitError::Unknown(error(failed))),
+        Err(late) => Err(CommitError::Unknown(Error::Unavailable(late.into()))),
+    }
+}
+
+type Fetched = (
+    i64,
+    Vec<u8>,
+    i64,
+    i64,
+    Option<Vec<Option<i64>>>,
+    Option<Vec<Option<String>>>,
+    Option<Vec<Option<i64>>>,
+    Option<Vec<Option<Vec<u8>>>>,
+    Option<Vec<Option<i64>>>,
+    Option<Vec<Option<i64>>>,
+);
+
+async fn fetch(connection: &mut PgConnection, wanted: &Wanted) -> Result<(Head, Found), Error> {
+    let streams: Vec<&str> = wanted.streams.iter().map(|stream| stream.as_str()).collect();
+    let keys: Vec<&[u8]> = wanted.keys.iter().map(|key| key.0.as_slice()).collect();
+    let idempotency: Vec<&[u8]> = wanted.idempotency.iter().map(|key| key.as_slice()).collect();
+    let statement = sqlx::query_as(include_str!("../../../sql/postgres/log/fetch.sql")).bind(streams).bind(keys).bind(idempotency);
+    let row: Option<Fetched> = bounded(statement.fetch_optional(connection)).await?;
+    let row = row.ok_or_else(|| Error::Corrupt("the head is gone".to_owned()))?;
+    found(wanted, row).map_err(|what| Error::Corrupt(format!("head or keys: {what}")))
+}
+
+/// Pairs questions and answers, which stand in one order.
+fn found(wanted: &Wanted, row: Fetched) -> Result<(Head, Found), &'static str> {
+    let (size, chain_hash, recorded_at, now, versions, key_streams, key_positions, commands, positions, times) = row;
+    let head = Head { size: unsigned(size)?, chain_hash: hash(&chain_hash)?, recorded_at: time(recorded_at)?, now: time(now)? };
+    let mut found = Found::default();
+    for (stream, version) in wanted.streams.iter().zip(versions.unwrap_or_default()) {
+        if let Some(version) = version {
+            found.versions.insert(stream.clone(), Version(unsigned(version)?));
+        }
+    }
+    let owners = key_streams.unwrap_or_default().into_iter().zip(key_positions.unwrap_or_default());
+    for (key, owner) in wanted.keys.iter().zip(owners) {
+        if let (Some(stream), Some(position)) = owner {
+            let stream = stream.parse().map_err(|_| "a key's stream is none")?;
+            found.keys.insert(key.clone(), KeyOwner { stream, position: Position(unsigned(position)?) });
+        }
+    }
+    let rows = commands.unwrap_or_default().into_iter().zip(positions.unwrap_or_default()).zip(times.unwrap_or_default());
+    for (key, remembered) in wanted.idempotency.iter().zip(rows) {
+        if let ((Some(command), Some(position)), Some(recorded_at)) = remembered {
+            let command = command.try_into().map_err(|_| "an idempotency row's command is no HMAC")?;
+            let row = Remembered { command, position: Position(unsigned(position)?), recorded_at: time(recorded_at)? };
+            found.idempotency.insert(*key, row);
+        }
+    }
+    Ok((head, found))
+}
+
+async fn write(connection: &mut PgConnection, head: &Head, plan: &Plan, known: &HashMap<UniqueKey, KeyOwner>) -> Result<(), CommitError> {
+    let events = &plan.events;
+    let (moved, claimed): (Vec<_>, Vec<_>) =
+        plan.keys.iter().filter_map(|(key, owner)| Some((key, owner.as_ref()?))).partition(|(key, _)| known.contains_key(*key));
+    let released: Vec<&[u8]> = plan.keys.iter().filter(|(_, owner)| owner.is_none()).map(|(key, _)| key.0.as_slice()).collect();
+    let statement = sqlx::query(include_str!("../../../sql/postgres/log/append.sql"))
+        .bind(signed(head.size))
+        .bind(plan.chain_hash.0.as_slice())
+        .bind(plan.recorded_at.as_micros_i64())
+        .bind(events.iter().map(|event| signed(event.position.0)).collect::<Vec<_>>())
+        .bind(events.iter().map(|event| event.stream.as_str()).collect::<Vec<_>>())
+        .bind(events.iter().map(|event| signed(event.version.0)).collect::<Vec<_>>())
+        .bind(events.iter().map(|event| event.kind.as_str()).collect::<Vec<_>>())
+        .bind(events.iter().map(|event| i32::from(event.schema)).collect::<Vec<_>>())
+        .bind(events.iter().map(|event| event.recorded_at.as_micros_i64()).collect::<Vec<_>>())
+        .bind(events.iter().map(|event| event.metadata.as_slice()).collect::<Vec<_>>())
+        .bind(events.iter().map(|event| event.payload.as_slice()).collect::<Vec<_>>())
+        .bind(events.iter().map(|event| event.event_hash.0.as_slice()).collect::<Vec<_>>())
+        .bind(events.iter().map(|event| event.chain_hash.0.as_slice()).collect::<Vec<_>>())
+        .bind(claimed.iter().map(|(key, _)| key.0.as_slice()).collect::<Vec<_>>())
+        .bind(claimed.iter().map(|(_, owner)| owner.stream.as_str()).collect::<Vec<_>>())
+        .bind(claimed.iter().map(|(_, owner)| signed(owner.position.0)).collect::<Vec<_>>())
+        .bind(moved.iter().map(|(key, _)| key.0.as_slice()).collect::<Vec<_>>())
+        .bind(moved.iter().map(|(_, owner)| owner.stream.as_str()).collect::<Vec<_>>())
+        .bind(moved.iter().map(|(_, owner)| signed(owner.position.0)).collect::<Vec<_>>())
+        .bind(released)
+        .bind(plan.idempotency.keys().map(<[u8; 32]>::as_slice).collect::<Vec<_>>())
+        .bind(plan.idempotency.values().map(|row| row.command.as_slice()).collect::<Vec<_>>())
+        .bind(plan.idempotency.values().map(|row| signed(row.position.0)).collect::<Vec<_>>())
+        .bind(plan.idempotency.values().map(|row| row.recorded_at.as_micros_i64()).collect::<Vec<_>>());
+    match tokio::time::timeout(crate::store::postgres::ANSWER_TIMEOUT, statement.execute(connection)).await {
+        Ok(Ok(done)) if done.rows_affected() == 1 => Ok(()),
+        Ok(Ok(_)) => Err(CommitError::Contradiction("the head moved while it was locked".to_owned())),
+        Ok(Err(failed)) if is_constraint(&failed) => Err(contradiction(&failed)),
+        Ok(Err(failed)) => Err(CommitError::NotCommitted(error(failed))),
+        Err(late) => Err(CommitError::NotCommitted(Error::Unavailable(late.into()))),
+    }
+}
+
+/// Class 23 of PostgreSQL's codes: an integrity constraint.
+fn is_constraint(failed: &sqlx::Error) -> bool {
+    failed.as_database_error().and_then(|error| error.code()).is_some_and(|code| code.starts_with("23"))
+}
+
+fn contradiction(failed: &sqlx::Error) -> CommitError {
+    let constraint = failed.as_database_error().and_then(|error| error.constraint());
+    CommitError::Contradiction(constraint.unwrap_or("a constraint without a name").to_owned())
+}

@@ -1,0 +1,303 @@
+//! The log on PostgreSQL: a schema named as the log, which any number of processes on any number of hosts may share.
+//!
+//! The head row serialises appends: `commit` locks it, looks, writes and commits, in four round trips whatever the batch's
+//! size. A commit that is visible to others is durable before, so nothing that is read here can be taken back.
+//!
+//! Reads go through a pool; commits through sessions of their own, which are closed whenever a commit did not end well.
+
+mod commit;
+#[cfg(test)]
+mod tests;
+mod wake;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use futures::TryStreamExt;
+use sqlx::postgres::{PgPool, PgRow};
+use sqlx::{FromRow, Row};
+use tokio::sync::watch;
+
+use self::commit::Writer;
+use self::wake::Wakeups;
+use super::{Append, CommitError, Head, KeyOwner, Log, Outcome, Query, UniqueKey};
+use crate::chain::{Hash, Origin};
+use crate::event::Recorded;
+use crate::store::Error;
+use crate::store::postgres::{self as store, Durability, SESSIONS_MAX, Sessions, Step, bounded};
+use crate::{Clock, LogName, Position, Stream, Timestamp, Version};
+
+const STEPS: &[Step] = &[(1, "events", include_str!("../../../../migrations/postgres/log/0001_events.sql"))];
+
+/// A log in a schema of a PostgreSQL database.
+pub struct Postgres {
+    name: LogName,
+    origin: Origin,
+    clock: Option<Arc<dyn Clock>>,
+    pool: PgPool,
+    writer: Writer,
+    wakeups: Wakeups,
+    /// A commit of ours ended unknown: the server may still be at it.
+    unsettled: AtomicBool,
+}
+
+impl Postgres {
+    /// Brings the schema of the log `name` up to this program's, making it where it is missing.
+    ///
+    /// # Errors
+    /// As [`store::migrate`].
+    pub async fn migrate(url: &str, name: &LogName) -> Result<(), Error> {
+        store::migrate(url, schema(name), STEPS).await
+    }
+
+    /// The names of the steps that [`Postgres::migrate`] would take.
+    ///
+    /// # Errors
+    /// As [`store::pending`].
+    pub async fn pending(url: &str, name: &LogName) -> Result<Vec<&'static str>, Error> {
+        store::pending(url, schema(name), STEPS).await
+    }
+
+    /// Opens the log `name`. With `origin_base` (host and optional path) a log that has no origin yet gets one; one that has
+    /// keeps it. Without a `clock` the server's is used.
+    ///
+    /// # Errors
+    /// [`Error::NotMigrated`], also when the log has no origin and `origin_base` is not given; [`Error::NewerSchema`];
+    /// [`Error::UnsafeDurability`]; [`Error::Denied`]; [`Error::Unavailable`] at once, without any retry.
+    pub async fn open(
+        url: &str,
+        name: LogName,
+        origin_base: Option<&str>,
+        clock: Option<Arc<dyn Clock>>,
+        durability: Durability,
+    ) -> Result<Postgres, Error> {
+        let sessions = Sessions::new(url, schema(&name), durability)?;
+        let pool = sessions.pool(SESSIONS_MAX).await?;
+        store::require_current(&pool, schema(&name), STEPS).await?;
+        let stored = match (head(&pool).await?, origin_base) {
+            (None, Some(base)) => {
+                let origin = Origin::new(base, &name);
+                let insert = sqlx::query(include_str!("../../../sql/postgres/log/create_head.sql"));
+                bounded(insert.bind(origin.as_str()).bind(origin.genesis().0).execute(&pool)).await?;
+                // Another process may have been faster, with another base: what stands there counts.
+                head(&pool).await?
+            }
+            (stored, _) => stored,
+        };
+        let origin = stored.ok_or(Error::NotMigrated)?.origin;
+        let wakeups = Wakeups::new(&sessions, &name);
+        Ok(Postgres { name, origin, clock, pool, writer: Writer::new(sessions), wakeups, unsettled: AtomicBool::new(false) })
+    }
+
+    /// The server's setting by which acknowledged commits can be lost, if there is one: for readiness.
+    ///
+    /// # Errors
+    /// The server does not answer.
+    pub async fn unsafe_setting(&self) -> Result<Option<String>, Error> {
+        store::unsafe_setting(&self.pool).await
+    }
+
+    fn now(&self, stored: Timestamp) -> Timestamp {
+        self.clock.as_ref().map_or(stored, |clock| clock.now())
+    }
+
+    /// The first position recorded at `time` or later; the log's size if there is none.
+    async fn first_since(&self, time: Timestamp) -> Result<i64, Error> {
+        let search = sqlx::query_scalar(include_str!("../../../sql/postgres/log/first_since.sql")).bind(time.as_micros_i64());
+        bounded(search.fetch_one(&self.pool)).await
+    }
+
+    /// The positions, both inclusive, within which everything lies that `query` can want; `None` if there are none.
+    async fn bounds(&self, query: &Query) -> Result<Option<(i64, i64)>, Error> {
+        let mut from = i64::try_from(query.from.0).unwrap_or(i64::MAX);
+        let mut to = query.to.map_or(i64::MAX, |to| i64::try_from(to.0).unwrap_or(i64::MAX));
+        if let Some(since) = query.since {
+            from = from.max(self.first_since(since).await?);
+        }
+        if let Some(until) = query.until {
+            to = to.min(self.first_since(until).await? - 1);
+        }
+        Ok((from <= to).then_some((from, to)))
+    }
+
+    async fn events<'q>(
+        &self,
+        statement: sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>,
+    ) -> Result<Vec<Recorded>, Error> {
+        let mut rows = statement.fetch(&self.pool);
+        let mut events = Vec::new();
+        while let Some(row) = bounded(rows.try_next()).await? {
+            events.push(self.event(&row)?);
+        }
+        Ok(events)
+    }
+
+    fn event(&self, row: &PgRow) -> Result<Recorded, Error> {
+        let position: i64 = row.try_get(0).map_err(store::error)?;
+        recorded(row).map_err(|what| Error::Corrupt(format!("{}@{position}: {what}", self.name)))
+    }
+}
+
+#[async_trait]
+impl Log for Postgres {
+    fn name(&self) -> &LogName {
+        &self.name
+    }
+
+    fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// After a commit whose outcome is unknown this waits until the server is done with it, or answers [`Error::Busy`].
+    async fn head(&self) -> Result<Head, Error> {
+        if self.unsettled.swap(false, Ordering::SeqCst) {
+            let still = OutcomeUnknown(&self.unsettled);
+            self.writer.settle().await?;
+            std::mem::forget(still);
+        }
+        // Our clock is read before the query, as the server's is before its snapshot.
+        let ours = self.now(Timestamp::EPOCH);
+        let head = head(&self.pool).await?.ok_or(Error::NotMigrated)?;
+        let now = if self.clock.is_some() { ours } else { head.now };
+        Ok(Head { size: head.size, chain_hash: head.chain_hash, recorded_at: head.recorded_at, now })
+    }
+
+    async fn commit(&self, batch: Vec<Append>) -> Result<Vec<Outcome>, CommitError> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let outcome = OutcomeUnknown(&self.unsettled);
+        let committed = self.writer.commit(&batch, |stored| self.now(stored)).await;
+        if !matches!(committed, Err(CommitError::Unknown(_))) {
+            std::mem::forget(outcome);
+        }
+        let (outcomes, size) = committed?;
+        if let Some(size) = size {
+            self.wakeups.announce(size);
+        }
+        Ok(outcomes)
+    }
+
+    async fn read(&self, query: &Query) -> Result<Vec<Recorded>, Error> {
+        let Some((from, to)) = self.bounds(query).await? else { return Ok(Vec::new()) };
+        let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
+        let statement = match query.stream {
+            None => sqlx::query(include_str!("../../../sql/postgres/log/read.sql")),
+            Some(_) => sqlx::query(include_str!("../../../sql/postgres/log/read_stream.sql")),
+        };
+        let statement = statement.bind(from).bind(to).bind(query.kind.as_deref()).bind(limit);
+        let statement = match &query.stream {
+            None => statement,
+            Some(stream) => statement.bind(stream.as_str()),
+        };
+        self.events(statement).await
+    }
+
+    async fn read_at(&self, positions: &[Position]) -> Result<Vec<Recorded>, Error> {
+        let positions: Vec<i64> = positions.iter().filter_map(|position| i64::try_from(position.0).ok()).collect();
+        self.events(sqlx::query(include_str!("../../../sql/postgres/log/read_at.sql")).bind(positions)).await
+    }
+
+    async fn key_owner(&self, key: &UniqueKey) -> Result<Option<KeyOwner>, Error> {
+        let statement = sqlx::query_as(include_str!("../../../sql/postgres/log/key_owner.sql")).bind(&key.0);
+        let row: Option<(String, i64)> = bounded(statement.fetch_optional(&self.pool)).await?;
+        row.map(|(stream, position)| key_owner(&stream, position)).transpose()
+    }
+
+    async fn keys(&self, after: Option<&UniqueKey>, limit: usize) -> Result<Vec<(UniqueKey, KeyOwner)>, Error> {
+        let after = after.map_or(&[][..], |key| &key.0);
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let statement = sqlx::query_as(include_str!("../../../sql/postgres/log/keys.sql")).bind(after).bind(limit);
+        let rows: Vec<(Vec<u8>, String, i64)> = bounded(statement.fetch_all(&self.pool)).await?;
+        rows.into_iter().map(|(key, stream, position)| Ok((UniqueKey(key), key_owner(&stream, position)?))).collect()
+    }
+
+    async fn forget_idempotency(&self, before: Timestamp) -> Result<u64, Error> {
+        let statement = sqlx::query(include_str!("../../../sql/postgres/log/forget_idempotency.sql")).bind(before.as_micros_i64());
+        Ok(bounded(statement.execute(&self.pool)).await?.rows_affected())
+    }
+
+    fn wakeups(&self) -> Option<watch::Receiver<u64>> {
+        Some(self.wakeups.subscribe())
+    }
+}
+
+/// Notes when dropped that a commit's outcome is unknown, as it also is when the commit's future was dropped.
+struct OutcomeUnknown<'a>(&'a AtomicBool);
+
+impl Drop for OutcomeUnknown<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Each log has a schema of its name.
+fn schema(name: &LogName) -> &'static str {
+    if *name == LogName::AUDIT { "audit" } else { "ledger" }
+}
+
+struct StoredHead {
+    origin: Origin,
+    size: u64,
+    chain_hash: Hash,
+    recorded_at: Timestamp,
+    now: Timestamp,
+}
+
+async fn head(pool: &PgPool) -> Result<Option<StoredHead>, Error> {
+    let statement = sqlx::query_as(include_str!("../../../sql/postgres/log/head.sql"));
+    let row: Option<(String, i64, Vec<u8>, i64, i64)> = bounded(statement.fetch_optional(pool)).await?;
+    let read = |(origin, size, chain_hash, recorded_at, now): (String, i64, Vec<u8>, i64, i64)| {
+        Ok(StoredHead {
+            origin: Origin::from_stored(origin),
+            size: unsigned(size)?,
+            chain_hash: hash(&chain_hash)?,
+            recorded_at: time(recorded_at)?,
+            now: time(now)?,
+        })
+    };
+    row.map(read).transpose().map_err(|what: &str| Error::Corrupt(format!("head: {what}")))
+}
+
+/// A row of the event table, in the order of its columns.
+fn recorded(row: &PgRow) -> Result<Recorded, String> {
+    type Columns = (i64, String, i64, String, i32, i64, Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>);
+    let (position, stream, version, kind, schema, recorded_at, metadata, payload, event_hash, chain_hash) =
+        Columns::from_row(row).map_err(|undecodable| undecodable.to_string())?;
+    Ok(Recorded {
+        position: Position(unsigned(position)?),
+        stream: stream.parse::<Stream>().map_err(|malformed| malformed.to_string())?,
+        version: Version(unsigned(version)?),
+        kind,
+        schema: u16::try_from(schema).map_err(|_| "the schema version is out of range")?,
+        recorded_at: time(recorded_at)?,
+        metadata,
+        payload,
+        event_hash: hash(&event_hash)?,
+        chain_hash: hash(&chain_hash)?,
+    })
+}
+
+fn key_owner(stream: &str, position: i64) -> Result<KeyOwner, Error> {
+    let corrupt = |what: &str| Error::Corrupt(format!("unique key: {what}"));
+    let stream = stream.parse().map_err(|_| corrupt("its stream is none"))?;
+    Ok(KeyOwner { stream, position: Position(unsigned(position).map_err(corrupt)?) })
+}
+
+fn unsigned(number: i64) -> Result<u64, &'static str> {
+    u64::try_from(number).map_err(|_| "a negative number")
+}
+
+fn signed(number: u64) -> i64 {
+    // Positions are counted one by one: none will ever be larger.
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn time(micros: i64) -> Result<Timestamp, &'static str> {
+    unsigned(micros).map(Timestamp::from_micros)
+}
+
+fn hash(bytes: &[u8]) -> Result<Hash, &'static str> {
+    Hash::from_slice(bytes).ok_or("a hash of another length")
+}
