@@ -118,3 +118,15 @@ fn a_rate_is_a_count_and_a_time() {
         assert_eq!((rate.count.get(), rate.per.as_secs()), (count, per_s), "{text}");
     }
 }
+
+#[test]
+fn every_name_stands_in_the_operations_manual() {
+    let manual = include_str!("../../../docs/OPERATIONS.md");
+    for name in options::names() {
+        // The stores' own names stand in one line, shortened.
+        let variable = format!("CREDENCE_{}", name.to_uppercase());
+        let shortened = format!("…{}", name.to_uppercase());
+        let in_file = name.ends_with("_store_file");
+        assert!(in_file || manual.contains(&format!("`{variable}`")) || manual.contains(&format!("`{shortened}`")), "{variable}");
+    }
+}
