@@ -12,9 +12,10 @@ use credence_ledger::log::{Append, Log, Outcome};
 use credence_ledger::sealing::{KeyId, Sealed, SealingKey};
 use credence_ledger::store::{self, Error};
 use credence_ledger::vault::{Issuer, Vault, subjects};
-use credence_ledger::{Clock, Position, Random, Stream, Timestamp};
+use credence_ledger::{Clock, LogName, Position, Random, Stream, Timestamp};
+use credence_projections::generation;
 use credence_projections::projection::{self, Cursor, Projection};
-use credence_projections::read_store::ReadStore;
+use credence_projections::projector::Projector;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -48,8 +49,8 @@ pub struct Services {
     pub ledger: Option<LogAccess>,
     /// The audit log.
     pub audit: LogAccess,
-    /// The read models.
-    pub read: Arc<dyn ReadStore>,
+    /// The read models. Whether they may be written is a matter of the process's login.
+    pub read: Arc<dyn generation::Store>,
     /// The audit log's month keys.
     pub months: Months,
     /// Which API keys were used lately.
@@ -218,6 +219,16 @@ impl Services {
     pub fn ledger(&self) -> Result<&LogAccess, store::Error> {
         let denied = || store::Error::Denied("a verification process reads no ledger".into());
         self.ledger.as_ref().ok_or_else(denied)
+    }
+
+    /// What moves a read model on, or builds it anew.
+    ///
+    /// # Errors
+    /// This process may not read the log that it folds.
+    pub fn projector(&self, projection: Projection) -> Result<Projector, store::Error> {
+        let access = if projection.log() == LogName::AUDIT { &self.audit } else { self.ledger()? };
+        let (log, store) = (access.log.clone(), self.read.clone());
+        Ok(Projector { projection, log, store, clock: self.clock.clone(), random: self.random.clone() })
     }
 
     /// Metadata for an event of the audit log: address and user agent are sealed with the month's key.

@@ -1,1 +1,311 @@
-//! `/v1/logs`.
+//! `/v1/logs`: a log's events, a page at a time, all of them, or as they come.
+//!
+//! One route answers in four media types; what is wanted is told by `Accept`. All but a page of JSON are streamed through bounded
+//! memory: a reader that is slow slows down the reading, nothing piles up.
+
+use std::convert::Infallible;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, State};
+use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::sse::{KeepAlive, Sse};
+use axum::response::{IntoResponse, Response, sse};
+use credence_ledger::codec::sequence;
+use credence_ledger::event::Recorded;
+use credence_ledger::log::Log;
+use credence_ledger::vault::Role;
+use credence_ledger::{LogName, LogPosition, Position, store};
+use futures::stream::{BoxStream, StreamExt, TryStreamExt};
+use utoipa_axum::routes;
+
+use super::problem::{Kind, Problem, problems};
+use super::query::{Cursor, LIMIT_DEFAULT, Parameters};
+use super::{Part, Route};
+use crate::caller::Caller;
+use crate::services::App;
+use crate::use_cases::audit;
+use crate::use_cases::replay::{self, Selection};
+use crate::wire::event::{Event, EventPage, Keys};
+
+/// More than elsewhere: a log is long, and read by programs.
+const LIMIT_MAX: u64 = 1000;
+
+pub(crate) fn routes() -> Vec<Route> {
+    vec![Route::new(Part::Issuance, routes!(read_log))]
+}
+
+problems! {
+    /// What can keep a log from being read.
+    Refusals: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, TIMEOUT, VALIDATION_FAILED, STORE_UNAVAILABLE, AUDIT_UNAVAILABLE, INTERNAL
+}
+
+/// Read a log's events, in position order.
+///
+/// `Accept: application/json` answers a page; `application/x-ndjson` every event wanted, one a line; `application/cbor-seq` the same as
+/// a CBOR sequence with exactly what is stored; `text/event-stream` follows the log.
+#[utoipa::path(
+    get,
+    path = "/v1/logs/{log}/events",
+    tag = "logs",
+    params(
+        ("log" = String, Path, description = "`ledger` or `audit`"),
+        ("from" = Option<u64>, Query, description = "From this position on, inclusive"),
+        ("cursor" = Option<String>, Query, description = "A `next_cursor`; in the place of `from`"),
+        ("limit" = Option<u32>, Query, description = "1 to 1000, 20 by default; in streams without limit by default"),
+        ("stream" = Option<String>, Query, description = "Of this stream only"),
+        ("type" = Option<String>, Query, description = "Of this type only"),
+        ("since" = Option<String>, Query, description = "Recorded at this time or later"),
+        ("until" = Option<String>, Query, description = "Recorded before this time"),
+        ("open" = Option<bool>, Query, description = "Show what is sealed; recorded in the audit log. Not in CBOR, which is as stored"),
+        ("Last-Event-ID" = Option<String>, Header, description = "`text/event-stream` goes on after this position"),
+    ),
+    responses(
+        (status = 200, description = "The events", content(
+            (EventPage = "application/json"), (Event = "application/x-ndjson"), (Vec<u8> = "application/cbor-seq"), (String = "text/event-stream"),
+        )),
+        Refusals,
+    ),
+    security(("api_key" = [])),
+)]
+async fn read_log(
+    State(app): State<App>,
+    caller: Caller,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    mut parameters: Parameters,
+) -> Result<Response, Problem> {
+    caller.require(&[Role::Auditor])?;
+    let name: LogName = name.parse().map_err(|_| Problem::new(Kind::NOT_FOUND))?;
+    let log = if name == LogName::AUDIT { app.audit.log.clone() } else { app.ledger()?.log.clone() };
+    let format = Format::wanted(&headers);
+    let mut selection = selection(&mut parameters);
+    if format == Format::EventStream {
+        resume(&mut parameters, &headers, &name, &mut selection);
+    }
+    let open = parameters.flag("open");
+    parameters.finish()?;
+
+    // The first answer of the log comes before the status is sent; what fails later can only break the stream off.
+    log.head().await?;
+    if open {
+        audit::personal_data_read(&app, &caller, selection.stream.as_ref()).await?;
+    }
+    let shown = Shown { app, log, open };
+    match format {
+        Format::Json => page(&shown, selection).await,
+        Format::Lines => Ok(lines(shown, selection)),
+        Format::CborSequence => Ok(cbor(&shown, selection)),
+        Format::EventStream => Ok(follow(shown, selection)),
+    }
+}
+
+/// The ways to answer, the first being the one when nothing else can be met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Json,
+    Lines,
+    CborSequence,
+    EventStream,
+}
+
+impl Format {
+    const ALL: [Format; 4] = [Format::Json, Format::Lines, Format::CborSequence, Format::EventStream];
+
+    fn media_type(self) -> &'static str {
+        match self {
+            Format::Json => "application/json",
+            Format::Lines => "application/x-ndjson",
+            Format::CborSequence => "application/cbor-seq",
+            Format::EventStream => "text/event-stream",
+        }
+    }
+
+    /// What the caller likes best (RFC 9110, section 12.5.1). JSON when it does not say, or likes nothing that there is.
+    fn wanted(headers: &HeaderMap) -> Format {
+        let accept: Vec<&str> =
+            headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).collect();
+        let mut best = (Format::Json, 0);
+        for format in Format::ALL {
+            let quality = quality(&accept, format.media_type());
+            if quality > best.1 {
+                best = (format, quality);
+            }
+        }
+        best.0
+    }
+}
+
+/// How much a media type is liked, in thousandths: what the most specific range that covers it says.
+fn quality(accept: &[&str], media_type: &str) -> u16 {
+    let kind = media_type.split('/').next().unwrap_or_default();
+    let mut found = (0, 0);
+    for range in accept {
+        let mut parts = range.split(';').map(str::trim);
+        let range = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let specific = match range.as_str() {
+            "*/*" => 1,
+            range if range.strip_suffix("/*") == Some(kind) => 2,
+            range if range == media_type => 3,
+            _ => continue,
+        };
+        let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+        let weight = weight.map_or(Some(1.0), |weight| weight.parse::<f32>().ok()).unwrap_or(0.0).clamp(0.0, 1.0);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 1000")]
+        let weight = (weight * 1000.0) as u16;
+        if specific > found.0 {
+            found = (specific, weight);
+        }
+    }
+    found.1
+}
+
+fn selection(parameters: &mut Parameters) -> Selection {
+    let from = parameters.integer("from", 0, i64::MAX.unsigned_abs()).map(Position);
+    Selection {
+        from: parameters.cursor().or(from),
+        to: None,
+        stream: parameters.parsed("stream"),
+        kind: parameters.string("type"),
+        since: parameters.parsed("since"),
+        until: parameters.parsed("until"),
+        limit: parameters.integer("limit", 1, LIMIT_MAX).and_then(|limit| NonZeroUsize::new(usize::try_from(limit).ok()?)),
+    }
+}
+
+/// `Last-Event-ID` goes before `from`: whoever reconnects repeats the address that it began with.
+fn resume(parameters: &mut Parameters, headers: &HeaderMap, log: &LogName, selection: &mut Selection) {
+    let Some(last) = headers.get("last-event-id") else { return };
+    match last.to_str().ok().and_then(|last| last.parse::<LogPosition>().ok()) {
+        Some(last) if last.log == *log => selection.from = Some(last.position.next()),
+        _ => parameters.refuse("Last-Event-ID", "format", format!("expected a position of this log, such as {log}@42")),
+    }
+}
+
+/// What is needed to show events.
+struct Shown {
+    app: App,
+    log: Arc<dyn Log>,
+    open: bool,
+}
+
+impl Shown {
+    async fn events(&self, events: &[Recorded]) -> Result<Vec<Event>, store::Error> {
+        let keys = replay::keys_of(self.app.vault.as_ref(), events).await?;
+        let keys = if self.open { Keys::Open(&keys) } else { Keys::Closed(&keys) };
+        Ok(events.iter().map(|event| Event::new(self.log.name(), self.log.origin(), event, keys)).collect())
+    }
+}
+
+async fn page(shown: &Shown, selection: Selection) -> Result<Response, Problem> {
+    let limit = selection.limit.map_or(LIMIT_DEFAULT, NonZeroUsize::get);
+    // One more than is shown tells whether there are more.
+    let mut found = shown.log.read(&selection.query(selection.start(), limit + 1)).await?;
+    let next = found.get(limit).map(|event| Cursor(event.position).to_string());
+    found.truncate(limit);
+    Ok(Json(EventPage { items: shown.events(&found).await?, next_cursor: next }).into_response())
+}
+
+fn lines(shown: Shown, selection: Selection) -> Response {
+    let pages = replay::events(shown.log.clone(), selection);
+    let shown = Arc::new(shown);
+    let lines = pages.and_then(move |page| {
+        let shown = shown.clone();
+        async move {
+            let mut lines = Vec::new();
+            for event in shown.events(&page).await? {
+                serde_json::to_writer(&mut lines, &event).map_err(|error| store::Error::Failed(error.into()))?;
+                lines.push(b'\n');
+            }
+            Ok(Bytes::from(lines))
+        }
+    });
+    streamed(Format::Lines, lines.boxed())
+}
+
+fn cbor(shown: &Shown, selection: Selection) -> Response {
+    let start = sequence::start(shown.log.name(), selection.start(), shown.log.origin());
+    let pages = replay::events(shown.log.clone(), selection);
+    let items = pages.map_ok(|page| Bytes::from(page.iter().map(sequence::item).collect::<Vec<_>>().concat()));
+    streamed(Format::CborSequence, futures::stream::once(async { Ok(start.into()) }).chain(items).boxed())
+}
+
+fn streamed(format: Format, bytes: BoxStream<'static, Result<Bytes, store::Error>>) -> Response {
+    let bytes = bytes.inspect_err(|error| tracing::error!(error = error as &dyn std::error::Error, "a replay broke off"));
+    ([(CONTENT_TYPE, format.media_type())], Body::from_stream(bytes)).into_response()
+}
+
+/// Ends when the process drains or the log fails; the client connects again, to another process perhaps, and goes on after the last
+/// event that it saw.
+fn follow(shown: Shown, selection: Selection) -> Response {
+    let draining = shown.app.draining.clone();
+    let pages = replay::follow(shown.log.clone(), selection);
+    let messages = async_stream::stream! {
+        futures::pin_mut!(pages);
+        loop {
+            let page = tokio::select! {
+                page = pages.next() => page,
+                () = draining.cancelled() => None,
+            };
+            let shown = match page {
+                Some(Ok(page)) => shown.events(&page).await,
+                Some(Err(error)) => Err(error),
+                None => break,
+            };
+            match shown {
+                Ok(events) => for event in events {
+                    yield message(&event);
+                },
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "following a log broke off");
+                    break;
+                }
+            }
+        }
+    };
+    let mut response = Sse::new(messages).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))).into_response();
+    // Proxies that hold answers back would turn a live log into a late one.
+    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn message(event: &Event) -> Result<sse::Event, Infallible> {
+    // A type is one word; a damaged log may hold another one, and a line break in it would end the field.
+    let kind: String = event.kind.chars().filter(|character| !character.is_control()).collect();
+    let data = serde_json::to_string(event).unwrap_or_default();
+    Ok(sse::Event::default().id(&event.position).event(kind).data(data))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(accept: &[&'static str]) -> Format {
+        let headers = accept.iter().map(|value| (ACCEPT, HeaderValue::from_static(value))).collect();
+        Format::wanted(&headers)
+    }
+
+    #[test]
+    fn the_media_type_liked_best_is_answered_and_json_when_none_can_be_met() {
+        for (accept, format) in [
+            (&[][..], Format::Json),
+            (&["*/*"], Format::Json),
+            (&["text/html"], Format::Json),
+            (&["application/x-ndjson"], Format::Lines),
+            (&["application/cbor-seq"], Format::CborSequence),
+            (&["Text/Event-Stream"], Format::EventStream),
+            (&["text/*"], Format::EventStream),
+            (&["text/html, application/x-ndjson;q=0.5, */*;q=0.1"], Format::Lines),
+            (&["application/x-ndjson; q=0.5", "application/json; q=0.4"], Format::Lines),
+            (&["application/json;q=0, application/*"], Format::Lines),
+            (&["application/x-ndjson;q=0"], Format::Json),
+        ] {
+            assert_eq!(wanted(accept), format, "{accept:?}");
+        }
+    }
+}

@@ -107,7 +107,20 @@ impl Route {
 /// Every route of every role.
 #[must_use]
 pub fn table() -> Vec<Route> {
-    [credentials::routes(), verifications::routes(), health::routes(), metrics::routes(), docs::routes()].into_iter().flatten().collect()
+    [
+        credentials::routes(),
+        verifications::routes(),
+        logs::routes(),
+        projections::routes(),
+        services::routes(),
+        dialects::routes(),
+        health::routes(),
+        metrics::routes(),
+        docs::routes(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// What the configuration says to the edge.

@@ -349,6 +349,7 @@ impl From<use_cases::Error> for Problem {
             }
             use_cases::Error::Rejected(rejection) => rejection.into(),
             use_cases::Error::IdempotencyKeyReused => Problem::new(Kind::IDEMPOTENCY_KEY_REUSED),
+            use_cases::Error::RebuildRunning(_) => Problem::new(Kind::REBUILD_RUNNING),
             use_cases::Error::Erased => Problem::new(Kind::ERASED),
             use_cases::Error::Contended => Problem::new(Kind::OVERLOADED),
             use_cases::Error::Append(error) => error.into(),

@@ -10,6 +10,7 @@ pub mod idempotency;
 pub mod issue;
 pub mod list;
 pub mod read;
+pub mod rebuild;
 pub mod replay;
 pub mod verify;
 
@@ -17,7 +18,7 @@ use credence_ledger::decision::credential::Rejection;
 use credence_ledger::event::DecodeError;
 use credence_ledger::vault::subjects;
 use credence_ledger::{Timestamp, store};
-use credence_projections::projection;
+use credence_projections::projection::{self, Projection};
 use credence_projections::verification::Status;
 use uuid::Uuid;
 
@@ -51,6 +52,9 @@ pub enum Error {
     /// The idempotency key was used before for another command.
     #[error("the idempotency key was used for another command")]
     IdempotencyKeyReused,
+    /// One rebuild a projection at a time.
+    #[error("a rebuild of {0} is running")]
+    RebuildRunning(Projection),
     /// The key that opens the personal data has been destroyed.
     #[error("the personal data has been erased")]
     Erased,

@@ -2,4 +2,6 @@
 
 pub mod credential;
 pub mod event;
+pub mod projection;
 pub mod verdict;
+pub mod worker;
