@@ -31,3 +31,11 @@ check:
 	$(MAKE) test
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --document-private-items
 	scripts/check-dependencies
+
+soak:
+	scripts/install-test-needs
+	CREDENCE_SOAK=1 cargo test --locked --release -p credence-api --test system -- --nocapture
+
+bench:
+	scripts/install-test-needs
+	cargo bench --locked -p credence-api --bench bench
