@@ -248,6 +248,20 @@ pub async fn migrate(url: &str, schema: &'static str, steps: &[Step]) -> Result<
     migrator.run_direct(None, &mut connection, false).await.map_err(migrate_error)
 }
 
+/// The same for a process that migrates on its way when its login may.
+///
+/// # Errors
+/// [`Error::NotMigrated`] when the login may not; otherwise as [`migrate`].
+pub async fn migrate_if_allowed(url: &str, schema: &'static str, steps: &[Step]) -> Result<(), Error> {
+    match migrate(url, schema, steps).await {
+        Err(Error::Denied(reason)) => {
+            tracing::info!(schema, %reason, "this login may not migrate");
+            Err(Error::NotMigrated)
+        }
+        done => done,
+    }
+}
+
 /// The names of the steps that `schema` lacks.
 ///
 /// # Errors

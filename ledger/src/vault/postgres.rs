@@ -1,1 +1,375 @@
-//! Filled by its author.
+//! The vault in a schema of a PostgreSQL database, `vault`.
+//!
+//! Whatever is made once, under races, is inserted unless it is there and then read: what stands there counts, whoever wrote it.
+//! A statement asks for no more than its call needs, since the roles' logins have few rights (`migrations/postgres/roles.sql`).
+
+mod sql;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashMap};
+
+use async_trait::async_trait;
+use sqlx::postgres::{PgPool, PgRow};
+use sqlx::{FromRow, Row};
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::api_key::{self, NewApiKey};
+use super::rows::{Keyring, NewSubject, Settings};
+use super::{ApiKey, FIRST_START_WAIT, FirstStart, Issuer, LookupKeys, OpenError, Reference, Role, Subject, SubjectRefs, Vault, Worker};
+use crate::Timestamp;
+use crate::sealing::{KeyId, SealingKey};
+use crate::store::Error;
+use crate::store::postgres::{self as store, Durability, SESSIONS_MAX, Sessions, Step, bounded};
+
+const SCHEMA: &str = "vault";
+const STEPS: &[Step] = &[(1, "vault", include_str!("../../../migrations/postgres/vault/0001_vault.sql"))];
+
+/// A vault in a PostgreSQL database.
+pub struct Postgres {
+    sessions: Sessions,
+    pool: PgPool,
+    keyring: Keyring,
+    lookup: LookupKeys,
+    origin_base: String,
+}
+
+impl Postgres {
+    /// Brings the vault's schema up to this program's, making it where it is missing.
+    ///
+    /// # Errors
+    /// As [`store::migrate`].
+    pub async fn migrate(url: &str) -> Result<(), Error> {
+        store::migrate(url, SCHEMA, STEPS).await
+    }
+
+    /// The names of the steps that [`Postgres::migrate`] would take.
+    ///
+    /// # Errors
+    /// As [`store::pending`].
+    pub async fn pending(url: &str) -> Result<Vec<&'static str>, Error> {
+        store::pending(url, SCHEMA, STEPS).await
+    }
+
+    /// Whether a vault has been made there: then its master key exists somewhere, and none may be generated.
+    ///
+    /// # Errors
+    /// The server's. A schema that is missing is an answer.
+    pub async fn exists(url: &str) -> Result<bool, Error> {
+        let pool = Sessions::new(url, SCHEMA, Durability::UnsafeAllowed)?.pool(1).await?;
+        Ok(settings(&pool).await?.is_some())
+    }
+
+    /// Opens the vault, which is made or migrated as far as the login may: then `origin_base`, or a random one, is its own for
+    /// ever.
+    ///
+    /// # Errors
+    /// [`OpenError::WrongMasterKey`], before anything is written; [`Error::NotMigrated`] when the login may not migrate; the
+    /// server's.
+    pub async fn open(url: &str, keyring: Keyring, origin_base: Option<&str>, durability: Durability) -> Result<Postgres, OpenError> {
+        let sessions = Sessions::new(url, SCHEMA, durability)?;
+        let pool = sessions.pool(SESSIONS_MAX).await?;
+        if !store::pending(url, SCHEMA, STEPS).await?.is_empty() {
+            // Whose key this is not must not be brought up to date either.
+            if let Some(settings) = settings(&pool).await? {
+                keyring.lookup_keys(&settings)?;
+            }
+            store::migrate_if_allowed(url, SCHEMA, STEPS).await?;
+        }
+        let stored = match settings(&pool).await? {
+            Some(stored) => Some(stored),
+            None => {
+                let new = keyring.new_settings(origin_base);
+                bounded(sqlx::query(sql::INSERT_SETTINGS).bind(new.origin_base).bind(new.lookup_keys).execute(&pool)).await?;
+                settings(&pool).await?
+            }
+        };
+        Postgres::with(sessions, pool, keyring, stored)
+    }
+
+    /// Opens a vault that has been made, as it is.
+    ///
+    /// # Errors
+    /// [`OpenError::WrongMasterKey`]; [`Error::NotMigrated`] if it has not been made or is older than this program; the server's.
+    pub async fn open_existing(url: &str, keyring: Keyring, durability: Durability) -> Result<Postgres, OpenError> {
+        let sessions = Sessions::new(url, SCHEMA, durability)?;
+        let pool = sessions.pool(SESSIONS_MAX).await?;
+        store::require_current(&pool, SCHEMA, STEPS).await?;
+        let stored = settings(&pool).await?;
+        Postgres::with(sessions, pool, keyring, stored)
+    }
+
+    fn with(sessions: Sessions, pool: PgPool, keyring: Keyring, stored: Option<Settings>) -> Result<Postgres, OpenError> {
+        let settings = stored.ok_or(Error::NotMigrated)?;
+        let lookup = keyring.lookup_keys(&settings)?;
+        Ok(Postgres { sessions, pool, keyring, lookup, origin_base: settings.origin_base })
+    }
+
+    /// The server's setting by which acknowledged commits can be lost, if there is one: for readiness.
+    ///
+    /// # Errors
+    /// The server does not answer.
+    pub async fn unsafe_setting(&self) -> Result<Option<String>, Error> {
+        store::unsafe_setting(&self.pool).await
+    }
+
+    async fn find(&self, wanted: &BTreeSet<SubjectRefs>) -> Result<HashMap<SubjectRefs, Subject>, Error> {
+        let (issuers, names, emails) = columns(wanted);
+        let rows = bounded(sqlx::query(sql::SELECT_SUBJECTS).bind(issuers).bind(names).bind(emails).fetch_all(&self.pool)).await?;
+        let subject = |row: &PgRow| {
+            let refs = SubjectRefs { issuer: column(row, 1)?, name: reference(row, 2)?, email: reference(row, 3)? };
+            Ok((refs, self.keyring.subject(column(row, 0)?, column(row, 4)?)?))
+        };
+        rows.iter().map(subject).collect()
+    }
+
+    async fn insert(&self, new: &[(SubjectRefs, NewSubject)]) -> Result<(), Error> {
+        let (issuers, names, emails) = columns(new.iter().map(|(refs, _)| refs));
+        let ids: Vec<Uuid> = new.iter().map(|(_, new)| new.subject.id).collect();
+        let keys: Vec<&[u8]> = new.iter().map(|(_, new)| new.wrapped_key.as_slice()).collect();
+        let insert = sqlx::query(sql::INSERT_SUBJECTS).bind(ids).bind(issuers).bind(names).bind(emails).bind(keys);
+        bounded(insert.execute(&self.pool)).await.map(drop)
+    }
+
+    async fn issuer(&self, name: &str) -> Result<Option<Issuer>, Error> {
+        bounded(sqlx::query_as(sql::SELECT_ISSUER).bind(name).fetch_optional(&self.pool)).await
+    }
+}
+
+#[async_trait]
+impl Vault for Postgres {
+    fn lookup(&self) -> &LookupKeys {
+        &self.lookup
+    }
+
+    fn origin_base(&self) -> &str {
+        &self.origin_base
+    }
+
+    /// An advisory lock of a session of its own, which ends with the guard or with the process.
+    async fn first_start(&self) -> Result<FirstStart, Error> {
+        let mut session = self.sessions.connect().await?;
+        let locking = sqlx::query(sql::LOCK_FIRST_START).execute(&mut session);
+        match tokio::time::timeout(FIRST_START_WAIT, locking).await {
+            Ok(locked) => locked.map_err(store::error)?,
+            Err(_) => return Err(Error::Busy),
+        };
+        Ok(FirstStart::holding(std::sync::Mutex::new(session)))
+    }
+
+    async fn subjects(&self, wanted: &[SubjectRefs], now: Timestamp) -> Result<Vec<Subject>, Error> {
+        let distinct: BTreeSet<SubjectRefs> = wanted.iter().copied().collect();
+        let mut found = self.find(&distinct).await?;
+        let missing: BTreeSet<SubjectRefs> = distinct.into_iter().filter(|refs| !found.contains_key(refs)).collect();
+        if !missing.is_empty() {
+            let new: Vec<_> = missing.iter().map(|refs| (*refs, self.keyring.new_subject(now))).collect();
+            self.insert(&new).await?;
+            found.extend(self.find(&missing).await?);
+        }
+        let answer = |refs: &SubjectRefs| found.get(refs).cloned().ok_or_else(|| Error::Corrupt("a subject just made is gone".to_owned()));
+        wanted.iter().map(answer).collect()
+    }
+
+    async fn find_subjects(&self, name: Option<Reference>, email: Option<Reference>) -> Result<Vec<Uuid>, Error> {
+        let query = match (name, email) {
+            (Some(name), Some(email)) => sqlx::query_scalar(sql::SELECT_SUBJECTS_BY_BOTH).bind(email.to_vec()).bind(name.to_vec()),
+            (None, Some(email)) => sqlx::query_scalar(sql::SELECT_SUBJECTS_BY_EMAIL).bind(email.to_vec()),
+            (Some(name), None) => sqlx::query_scalar(sql::SELECT_SUBJECTS_BY_NAME).bind(name.to_vec()),
+            (None, None) => return Ok(Vec::new()),
+        };
+        bounded(query.fetch_all(&self.pool)).await
+    }
+
+    async fn subject_refs(&self, id: Uuid) -> Result<Option<SubjectRefs>, Error> {
+        let row = bounded(sqlx::query(sql::SELECT_SUBJECT_REFS).bind(id).fetch_optional(&self.pool)).await?;
+        row.map(|row| Ok(SubjectRefs { issuer: column(&row, 0)?, name: reference(&row, 1)?, email: reference(&row, 2)? })).transpose()
+    }
+
+    async fn open_keys(&self, ids: &[KeyId]) -> Result<HashMap<KeyId, SealingKey>, Error> {
+        let (mut subjects, mut issuers, mut months) = (Vec::new(), Vec::new(), Vec::new());
+        for id in ids {
+            match id {
+                KeyId::Subject(id) => subjects.push(*id),
+                KeyId::Issuer(id) => issuers.push(*id),
+                KeyId::Month(month) => months.push(month.as_str()),
+            }
+        }
+        let mut stored: Vec<(KeyId, Vec<u8>)> = Vec::with_capacity(ids.len());
+        if !subjects.is_empty() {
+            let keys = sqlx::query_as(sql::SELECT_SUBJECT_KEYS).bind(subjects).fetch_all(&self.pool);
+            stored.extend(bounded(keys).await?.into_iter().map(|(id, wrapped)| (KeyId::Subject(id), wrapped)));
+        }
+        if !issuers.is_empty() {
+            let keys = sqlx::query_as(sql::SELECT_ISSUER_KEYS).bind(issuers).fetch_all(&self.pool);
+            stored.extend(bounded(keys).await?.into_iter().map(|(id, wrapped)| (KeyId::Issuer(id), wrapped)));
+        }
+        if !months.is_empty() {
+            let keys = sqlx::query_as(sql::SELECT_MONTH_KEYS).bind(months).fetch_all(&self.pool);
+            stored.extend(bounded(keys).await?.into_iter().map(|(month, wrapped)| (KeyId::Month(month), wrapped)));
+        }
+        stored.into_iter().map(|(id, wrapped)| Ok((id.clone(), self.keyring.open(&id, &wrapped)?))).collect()
+    }
+
+    async fn month_key(&self, month: &str) -> Result<SealingKey, Error> {
+        let id = KeyId::Month(month.to_owned());
+        let asked = std::slice::from_ref(&id);
+        if let Some(key) = self.open_keys(asked).await?.remove(&id) {
+            return Ok(key);
+        }
+        let (_, wrapped) = self.keyring.new_month_key(month);
+        bounded(sqlx::query(sql::INSERT_MONTH_KEY).bind(month).bind(wrapped).execute(&self.pool)).await?;
+        self.open_keys(asked).await?.remove(&id).ok_or_else(|| Error::Corrupt("a month's key just made is gone".to_owned()))
+    }
+
+    async fn ensure_issuer(&self, name: &str, now: Timestamp) -> Result<Issuer, Error> {
+        if let Some(issuer) = self.issuer(name).await? {
+            return Ok(issuer);
+        }
+        let new = self.keyring.new_issuer(name, now);
+        let insert = sqlx::query(sql::INSERT_ISSUER).bind(new.issuer.id).bind(new.issuer.name).bind(new.issuer.did);
+        bounded(insert.bind(new.wrapped_signing_key).bind(new.wrapped_sealing_key).execute(&self.pool)).await?;
+        self.issuer(name).await?.ok_or_else(|| Error::Corrupt("an issuer just made is gone".to_owned()))
+    }
+
+    async fn issuers(&self) -> Result<Vec<Issuer>, Error> {
+        bounded(sqlx::query_as(sql::SELECT_ISSUERS).fetch_all(&self.pool)).await
+    }
+
+    async fn issuer_key(&self, id: Uuid) -> Result<Option<SealingKey>, Error> {
+        let id = KeyId::Issuer(id);
+        Ok(self.open_keys(std::slice::from_ref(&id)).await?.remove(&id))
+    }
+
+    async fn create_key(&self, role: Role, issuer: Uuid, name: Option<&str>, now: Timestamp) -> Result<(ApiKey, Zeroizing<String>), Error> {
+        let NewApiKey { row, hash, text } = NewApiKey::generate(role, issuer, name, now, self.keyring.random());
+        let insert = sqlx::query(sql::INSERT_API_KEY).bind(row.id).bind(hash.to_vec()).bind(&row.prefix).bind(row.role.as_str());
+        let insert = insert.bind(row.issuer).bind(&row.name).bind(row.created_at.as_micros_i64());
+        bounded(insert.execute(&self.pool)).await?;
+        Ok((row, text))
+    }
+
+    async fn find_key(&self, text: &str) -> Result<Option<ApiKey>, Error> {
+        let Some(hash) = api_key::hash(text) else { return Ok(None) };
+        bounded(sqlx::query_as(sql::SELECT_API_KEY_BY_HASH).bind(hash.to_vec()).fetch_optional(&self.pool)).await
+    }
+
+    async fn keys(&self) -> Result<Vec<ApiKey>, Error> {
+        bounded(sqlx::query_as(sql::SELECT_API_KEYS).fetch_all(&self.pool)).await
+    }
+
+    async fn revoke_key(&self, id: Uuid, now: Timestamp) -> Result<Option<ApiKey>, Error> {
+        bounded(sqlx::query_as(sql::REVOKE_API_KEY).bind(id).bind(now.as_micros_i64()).fetch_optional(&self.pool)).await
+    }
+
+    async fn touch_keys(&self, used: &[(Uuid, Timestamp)]) -> Result<(), Error> {
+        if used.is_empty() {
+            return Ok(());
+        }
+        let (ids, times): (Vec<Uuid>, Vec<i64>) =
+            used.iter().map(|(id, used)| (*id, api_key::to_the_minute(*used).as_micros_i64())).unzip();
+        bounded(sqlx::query(sql::TOUCH_API_KEYS).bind(ids).bind(times).execute(&self.pool)).await.map(drop)
+    }
+
+    async fn heartbeat(&self, worker: &Worker, forget_before: Timestamp) -> Result<(), Error> {
+        let Worker { instance, name, role, version, started_at, last_seen_at, cursors } = worker;
+        let beat = sqlx::query(sql::UPSERT_WORKER).bind(instance).bind(name).bind(role).bind(version);
+        let beat = beat.bind(started_at.as_micros_i64()).bind(last_seen_at.as_micros_i64()).bind(cursors);
+        bounded(beat.execute(&self.pool)).await?;
+        // Not every role may take another's row away; one that may will come by.
+        match bounded(sqlx::query(sql::DELETE_OLD_WORKERS).bind(forget_before.as_micros_i64()).execute(&self.pool)).await {
+            Ok(_) | Err(Error::Denied(_)) => Ok(()),
+            Err(other) => Err(other),
+        }
+    }
+
+    async fn goodbye(&self, instance: Uuid) -> Result<(), Error> {
+        match bounded(sqlx::query(sql::DELETE_WORKER).bind(instance).execute(&self.pool)).await {
+            Err(Error::Denied(_)) => bounded(sqlx::query(sql::RETIRE_WORKER).bind(instance).execute(&self.pool)).await.map(drop),
+            done => done.map(drop),
+        }
+    }
+
+    async fn workers(&self, since: Timestamp) -> Result<Vec<Worker>, Error> {
+        bounded(sqlx::query_as(sql::SELECT_WORKERS).bind(since.as_micros_i64()).fetch_all(&self.pool)).await
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        settings(&self.pool).await?.map(drop).ok_or(Error::NotMigrated)
+    }
+}
+
+/// The settings; `None` also where there are no tables yet.
+async fn settings(pool: &PgPool) -> Result<Option<Settings>, Error> {
+    match bounded(sqlx::query_as(sql::SELECT_SETTINGS).fetch_optional(pool)).await {
+        Ok(row) => Ok(row.map(|(origin_base, lookup_keys)| Settings { origin_base, lookup_keys })),
+        Err(Error::NotMigrated) => Ok(None),
+        Err(other) => Err(other),
+    }
+}
+
+/// References as the arrays that statements take: issuers, names, e-mail addresses.
+fn columns<'a>(refs: impl IntoIterator<Item = &'a SubjectRefs>) -> (Vec<Uuid>, Vec<Vec<u8>>, Vec<Vec<u8>>) {
+    let mut columns = (Vec::new(), Vec::new(), Vec::new());
+    for refs in refs {
+        columns.0.push(refs.issuer);
+        columns.1.push(refs.name.to_vec());
+        columns.2.push(refs.email.to_vec());
+    }
+    columns
+}
+
+fn column<'r, T: sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>>(row: &'r PgRow, at: usize) -> Result<T, Error> {
+    row.try_get(at).map_err(store::error)
+}
+
+fn reference(row: &PgRow, at: usize) -> Result<Reference, Error> {
+    let bytes: &[u8] = column(row, at)?;
+    bytes.try_into().map_err(|_| Error::Corrupt("a reference of the vault has another length".to_owned()))
+}
+
+fn time(row: &PgRow, name: &str) -> Result<Timestamp, sqlx::Error> {
+    let micros: i64 = row.try_get(name)?;
+    u64::try_from(micros).map(Timestamp::from_micros).map_err(|negative| sqlx::Error::Decode(negative.into()))
+}
+
+fn optional_time(row: &PgRow, name: &str) -> Result<Option<Timestamp>, sqlx::Error> {
+    let there: Option<i64> = row.try_get(name)?;
+    there.map(|_| time(row, name)).transpose()
+}
+
+impl FromRow<'_, PgRow> for Issuer {
+    fn from_row(row: &PgRow) -> Result<Issuer, sqlx::Error> {
+        Ok(Issuer { id: row.try_get("id")?, name: row.try_get("name")?, did: row.try_get("did")? })
+    }
+}
+
+impl FromRow<'_, PgRow> for ApiKey {
+    fn from_row(row: &PgRow) -> Result<ApiKey, sqlx::Error> {
+        let role: &str = row.try_get("role")?;
+        Ok(ApiKey {
+            id: row.try_get("id")?,
+            role: role.parse::<Role>().map_err(|unknown| sqlx::Error::Decode(unknown.into()))?,
+            issuer: row.try_get("issuer")?,
+            name: row.try_get("name")?,
+            prefix: row.try_get("prefix")?,
+            created_at: time(row, "created_at")?,
+            last_used_at: optional_time(row, "last_used_at")?,
+            revoked_at: optional_time(row, "revoked_at")?,
+        })
+    }
+}
+
+impl FromRow<'_, PgRow> for Worker {
+    fn from_row(row: &PgRow) -> Result<Worker, sqlx::Error> {
+        Ok(Worker {
+            instance: row.try_get("instance")?,
+            name: row.try_get("name")?,
+            role: row.try_get("role")?,
+            version: row.try_get("version")?,
+            started_at: time(row, "started_at")?,
+            last_seen_at: time(row, "last_seen_at")?,
+            cursors: row.try_get("cursors")?,
+        })
+    }
+}

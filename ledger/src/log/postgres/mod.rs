@@ -59,12 +59,12 @@ impl Postgres {
         store::pending(url, schema(name), STEPS).await
     }
 
-    /// Opens the log `name`. With `origin_base` (host and optional path) a log that has no origin yet gets one; one that has
-    /// keeps it. Without a `clock` the server's is used.
+    /// Opens the log `name`. With an `origin_base` (host and optional path) it is made or migrated as far as the login may;
+    /// without one it is taken as it is. A log keeps the origin with which it was made. Without a `clock` the server's is used.
     ///
     /// # Errors
-    /// [`Error::NotMigrated`], also when the log has no origin and `origin_base` is not given; [`Error::NewerSchema`];
-    /// [`Error::UnsafeDurability`]; [`Error::Denied`]; [`Error::Unavailable`] at once, without any retry.
+    /// [`Error::NotMigrated`], also when the login may not migrate; [`Error::NewerSchema`]; [`Error::UnsafeDurability`];
+    /// [`Error::Denied`]; [`Error::Unavailable`] at once, without any retry.
     pub async fn open(
         url: &str,
         name: LogName,
@@ -74,7 +74,10 @@ impl Postgres {
     ) -> Result<Postgres, Error> {
         let sessions = Sessions::new(url, schema(&name), durability)?;
         let pool = sessions.pool(SESSIONS_MAX).await?;
-        store::require_current(&pool, schema(&name), STEPS).await?;
+        match origin_base {
+            Some(_) => store::migrate_if_allowed(url, schema(&name), STEPS).await?,
+            None => store::require_current(&pool, schema(&name), STEPS).await?,
+        }
         let stored = match (head(&pool).await?, origin_base) {
             (None, Some(base)) => {
                 let origin = Origin::new(base, &name);

@@ -1,0 +1,1 @@
+delete from workers where last_seen_at < $1

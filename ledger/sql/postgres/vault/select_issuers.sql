@@ -1,0 +1,1 @@
+select id, name, did from issuers order by id

@@ -1,0 +1,1 @@
+select month, wrapped_key from month_keys where month = any($1)

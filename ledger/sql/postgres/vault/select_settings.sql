@@ -1,0 +1,1 @@
+select origin_base, lookup_keys from settings

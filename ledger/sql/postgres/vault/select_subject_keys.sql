@@ -1,0 +1,1 @@
+select id, wrapped_key from subjects where id = any($1)

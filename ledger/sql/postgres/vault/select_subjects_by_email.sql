@@ -1,0 +1,1 @@
+select id from subjects where email_ref = $1

@@ -1,0 +1,1 @@
+select id from subjects where name_ref = $1

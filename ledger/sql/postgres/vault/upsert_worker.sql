@@ -1,0 +1,9 @@
+insert into workers (instance, name, role, version, started_at, last_seen_at, cursors)
+values ($1, $2, $3, $4, $5, $6, $7)
+on conflict on constraint workers_instance do update
+set name = excluded.name,
+    role = excluded.role,
+    version = excluded.version,
+    started_at = excluded.started_at,
+    last_seen_at = excluded.last_seen_at,
+    cursors = excluded.cursors

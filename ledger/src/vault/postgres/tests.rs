@@ -1,0 +1,67 @@
+//! The contract on a real server, and that every statement prepares.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sqlx::{Executor, SqlSafeStr};
+
+use super::*;
+use crate::testing::postgres::Database;
+use crate::vault::MasterKey;
+use crate::vault::contract::Fixture;
+
+struct Fresh(Database);
+
+#[async_trait]
+impl Fixture for Fresh {
+    async fn open(&self, master_key: MasterKey, origin_base: Option<&str>) -> Result<Arc<dyn Vault>, OpenError> {
+        let keyring = Keyring::new(master_key, Arc::new(crate::random::SystemRandom));
+        Ok(Arc::new(Postgres::open(&self.0.url, keyring, origin_base, Durability::Durable).await?))
+    }
+
+    async fn stored(&self) -> Vec<u8> {
+        let mut stored = Vec::new();
+        let pool = store::connect(&self.0.url, SCHEMA, Durability::Derived).await.unwrap();
+        for table in ["settings", "subjects", "issuers", "month_keys", "api_keys", "workers"] {
+            // Binary columns as they are: COPY's binary format holds each value's own bytes.
+            let copy = format!("copy {table} to stdout (format binary)");
+            let mut session = pool.acquire().await.unwrap();
+            let mut rows = session.copy_out_raw(sqlx::AssertSqlSafe(copy).into_sql_str().as_str()).await.unwrap();
+            while let Some(bytes) = futures::StreamExt::next(&mut rows).await {
+                stored.extend_from_slice(&bytes.unwrap());
+            }
+        }
+        stored
+    }
+}
+
+async fn fresh() -> Fresh {
+    Fresh(Database::create().await)
+}
+
+crate::vault_contract!(fresh);
+
+#[tokio::test]
+async fn every_statement_prepares() {
+    let fresh = fresh().await;
+    Postgres::migrate(&fresh.0.url).await.unwrap();
+    let mut session = Sessions::new(&fresh.0.url, SCHEMA, Durability::Derived).unwrap().connect().await.unwrap();
+    let mut files = 0;
+    for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/sql/postgres/vault")).unwrap() {
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        assert!(sql::ALL.contains(&text.as_str()), "used nowhere: {text}");
+        files += 1;
+    }
+    assert_eq!(files, sql::ALL.len());
+    for text in sql::ALL {
+        session.prepare((*text).into_sql_str()).await.unwrap_or_else(|failed| panic!("{text}: {failed}"));
+    }
+}
+
+#[tokio::test]
+async fn a_vault_exists_once_it_was_opened() {
+    let fresh = fresh().await;
+    assert!(!Postgres::exists(&fresh.0.url).await.unwrap());
+    fresh.open(MasterKey::from_bytes([7; 32]), None).await.unwrap();
+    assert!(Postgres::exists(&fresh.0.url).await.unwrap());
+}
