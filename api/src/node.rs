@@ -35,6 +35,8 @@ pub const HEARTBEAT: Duration = Duration::from_secs(3);
 pub const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// How often repeated requests that are recognised no longer are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(600);
+/// How long a body may take to arrive.
+const BODY_MAX: Duration = Duration::from_secs(30);
 /// How long a request may take beyond the longest wait for a position.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 
@@ -110,6 +112,7 @@ impl Node {
             body_bytes_max: config.body_bytes_max,
             rate_limit_public: config.rate_limit_public,
             cors_origins: config.cors_origins.clone(),
+            body_max: BODY_MAX,
             answer_max: ANSWER_MAX + config.wait_max,
         };
         let router = http::router(&app, &limits);

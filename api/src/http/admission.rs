@@ -30,8 +30,6 @@ pub const URI_BYTES_MAX: usize = 8 * 1024;
 pub const HEADERS_BYTES_MAX: usize = 32 * 1024;
 /// The most headers.
 pub const HEADERS_MAX: usize = 100;
-/// How long a body may take to arrive.
-pub const BODY_MAX: Duration = Duration::from_secs(30);
 /// How much of a refused body is read, and for how long.
 const LINGER_BYTES_MAX: usize = 16 << 20;
 const LINGER_MAX: Duration = Duration::from_secs(2);
@@ -42,7 +40,7 @@ pub async fn admit(State(edge): State<Arc<Edge>>, request: Request, next: Next) 
     let (mut parts, body) = request.into_parts();
     let mut standing = None;
     let judged = match judge(&edge, line.map(|line| line.part), &mut parts, &mut standing).await {
-        Ok(()) => read(&parts, body, edge.body_bytes_max).await,
+        Ok(()) => read(&edge, &parts, body).await,
         Err(problem) => {
             linger(body, 0).await;
             Err(problem)
@@ -83,7 +81,8 @@ async fn judge(edge: &Edge, part: Option<Part>, parts: &mut Parts, standing: &mu
     Ok(())
 }
 
-async fn read(parts: &Parts, body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
+async fn read(edge: &Edge, parts: &Parts, body: Body) -> Result<Bytes, Problem> {
+    let bytes_max = edge.body_bytes_max;
     let announced = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     let too_large = || Problem::new(Kind::PAYLOAD_TOO_LARGE).detail(format!("at most {bytes_max} bytes are taken"));
     if announced.is_some_and(|announced| announced > bytes_max) {
@@ -104,7 +103,7 @@ async fn read(parts: &Parts, body: Body, bytes_max: usize) -> Result<Bytes, Prob
         }
         Ok(())
     };
-    let read = timeout(BODY_MAX, whole).await.unwrap_or_else(|_| Err(late()));
+    let read = timeout(edge.body_max, whole).await.unwrap_or_else(|_| Err(late()));
     if let Err(problem) = read {
         if problem.kind == Kind::PAYLOAD_TOO_LARGE {
             linger(body, bytes_max).await;

@@ -41,6 +41,7 @@ pub struct Edge {
     pub(super) keys: Keys,
     pub(super) limiter: Option<Limiter>,
     pub(super) body_bytes_max: usize,
+    pub(super) body_max: Duration,
     pub(super) answer_max: Duration,
     lines: HashMap<String, Line>,
     worker: HeaderValue,
@@ -58,6 +59,7 @@ impl Edge {
             keys: Keys::new(app.clone()),
             limiter: limits.rate_limit_public.map(Limiter::new),
             body_bytes_max: limits.body_bytes_max,
+            body_max: limits.body_max,
             answer_max: limits.answer_max,
             lines,
             // The configuration takes visible ASCII only.

@@ -132,18 +132,18 @@ pub struct Limits {
     pub rate_limit_public: Option<RateLimit>,
     /// Origins whose pages may call.
     pub cors_origins: Vec<HeaderValue>,
-    /// A request answered later than this is answered 408.
+    /// How long a body may take to arrive; then 408.
+    pub body_max: Duration,
+    /// How long an answer may take; then 408.
     pub answer_max: Duration,
 }
 
 /// The router of a process.
-#[must_use]
 pub fn router(app: &App, limits: &Limits) -> Router {
     serve_table(table(), app, limits)
 }
 
 /// A router for these routes; apart from [`router`] so that tests may put routes of their own behind the same edge.
-#[must_use]
 pub fn serve_table(table: Vec<Route>, app: &App, limits: &Limits) -> Router {
     let mut lines = HashMap::new();
     let mut router: Router<App> = Router::new();

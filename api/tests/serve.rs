@@ -1,0 +1,216 @@
+//! `credence serve` as a process of its own: starting, the first start, keys, stopping.
+
+mod support;
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Output;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use support::{Child, Engine, Stores, TestApp, User, command, eventually};
+use tempfile::TempDir;
+
+fn store(folder: &Path) -> String {
+    format!("sqlite:{}", folder.join("data").display())
+}
+
+fn fails(arguments: &[&str], environment: &[(&str, &str)]) -> (i32, String) {
+    let Output { status, stderr, stdout } = command(arguments).envs(environment.iter().copied()).output().unwrap();
+    assert!(stdout.is_empty(), "only data goes to standard output");
+    (status.code().unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+fn mode(file: &Path) -> u32 {
+    std::fs::metadata(file).unwrap().permissions().mode() & 0o777
+}
+
+#[tokio::test]
+async fn the_first_start_tells_the_administrators_key_once_and_the_next_does_not() {
+    let folder = TempDir::new().unwrap();
+    let mut child = Child::serve(folder.path(), &["--store", &store(folder.path())]);
+    let told = child.stderr();
+    let lines: Vec<&str> = told.lines().filter_map(|line| line.strip_prefix("administrator key (shown once): ")).collect();
+    assert_eq!(lines.len(), 1);
+    let key = std::fs::read_to_string(folder.path().join("data/admin.key")).unwrap();
+    assert_eq!(key.trim(), lines[0]);
+    assert_eq!((mode(&folder.path().join("data/admin.key")), mode(&folder.path().join("data/master.key"))), (0o600, 0o600));
+    child.admin(&key).get("/v1/credentials").await.expect(200);
+    assert_eq!(child.terminate().code(), Some(0));
+
+    let mut child = Child::serve(folder.path(), &["--store", &store(folder.path())]);
+    assert!(!child.stderr().contains("shown once"));
+    child.admin(&key).get("/v1/credentials").await.expect(200);
+    assert_eq!(child.terminate().code(), Some(0));
+}
+
+#[test]
+fn of_processes_that_start_at_once_exactly_one_tells_a_key() {
+    let folder = TempDir::new().unwrap();
+    let url = store(folder.path());
+    let children: Vec<_> = (0..4)
+        .map(|at| {
+            let own = folder.path().join(at.to_string());
+            std::fs::create_dir(&own).unwrap();
+            let url = url.clone();
+            std::thread::spawn(move || Child::serve(&own, &["--store", &url]))
+        })
+        .collect();
+    let children: Vec<Child> = children.into_iter().map(|child| child.join().unwrap()).collect();
+    let told = children.iter().filter(|child| child.stderr().contains("shown once")).count();
+    assert_eq!(told, 1);
+}
+
+#[tokio::test]
+async fn a_key_that_was_made_but_never_told_is_replaced() {
+    let stores = Arc::new(Stores::new(Engine::Sqlite).await);
+    // A process that was killed after it had made the key and before it had recorded that.
+    let app = TestApp::on(stores.clone()).start().await;
+    let services = app.services().clone();
+    let told = services.vault.keys().await.unwrap();
+    assert_eq!(told.len(), 1);
+    app.shutdown().await;
+    drop(services);
+    let database = rusqlite::Connection::open(stores.folder.path().join("vault.sqlite")).unwrap();
+    database.execute("delete from api_keys", []).unwrap();
+    drop(database);
+    let app = TestApp::on(stores.clone()).start().await;
+    let services = app.services().clone();
+    let first = services.vault.keys().await.unwrap();
+    assert_eq!(first.len(), 1, "with no key left, one is made");
+    app.shutdown().await;
+    std::fs::remove_file(stores.folder.path().join("audit.sqlite")).unwrap();
+    for suffix in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(stores.folder.path().join(format!("audit.sqlite{suffix}")));
+    }
+    drop(services);
+    let app = TestApp::on(stores).start().await;
+    let keys = app.services().vault.keys().await.unwrap();
+    assert_eq!(keys.len(), 2);
+    assert!(keys[0].revoked_at.is_some() && keys[1].revoked_at.is_none());
+}
+
+#[test]
+fn a_value_that_cannot_be_used_exits_2_and_names_its_option_or_variable() {
+    let folder = TempDir::new().unwrap();
+    let url = store(folder.path());
+    for (arguments, environment, named) in [
+        (vec!["serve", "--role", "both"], vec![], "--role"),
+        (vec!["serve", "--wait-ms-max", "soon"], vec![], "--wait-ms-max"),
+        (vec!["serve"], vec![("CREDENCE_WAIT_MS_MAX", "soon")], "CREDENCE_WAIT_MS_MAX"),
+        (vec!["serve", "--store", "mysql://root:hunter2@host/db"], vec![], "--store"),
+        (vec!["serve", "--nonsense"], vec![], "--nonsense"),
+        (vec!["serve", "--store", &url, "--listen", "256.0.0.1:1"], vec![], "listen"),
+        (vec!["serve", "--store", &url], vec![("CREDENCE_MASTER_KEY_FILE", "/nowhere/master.key")], "CREDENCE_MASTER_KEY_FILE"),
+        (vec!["nonsense"], vec![], "nonsense"),
+    ] {
+        let (status, stderr) = fails(&arguments, &environment);
+        assert_eq!(status, 2, "{arguments:?} {environment:?}: {stderr}");
+        assert!(stderr.to_lowercase().contains(&named.to_lowercase()), "{arguments:?}: {stderr}");
+        assert!(!stderr.contains("hunter2"), "{stderr}");
+    }
+}
+
+#[test]
+fn another_master_key_or_none_exits_2_and_writes_nothing() {
+    let folder = TempDir::new().unwrap();
+    let url = store(folder.path());
+    let master_key = folder.path().join("data/master.key");
+    assert_eq!(Child::serve(folder.path(), &["--store", &url]).terminate().code(), Some(0));
+    let right = std::fs::read(&master_key).unwrap();
+    assert_eq!(right.trim_ascii_end().len(), 64);
+
+    std::fs::write(&master_key, format!("{}\n", "0".repeat(64))).unwrap();
+    let (status, stderr) = fails(&["serve", "--store", &url], &[]);
+    assert_eq!(status, 2, "{stderr}");
+    assert!(stderr.contains("master.key"), "{stderr}");
+    std::fs::write(&master_key, "nonsense\n").unwrap();
+    assert_eq!(fails(&["serve", "--store", &url], &[]).0, 2);
+    std::fs::remove_file(&master_key).unwrap();
+    assert_eq!(fails(&["serve", "--store", &url], &[]).0, 2);
+    assert!(!master_key.exists(), "no fresh key opens an old vault");
+
+    let elsewhere = folder.path().join("elsewhere.key");
+    std::fs::write(&elsewhere, right).unwrap();
+    let elsewhere = elsewhere.display().to_string();
+    assert_eq!(Child::serve(folder.path(), &["--store", &url, "--master-key-file", &elsewhere]).terminate().code(), Some(0));
+}
+
+#[test]
+fn a_vault_on_postgresql_needs_a_master_key_before_anything_else() {
+    let (status, stderr) = fails(&["serve", "--store", "postgres://nobody:hunter2@127.0.0.1:1/none"], &[]);
+    assert_eq!(status, 2, "{stderr}");
+    assert!(stderr.contains("CREDENCE_MASTER_KEY_FILE") && !stderr.contains("hunter2"), "{stderr}");
+}
+
+#[test]
+fn a_store_that_cannot_be_used_exits_3() {
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    let url = format!("sqlite:{}/file/below", folder.path().display());
+    let started = std::time::Instant::now();
+    let (status, stderr) = fails(&["serve", "--store", &url], &[]);
+    assert_eq!(status, 3, "{stderr}");
+    assert!(started.elapsed() < Duration::from_secs(30));
+}
+
+#[tokio::test]
+async fn told_to_stop_a_process_finishes_what_is_in_flight_and_says_goodbye() {
+    let folder = TempDir::new().unwrap();
+    let url = store(folder.path());
+    let mut child = Child::serve(folder.path(), &["--store", &url, "--worker-id", "leaving"]);
+    let key = std::fs::read_to_string(folder.path().join("data/admin.key")).unwrap();
+    let admin = child.admin(&key);
+    // A read that waits for a position which does not come keeps a request in flight for as long as it may wait.
+    let waiting = admin.request(reqwest::Method::GET, "/v1/credentials").header("ledger-min-position", "ledger@1000").send();
+    let waiting = tokio::spawn(waiting);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let ended = tokio::task::spawn_blocking(move || (child.terminate(), child)).await.unwrap();
+    let answer = waiting.await.unwrap().unwrap();
+    assert_eq!(answer.status(), 503);
+    assert_eq!(ended.0.code(), Some(0));
+
+    let stores = Arc::new(Stores::new(Engine::Sqlite).await);
+    let app = TestApp::on(stores).with(|config| config.store.stores = other(&url)).start().await;
+    eventually("one worker lives", || async {
+        let workers = app.services().vault.workers(credence_ledger::Timestamp::EPOCH).await.unwrap();
+        workers.len() == 1 && workers[0].name == "test-worker"
+    })
+    .await;
+}
+
+fn other(url: &str) -> credence_api::config::Stores {
+    let url: credence_ledger::store::Url = url.parse().unwrap();
+    credence_api::config::Stores { ledger: url.clone(), audit: url.clone(), read: url.clone(), vault: url }
+}
+
+#[tokio::test]
+async fn neither_tokens_nor_queries_nor_bodies_reach_the_log_of_a_process() {
+    let folder = TempDir::new().unwrap();
+    let child = Child::serve(folder.path(), &["--store", &store(folder.path()), "--log", "trace"]);
+    let key = std::fs::read_to_string(folder.path().join("data/admin.key")).unwrap();
+    let admin = child.admin(&key);
+    admin.get("/v1/credentials?type=querysecret").await.expect(200);
+    let body = json!({"type": "t", "subject": {"name": "Bodysecret", "email": "bodysecret@example.org"}, "claims": {"a": "claimsecret"}});
+    admin.post("/v1/credentials", &body).await.expect(201);
+    admin.post("/v1/credentials", &json!({"type": "t", "secret": "opaquesecret"})).await.expect(201);
+    admin.post("/v1/credentials", &json!({"type": "t", "nonsense": "unknownsecret"})).await.expect(422);
+    child.anonymous().post("/v1/verifications", &json!({"secret": "opaquesecret"})).await.expect(200);
+    let log = child.stderr();
+    let log: String = log.lines().filter(|line| !line.contains("shown once")).collect::<Vec<_>>().join("\n");
+    assert!(log.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "JSON when not on a terminal");
+    assert!(log.contains("request_id") && log.contains("worker"));
+    for secret in [key.trim(), "querysecret", "odysecret", "claimsecret", "opaquesecret", "unknownsecret"] {
+        assert!(!log.contains(secret), "{secret} in {}", log.lines().find(|line| line.contains(secret)).unwrap_or_default());
+    }
+}
+
+#[test]
+fn an_unknown_variable_is_a_warning() {
+    let folder = TempDir::new().unwrap();
+    let output =
+        command(&["serve", "--store", &store(folder.path()), "--listen", "256.0.0.1:1"]).env("CREDENCE_ROLL", "all").output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("CREDENCE_ROLL is not known; did you mean CREDENCE_ROLE?"), "{stderr}");
+}
