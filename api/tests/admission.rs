@@ -1,5 +1,7 @@
 //! What stands around handlers, shown on handlers made for it: panics, slowness, clients that hang up.
 
+#![cfg(test)]
+
 mod support;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +18,6 @@ use utoipa_axum::routes;
 static FINISHED: AtomicBool = AtomicBool::new(false);
 
 #[utoipa::path(get, path = "/panics")]
-#[expect(clippy::panic, reason = "that is what it is for")]
 async fn panics() {
     panic!("a secret of the handler");
 }

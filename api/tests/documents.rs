@@ -1,5 +1,7 @@
 //! The description of the interface: the committed document, the one served, the router and the code agree.
 
+#![cfg(test)]
+
 mod support;
 
 use std::collections::BTreeSet;

@@ -1,5 +1,7 @@
 //! What holds for every request, whatever the route.
 
+#![cfg(test)]
+
 mod support;
 
 use std::sync::Arc;

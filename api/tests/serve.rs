@@ -1,5 +1,7 @@
 //! `credence serve` as a process of its own: starting, the first start, keys, stopping.
 
+#![cfg(test)]
+
 mod support;
 
 use std::os::unix::fs::PermissionsExt as _;

@@ -3,6 +3,7 @@
 //! [`engines!`] runs tests on every engine. Kinds of users are types: [`Anonymous`], [`Issuer`], [`Auditor`], [`Admin`]; all of
 //! them make requests ([`User`]).
 
+#![cfg(test)]
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part of this")]
 
 use std::net::SocketAddr;
