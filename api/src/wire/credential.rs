@@ -71,14 +71,11 @@ pub struct IssueSecret {
 
 /// A credential with a subject, or a secret one.
 #[derive(Debug, ToSchema)]
+#[serde(untagged)]
 pub enum IssueRequest {
     /// About a subject.
-    #[schema(title = "IssueAboutSubject")]
-    #[serde(untagged)]
     Subject(IssueAboutSubject),
     /// Over a secret.
-    #[schema(title = "IssueSecret")]
-    #[serde(untagged)]
     Secret(IssueSecret),
 }
 
@@ -161,6 +158,7 @@ pub struct Subject {
 
 /// A credential.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = Credential)]
 pub struct CredentialBody {
     /// Its id, a UUID of version 7.
     pub id: Uuid,
@@ -321,6 +319,7 @@ pub struct SummaryPage {
 
 /// The credential that stands in the way, in an `already-issued`.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = Existing)]
 pub struct ExistingBody {
     /// Its id.
     pub id: Uuid,

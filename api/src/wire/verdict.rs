@@ -92,6 +92,7 @@ impl From<Finding> for VerdictStatus {
 
 /// A verdict.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = Verdict)]
 pub struct VerdictBody {
     /// Whether the credential counts: true for `active` only.
     pub valid: bool,
