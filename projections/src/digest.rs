@@ -3,9 +3,14 @@
 //! BLAKE3 over every table in order: its name, its rows in the order of their positions, their number. It depends neither on
 //! the engine nor on how the rows were brought in, so that equal digests at one position mean equal models.
 
+use credence_ledger::Position;
+
 use crate::generation::Snapshot;
 use crate::projection::Error;
 use crate::table;
+
+/// A digest, and the position of the generation when it was taken.
+pub type DigestAt = ([u8; 32], Option<Position>);
 
 /// Rows fetched at a time.
 const PAGE: usize = 4096;

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use credence_ledger::chain::Hash;
 use credence_ledger::{Position, Timestamp, store};
 
+use crate::digest::DigestAt;
 use crate::fold::Batch;
 use crate::projection::{Cursor, Error, Projection};
 use crate::read_store::{ReadStore, Rebuild};
@@ -198,13 +199,7 @@ pub trait Store: ReadStore {
 
     /// Makes `to` serve instead of `from` (`None`: the projection has no pointer), whose stage becomes [`Stage::Retired`].
     /// `digest` is that of `to`, with the position at which it was taken.
-    async fn flip(
-        &self,
-        projection: Projection,
-        from: Option<u64>,
-        to: u64,
-        digest: Option<([u8; 32], Option<Position>)>,
-    ) -> Result<Flipped, Error>;
+    async fn flip(&self, projection: Projection, from: Option<u64>, to: u64, digest: Option<DigestAt>) -> Result<Flipped, Error>;
 
     /// Writes down how a rebuild stands.
     async fn record(&self, rebuild: &Rebuild) -> Result<(), Error>;

@@ -16,7 +16,7 @@ use credence_ledger::{LogPosition, Position, store};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::digest::digest;
+use crate::digest::{DigestAt, digest};
 use crate::generation::{Flipped, Generation, Held, Lock, Mode, Place, Pointer, Seen, Snapshot, Stage};
 use crate::projection::{self, Projection};
 use crate::projector::{Halt, Moving, Projector, describe};
@@ -341,7 +341,7 @@ impl Job {
     }
 
     /// Hashes both generations at the same position. Answers the digest of the new one.
-    async fn compare(&mut self) -> Result<Option<([u8; 32], Option<Position>)>, Error> {
+    async fn compare(&mut self) -> Result<Option<DigestAt>, Error> {
         self.phase(Phase::Comparing).await?;
         match self.at_one_position().await? {
             Together::Alone => Ok(None),
@@ -378,7 +378,7 @@ impl Job {
     }
 
     /// Catches up to the log's end and flips, again and again until nothing that was answered could be missing.
-    async fn flip(&mut self, digest: Option<([u8; 32], Option<Position>)>, stuck: Option<String>) -> Result<(), Error> {
+    async fn flip(&mut self, digest: Option<DigestAt>, stuck: Option<String>) -> Result<(), Error> {
         let Projector { projection, store, .. } = self.projector.clone();
         let from = self.pointer.map(|pointer| pointer.generation);
         loop {

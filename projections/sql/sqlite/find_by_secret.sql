@@ -22,7 +22,9 @@ from cursor k
 left join credentials c on c.position = (
     select d.position
     from credentials d
-    where d.digest = ?1 and d.subject_id is null and d.issuer in (select j.id from issuers j where j.name = ?5) and d.issued_at <= ?3 and d.position <= ?4
+    where d.digest = ?1 and d.subject_id is null
+      and d.issuer in (select j.id from issuers j where j.name = ?5)
+      and d.issued_at <= ?3 and d.position <= ?4
     order by d.position desc
     limit 1
 )

@@ -1,5 +1,6 @@
 //! The store that keeps the read models. It may be deleted at any time and is rebuilt.
 
+pub mod postgres;
 pub mod sqlite;
 
 use std::sync::Arc;
@@ -11,9 +12,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::digest::DigestAt;
 use crate::generation::Store;
 use crate::projection::{Cursor, Error, Projection};
-use crate::verification::{At, Credential, Filter, Lookup};
+use crate::verification::{At, Credential, Filter, Lookup, State, Status};
 
 /// What is known of a rebuild.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,7 +99,7 @@ pub struct Standing {
     /// The serving generation's version of the projection.
     pub version: u32,
     /// The digest of the serving generation when it was last rebuilt, with the position it was taken at.
-    pub digest: Option<([u8; 32], Option<Position>)>,
+    pub digest: Option<DigestAt>,
 }
 
 /// What serves reads. Every answer comes with the cursor of the same snapshot. Freshness is not judged here: see
@@ -141,7 +143,16 @@ pub trait ReadStore: Send + Sync + 'static {
 pub async fn open(url: &store::Url) -> Result<Arc<dyn Store>, store::Error> {
     match url {
         store::Url::Sqlite(folder) => Ok(sqlite::Sqlite::open(folder).await?),
-        store::Url::Postgres(_) => Err(store::Error::Failed("read stores on PostgreSQL are not built yet".into())),
+        store::Url::Postgres(url) => Ok(postgres::Postgres::open(url).await?),
+    }
+}
+
+/// The state by which an index on states finds a status; `None` for what follows from dates.
+fn stored_state(status: Status) -> Option<State> {
+    match status {
+        Status::Suspended => Some(State::Suspended),
+        Status::Revoked => Some(State::Revoked),
+        Status::Active | Status::Expired | Status::NotYetValid => None,
     }
 }
 

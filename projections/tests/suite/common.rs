@@ -14,6 +14,7 @@ use credence_ledger::log::{Append, Expected, Log, Outcome};
 use credence_ledger::random::SystemRandom;
 use credence_ledger::store::Url;
 use credence_ledger::stream::category;
+use credence_ledger::testing::postgres::Database;
 use credence_ledger::{LogName, Position, Stream, Timestamp};
 use credence_projections::digest::digest;
 use credence_projections::generation::Store;
@@ -21,14 +22,16 @@ use credence_projections::projection::Projection;
 use credence_projections::projector::Projector;
 use credence_projections::read_store::{self, Rebuild, wait_for};
 use credence_projections::runner::Runner;
-use credence_projections::{rebuild, runner};
+use credence_projections::{rebuild, runner, table};
 use serde_bytes::ByteArray;
+use sqlx::Connection;
 use tempfile::TempDir;
 use uuid::Uuid;
 
 /// Where a test's read store lives.
 pub(crate) enum Engine {
     Sqlite(TempDir),
+    Postgres(Database),
 }
 
 impl Engine {
@@ -36,10 +39,15 @@ impl Engine {
         Engine::Sqlite(tempfile::tempdir().unwrap())
     }
 
+    pub(crate) async fn postgres() -> Engine {
+        Engine::Postgres(Database::create().await)
+    }
+
     /// Opens the store, as another process would.
     pub(crate) async fn open(&self) -> Arc<dyn Store> {
         let url = match self {
             Engine::Sqlite(folder) => Url::Sqlite(folder.path().to_owned()),
+            Engine::Postgres(database) => Url::Postgres(database.url.clone()),
         };
         read_store::open(&url).await.unwrap()
     }
@@ -52,6 +60,10 @@ impl Engine {
                 let path = folder.path().join(format!("read-{projection}-{generation}.sqlite"));
                 let connection = rusqlite::Connection::open(path).unwrap();
                 assert_eq!(connection.execute(&statement.replace("{table}", table), []).unwrap(), 1, "{statement}");
+            }
+            Engine::Postgres(database) => {
+                let statement = statement.replace("{table}", &format!("read.{table}_{generation}"));
+                assert_eq!(execute(database, &statement).await, 1, "{statement}");
             }
         }
     }
@@ -68,8 +80,30 @@ impl Engine {
                     }
                 }
             }
+            Engine::Postgres(database) => {
+                let tables = match projection {
+                    None => {
+                        execute(database, "drop schema read cascade").await;
+                        return;
+                    }
+                    Some(projection) => table::of(projection),
+                };
+                for table in tables {
+                    let drop = format!(
+                        "do $$ declare name text; begin for name in select tablename from pg_tables where schemaname = 'read' and \
+                         tablename ~ '^{}_[0-9]+$' loop execute 'drop table read.' || name; end loop; end $$",
+                        table.name
+                    );
+                    execute(database, &drop).await;
+                }
+            }
         }
     }
+}
+
+async fn execute(database: &Database, statement: &str) -> u64 {
+    let mut connection = sqlx::PgConnection::connect(&database.url).await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statement.to_owned())).execute(&mut connection).await.unwrap().rows_affected()
 }
 
 /// The digest of what serves, with its position.

@@ -11,6 +11,13 @@ macro_rules! on_every_engine {
                 super::$name(&$crate::common::Engine::sqlite()).await;
             })+
         }
+
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(&$crate::common::Engine::postgres().await).await;
+            })+
+        }
     };
 }
 

@@ -10,17 +10,18 @@ use uuid::Uuid;
 
 use super::Sqlite;
 use super::statements as sql;
+use crate::digest::DigestAt;
 use crate::generation::{Pointer, Stage};
 use crate::projection::{Cursor, Error, Projection};
-use crate::read_store::{ReadStore, Rebuild, Standing};
-use crate::verification::{At, Credential, Filter, Lookup, State, Status};
+use crate::read_store::{ReadStore, Rebuild, Standing, stored_state};
+use crate::verification::{At, Credential, Filter, Lookup, State};
 use credence_ledger::store;
 
 /// How often a reader follows the pointer before it gives up: a generation is replaced far more seldom than it is read.
 const FOLLOWS_MAX: usize = 3;
 
 /// What the pointers' table holds of a projection: the pointer, and the digest at the last rebuild with its position.
-pub(super) type Pointed = (Pointer, Option<([u8; 32], Option<Position>)>);
+pub(super) type Pointed = (Pointer, Option<DigestAt>);
 
 impl Sqlite {
     /// Runs a reading statement on the serving generation. If that turns out to have been replaced, the pointer is followed.
@@ -219,15 +220,6 @@ impl ReadStore for Sqlite {
 
     fn moved(&self) -> &Notify {
         &self.moved
-    }
-}
-
-/// The state by which the index on states finds a status; `None` for what follows from dates.
-fn stored_state(status: Status) -> Option<State> {
-    match status {
-        Status::Suspended => Some(State::Suspended),
-        Status::Revoked => Some(State::Revoked),
-        Status::Active | Status::Expired | Status::NotYetValid => None,
     }
 }
 

@@ -13,11 +13,12 @@ use super::files::{self, FileLock};
 use super::reads::error;
 use super::statements as sql;
 use super::{DERIVED, Sqlite};
+use crate::digest::DigestAt;
 use crate::fold::Batch;
 use crate::generation::{Applied, Flipped, Generation, Held, Lock, Mode, Place, Pointer, Seen, Snapshot, Stage, Store};
 use crate::projection::{Error, Projection};
 use crate::read_store::Rebuild;
-use crate::table::{Row, Rows, Table};
+use crate::table::{self, Row, Rows, Table};
 
 impl Sqlite {
     /// Runs `work` on a generation's writing connection.
@@ -92,7 +93,15 @@ impl Store for Sqlite {
     }
 
     async fn generation(&self, projection: Projection, number: u64) -> Result<Option<Generation>, Error> {
-        let read = self.write(projection, number, move |connection| select_generation(connection, projection)).await;
+        let select = move |connection: &mut Connection| {
+            for table in table::of(projection) {
+                if !connection.table_exists(None, table.name)? {
+                    return Ok(None);
+                }
+            }
+            select_generation(connection, projection)
+        };
+        let read = self.write(projection, number, select).await;
         match read {
             Ok(generation) => Ok(generation),
             Err(Error::Vanished(_)) => Ok(None),
@@ -213,13 +222,7 @@ impl Store for Sqlite {
         }
     }
 
-    async fn flip(
-        &self,
-        projection: Projection,
-        from: Option<u64>,
-        to: u64,
-        digest: Option<([u8; 32], Option<Position>)>,
-    ) -> Result<Flipped, Error> {
+    async fn flip(&self, projection: Projection, from: Option<u64>, to: u64, digest: Option<DigestAt>) -> Result<Flipped, Error> {
         let (pointers, new) = (self.pointers_path(), self.generation_path(projection, to));
         let old = from.map(|from| self.generation_path(projection, from));
         let flipped = self.on_disk(move |_| flip(projection, &pointers, old, (from, &new, to), digest)).await?;
@@ -317,7 +320,7 @@ fn flip(
     pointers: &std::path::Path,
     old: Option<PathBuf>,
     (from, new, to): (Option<u64>, &std::path::Path, u64),
-    digest: Option<([u8; 32], Option<Position>)>,
+    digest: Option<DigestAt>,
 ) -> Result<Flipped, store::Error> {
     let failed = store::sqlite::error;
     let corrupt = |generation: u64| store::Error::Corrupt(format!("generation {generation} of {projection} has no cursor"));

@@ -1,0 +1,1 @@
+copy status_changes_{generation} (position, credential, recorded_at, state) from stdin with (format binary)

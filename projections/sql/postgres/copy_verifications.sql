@@ -1,0 +1,1 @@
+copy verifications_{generation} (position, credential) from stdin with (format binary)

@@ -1,0 +1,1 @@
+delete from cursors where projection = $1 and generation = $2;

@@ -1,0 +1,1 @@
+select position, credential from verifications_{generation} where position > $1 order by position limit $2;

@@ -1,0 +1,2 @@
+-- Held as long as the session lives.
+select pg_try_advisory_lock($1);

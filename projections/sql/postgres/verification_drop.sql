@@ -1,0 +1,1 @@
+drop table if exists issuers_{generation}, credentials_{generation}, status_changes_{generation};

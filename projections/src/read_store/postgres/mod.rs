@@ -1,0 +1,88 @@
+//! The read store on PostgreSQL: the schema `read`, with tables of its own for each generation.
+//!
+//! - `cursors` has a row for each generation: how far it has come, and whether it serves. A generation's tables carry its number,
+//!   as in `credentials_3`. Rows and cursor move in one transaction.
+//! - A reading statement joins the cursor's row and asks it to be the serving one, so that the first statement after a flip finds
+//!   nothing and follows the pointer: no answer comes from a generation that was replaced.
+//! - Locks are advisory locks, each on a session of its own: a lost session is a lost lock.
+//!
+//! Commits are asynchronous, for everything here is derived: a crash of the server may take back the newest ones, rows and
+//! cursor together. Tables or the whole schema may be dropped at any time; what is gone answers [`Error::Vanished`] until it has
+//! been built again. Opening the store makes nothing, so that a login which may only read can use it.
+
+mod copy;
+mod reads;
+mod statements;
+mod writes;
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use credence_ledger::store;
+use credence_ledger::store::postgres::{Durability, SESSIONS_MAX, Sessions};
+use sqlx::postgres::PgPool;
+use tokio::sync::Notify;
+
+use crate::generation::Pointer;
+use crate::projection::{Error, Projection};
+
+/// The schema that holds everything.
+const SCHEMA: &str = "read";
+
+/// Sessions for writers: each projection has one runner, and perhaps a rebuild.
+const WRITERS_MAX: u32 = 4;
+
+/// A read store in a database.
+pub struct Postgres {
+    readers: PgPool,
+    writers: PgPool,
+    /// For work over whole tables, and for sessions that hold something.
+    sessions: Sessions,
+    /// What served when it was last looked up.
+    pointers: RwLock<HashMap<Projection, Pointer>>,
+    moved: Notify,
+}
+
+impl Postgres {
+    /// Opens the store in the database at `url`. The schema need not exist yet.
+    ///
+    /// # Errors
+    /// The server cannot be reached.
+    pub async fn open(url: &str) -> Result<Arc<Postgres>, store::Error> {
+        let sessions = Sessions::new(url, SCHEMA, Durability::Derived)?.with("synchronous_commit", "off").with("jit", "off");
+        // Readers and writers touch a few rows by an index, always. A plan made while a table was small, or before it was
+        // analysed, must not scan it whole once it has grown.
+        let point = ["enable_seqscan", "enable_hashjoin", "enable_mergejoin"];
+        let point = point.into_iter().fold(sessions.clone(), |sessions, setting| sessions.with(setting, "off"));
+        Ok(Arc::new(Postgres {
+            readers: point.pool(SESSIONS_MAX).await?,
+            writers: point.pool(WRITERS_MAX).await?,
+            sessions,
+            pointers: RwLock::new(HashMap::new()),
+            moved: Notify::new(),
+        }))
+    }
+
+    fn known(&self, projection: Projection) -> Option<Pointer> {
+        self.pointers.read().unwrap_or_else(PoisonError::into_inner).get(&projection).copied()
+    }
+
+    fn know(&self, projection: Projection, pointer: Option<Pointer>) {
+        let mut pointers = self.pointers.write().unwrap_or_else(PoisonError::into_inner);
+        match pointer {
+            Some(pointer) => pointers.insert(projection, pointer),
+            None => pointers.remove(&projection),
+        };
+    }
+}
+
+/// What an error of a projection's tables means: without its tables it is not there (any more).
+fn error(projection: Projection, failed: sqlx::Error) -> Error {
+    match failed {
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => store::Error::Corrupt(format!("{projection}: {failed}")).into(),
+        failed => match store::postgres::error(failed) {
+            store::Error::NotMigrated => Error::Vanished(projection),
+            other => other.into(),
+        },
+    }
+}
