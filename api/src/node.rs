@@ -100,7 +100,7 @@ impl Node {
             used_keys: UsedKeys::default(),
             draining: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            unsafe_durability: Vec::new(),
+            unsafe_durability: stores::unsafe_durability(&config.store).await?,
             clock,
             random: sources.random,
         });

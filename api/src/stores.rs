@@ -15,6 +15,7 @@ use credence_ledger::event::issuer::IssuerRegistered;
 use credence_ledger::event::{New, Origination, Payload};
 use credence_ledger::log::{Append, Expected, Log, Outcome, Query, UniqueKey};
 use credence_ledger::random::SystemRandom;
+use credence_ledger::store::postgres::{self, Durability};
 use credence_ledger::store::{self, Url};
 use credence_ledger::stream::category;
 use credence_ledger::vault::rows::Keyring;
@@ -110,13 +111,8 @@ pub async fn vault(config: &StoreConfig, schema: Schema, sources: &Sources) -> R
     let url = &config.stores.vault;
     patiently("vault", url, async || {
         let keyring = Keyring::new(master_key(config, schema, sources).await?, sources.random.clone());
-        let opened = match (url, schema) {
-            (Url::Sqlite(folder), Schema::Migrate) => vault::sqlite::Sqlite::open(folder, keyring, config.origin.as_deref()).await,
-            (Url::Sqlite(folder), Schema::AsItIs) => vault::sqlite::Sqlite::open_existing(folder, keyring).await,
-            (Url::Postgres(_), _) => Err(store::Error::Failed("vaults on PostgreSQL are not built yet".into()).into()),
-        };
-        match opened {
-            Ok(vault) => Ok(Arc::new(vault) as Arc<dyn Vault>),
+        match open_vault(config, schema, keyring).await {
+            Ok(vault) => Ok(vault),
             Err(OpenError::WrongMasterKey) => Err(Unopened::Configuration(config::Error {
                 source_name: master_key_name(config),
                 problem: "this master key does not open the vault".to_owned(),
@@ -125,6 +121,43 @@ pub async fn vault(config: &StoreConfig, schema: Schema, sources: &Sources) -> R
         }
     })
     .await
+}
+
+async fn open_vault(config: &StoreConfig, schema: Schema, keyring: Keyring) -> Result<Arc<dyn Vault>, OpenError> {
+    let origin = config.origin.as_deref();
+    Ok(match (&config.stores.vault, schema) {
+        (Url::Sqlite(folder), Schema::Migrate) => Arc::new(vault::sqlite::Sqlite::open(folder, keyring, origin).await?),
+        (Url::Sqlite(folder), Schema::AsItIs) => Arc::new(vault::sqlite::Sqlite::open_existing(folder, keyring).await?),
+        (Url::Postgres(url), Schema::Migrate) => Arc::new(vault::postgres::Postgres::open(url, keyring, origin, durability(config)).await?),
+        (Url::Postgres(url), Schema::AsItIs) => Arc::new(vault::postgres::Postgres::open_existing(url, keyring, durability(config)).await?),
+    })
+}
+
+fn durability(config: &StoreConfig) -> Durability {
+    if config.allow_unsafe_durability { Durability::UnsafeAllowed } else { Durability::Durable }
+}
+
+/// The settings by which the servers of ledger, audit log and vault can lose acknowledged commits. Unless that is allowed, no such
+/// store was opened.
+///
+/// # Errors
+/// A server does not answer.
+pub async fn unsafe_durability(config: &StoreConfig) -> Result<Vec<String>, Error> {
+    let mut found = Vec::new();
+    if !config.allow_unsafe_durability {
+        return Ok(found);
+    }
+    let stores = [("ledger", &config.stores.ledger), ("audit", &config.stores.audit), ("vault", &config.stores.vault)];
+    for (name, url) in stores {
+        let Url::Postgres(text) = url else { continue };
+        let setting = patiently(name, url, async || {
+            let pool = postgres::connect(text, name, Durability::UnsafeAllowed).await?;
+            Ok(postgres::unsafe_setting(&pool).await?)
+        });
+        found.extend(setting.await?);
+    }
+    found.dedup();
+    Ok(found)
 }
 
 /// Opens a log.
@@ -138,7 +171,11 @@ pub async fn log(config: &StoreConfig, name: LogName, origin_base: &str, schema:
         let opened: Arc<dyn Log> = match (url, schema) {
             (Url::Sqlite(folder), Schema::Migrate) => Arc::new(log::sqlite::Sqlite::open(folder, name, origin_base, clock).await?),
             (Url::Sqlite(folder), Schema::AsItIs) => Arc::new(log::sqlite::Sqlite::open_existing(folder, name, clock).await?),
-            (Url::Postgres(_), _) => return Err(store::Error::Failed("logs on PostgreSQL are not built yet".into()).into()),
+            (Url::Postgres(url), schema) => {
+                // On PostgreSQL the server's clock dates events, unless a test brings its own.
+                let (base, clock) = ((schema == Schema::Migrate).then_some(origin_base), sources.clock.clone());
+                Arc::new(log::postgres::Postgres::open(url, name, base, clock, durability(config)).await?)
+            }
         };
         Ok(opened)
     })
@@ -228,7 +265,7 @@ async fn master_key(config: &StoreConfig, schema: Schema, sources: &Sources) -> 
 async fn vault_exists(config: &StoreConfig) -> Result<bool, store::Error> {
     match &config.stores.vault {
         Url::Sqlite(folder) => Ok(vault::sqlite::path(folder).exists()),
-        Url::Postgres(_) => Err(store::Error::Failed("vaults on PostgreSQL are not built yet".into())),
+        Url::Postgres(url) => vault::postgres::Postgres::exists(url).await,
     }
 }
 
