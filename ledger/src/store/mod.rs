@@ -3,6 +3,7 @@
 //! An [`Error`] says that the world failed; that a rule said no is never told through it.
 
 pub mod postgres;
+pub mod roles;
 pub mod sqlite;
 
 use std::fmt;

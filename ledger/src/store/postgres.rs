@@ -46,6 +46,7 @@ pub struct Sessions {
     options: PgConnectOptions,
     schema: Cow<'static, str>,
     durability: Durability,
+    as_owner: bool,
 }
 
 impl Sessions {
@@ -61,7 +62,7 @@ impl Sessions {
             None => options.application_name("credence"),
         };
         // Our statements are short: compiling one takes longer than running it ever does.
-        Ok(Sessions { options: options.options([("search_path", &*schema), ("jit", "off")]), schema, durability })
+        Ok(Sessions { options: options.options([("search_path", &*schema), ("jit", "off")]), schema, durability, as_owner: false })
     }
 
     /// The same with another of the server's settings.
@@ -74,6 +75,13 @@ impl Sessions {
     #[must_use]
     pub fn derived(&self) -> Sessions {
         Sessions { durability: Durability::Derived, ..self.clone() }
+    }
+
+    /// The same acting as the schema's owner, where the login is a member of it: what is made then belongs to the owner and has
+    /// the rights that the owner's things have, and every login of the owner can replace it.
+    #[must_use]
+    pub fn as_owner(self) -> Sessions {
+        Sessions { as_owner: true, ..self }
     }
 
     /// Begins one session.
@@ -113,6 +121,10 @@ impl Sessions {
         let session = Session::of(connection).await?;
         if session.search_path != self.schema {
             return Err(Error::Failed(POOLER.into()));
+        }
+        if self.as_owner {
+            let statement = sqlx::query(include_str!("../../sql/postgres/store/act_as_owner.sql")).bind(&*self.schema);
+            bounded(statement.execute(&mut *connection)).await?;
         }
         if self.durability == Durability::Derived {
             return Ok(());
@@ -253,6 +265,9 @@ pub async fn migrate(url: &str, schema: &'static str, steps: &[Step]) -> Result<
 /// # Errors
 /// [`Error::NotMigrated`] when the login may not; otherwise as [`migrate`].
 pub async fn migrate_if_allowed(url: &str, schema: &'static str, steps: &[Step]) -> Result<(), Error> {
+    if pending(url, schema, steps).await?.is_empty() {
+        return Ok(());
+    }
     match migrate(url, schema, steps).await {
         Err(Error::Denied(reason)) => {
             tracing::info!(schema, %reason, "this login may not migrate");

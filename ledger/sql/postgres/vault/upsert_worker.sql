@@ -1,9 +1,5 @@
+-- not from "excluded", whose columns one may read only with the right to read the table's
 insert into workers (instance, name, role, version, started_at, last_seen_at, cursors)
 values ($1, $2, $3, $4, $5, $6, $7)
 on conflict on constraint workers_instance do update
-set name = excluded.name,
-    role = excluded.role,
-    version = excluded.version,
-    started_at = excluded.started_at,
-    last_seen_at = excluded.last_seen_at,
-    cursors = excluded.cursors
+set name = $2, role = $3, version = $4, started_at = $5, last_seen_at = $6, cursors = $7
