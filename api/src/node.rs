@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use credence_ledger::appender::Limits as AppenderLimits;
 use credence_ledger::event::new_id;
 use credence_ledger::vault::{Worker, subjects};
 use credence_ledger::{LogName, Timestamp};
@@ -71,8 +70,8 @@ impl Node {
         let ledger = if config.role == Role::Verification { None } else { Some(open(LogName::LEDGER).await?) };
         let read = stores::read(&config.store).await?;
 
-        let audit = LogAccess::new(audit, AppenderLimits::default());
-        let ledger = ledger.map(|ledger| LogAccess::new(ledger, AppenderLimits::default()));
+        let audit = LogAccess::new(audit, sources.appender);
+        let ledger = ledger.map(|ledger| LogAccess::new(ledger, sources.appender));
         let administrator_key = match &ledger {
             Some(ledger) if matches!(config.role, Role::All | Role::Issuance) => {
                 stores::first_start(&config.store, &*vault, ledger, &audit, &sources).await?

@@ -20,7 +20,7 @@ use credence_ledger::store::{self, Url};
 use credence_ledger::stream::category;
 use credence_ledger::vault::rows::Keyring;
 use credence_ledger::vault::{ApiKey, Issuer, MasterKey, OpenError, Role, Vault, master_key};
-use credence_ledger::{Clock, LogName, Random, Stream, log, vault};
+use credence_ledger::{Clock, LogName, Random, Stream, appender, log, vault};
 use credence_projections::generation;
 use credence_projections::read_store;
 use tokio::time::Instant;
@@ -34,19 +34,21 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 /// The issuer that is there from the first start on.
 pub const DEFAULT_ISSUER: &str = "default";
 
-/// What comes in from outside: time and randomness.
+/// What comes in from outside: time and randomness; and the bounds that tests want tight.
 #[derive(Clone)]
 pub struct Sources {
     /// A clock that takes the place of the stores' own, for tests.
     pub clock: Option<Arc<dyn Clock>>,
     /// Where randomness comes from.
     pub random: Arc<dyn Random>,
+    /// How much may wait to be appended to a log.
+    pub appender: appender::Limits,
 }
 
 impl Default for Sources {
     /// The machine's.
     fn default() -> Sources {
-        Sources { clock: None, random: Arc::new(SystemRandom) }
+        Sources { clock: None, random: Arc::new(SystemRandom), appender: appender::Limits::default() }
     }
 }
 

@@ -21,6 +21,7 @@ engines!(
     the_document_has_the_promised_shape_and_digest,
     an_equal_credential_is_refused_until_the_first_is_revoked,
     of_twenty_equal_issuances_one_wins,
+    of_equal_issuances_at_two_processes_one_wins,
     of_two_revocations_one_wins,
     a_secret_is_kept_as_a_keyed_digest_alone,
     nothing_is_appended_for_a_request_that_is_refused,
@@ -205,6 +206,24 @@ async fn of_twenty_equal_issuances_one_wins(engine: Engine) {
         assert_eq!(answer.body["existing"]["id"], won[0].body["id"]);
     }
     assert_eq!(size(&app).await, before + 1);
+}
+
+async fn of_equal_issuances_at_two_processes_one_wins(engine: Engine) {
+    let app = TestApp::start(engine).await;
+    let twin = TestApp::on(app.stores.clone()).start().await;
+    let (here, there) = (app.issuer().await, twin.issuer().await);
+    let before = size(&app).await;
+    for round in 0..5 {
+        let body = credential("badge", "Ada", &format!("ada{round}@example.org"));
+        let users = [&here, &there, &here, &there];
+        let answers = futures::future::join_all(users.map(|user| user.post("/v1/credentials", &body))).await;
+        let won: Vec<&Answer> = answers.iter().filter(|answer| answer.status == 201).collect();
+        assert_eq!(won.len(), 1);
+        for lost in answers.iter().filter(|answer| answer.status != 201) {
+            assert_eq!((lost.status.as_u16(), &lost.body["existing"]["id"]), (409, &won[0].body["id"]));
+        }
+    }
+    assert_eq!(size(&app).await, before + 5);
 }
 
 async fn of_two_revocations_one_wins(engine: Engine) {
@@ -628,4 +647,54 @@ async fn a_key_of_an_admin_issues_as_its_own_issuer() {
     let issued = acme.post("/v1/credentials", &ada()).await.expect(201).body;
     assert_eq!(issued["issuer"], "acme");
     assert_eq!(admin.post("/v1/credentials", &ada()).await.expect(201).body["issuer"], "default");
+}
+
+/// Holds the ledger's write lock, as another process might.
+fn lock_ledger(app: &TestApp) -> rusqlite::Connection {
+    let ledger = rusqlite::Connection::open(app.stores.folder.path().join("ledger.sqlite")).unwrap();
+    ledger.execute_batch("begin immediate").unwrap();
+    ledger
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_than_may_wait_is_refused_and_nothing_of_it_is_done() {
+    let app = TestApp::builder(Engine::Sqlite).await.queue(1).start().await;
+    let issuer = app.issuer().await;
+    issuer.issue("Ada", "ada@example.org").await;
+    let before = size(&app).await;
+    let lock = lock_ledger(&app);
+    let issue = |number: usize| {
+        let issuer = issuer.clone();
+        async move { issuer.post("/v1/credentials", &credential("badge", "Bob", &format!("bob{number}@example.org"))).await }
+    };
+    let all = tokio::spawn(futures::future::join_all((0..6).map(issue)));
+    tokio::time::sleep(Duration::from_millis(1000)).await;
+    lock.execute_batch("rollback").unwrap();
+    let answers = all.await.unwrap();
+    let (taken, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 201);
+    assert!(!taken.is_empty() && !refused.is_empty());
+    for answer in refused {
+        assert_eq!(answer.expect_problem(503, "overloaded").header("retry-after"), "1");
+    }
+    assert_eq!(size(&app).await, before + taken.len() as u64);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_ledger_cannot_be_written_issuing_says_so_and_verifying_goes_on() {
+    let app = TestApp::start(Engine::Sqlite).await;
+    let issuer = app.issuer().await;
+    let issued = issuer.issue("Ada", "ada@example.org").await;
+    get_settled(&app, &issuer, "/v1/credentials").await.expect(200);
+    let before = size(&app).await;
+    let key = ("idempotency-key", "k");
+    let body = credential("badge", "Bob", "bob@example.org");
+    let lock = lock_ledger(&app);
+    let refused = post_with(&issuer, "/v1/credentials", &body, key).await.expect_problem(503, "store-unavailable");
+    assert_eq!(refused.header("retry-after"), "1");
+    app.anonymous().post("/v1/verifications", &json!({"id": issued["id"]})).await.expect(200);
+    issuer.get(&format!("/v1/credentials/{}", id(&issued))).await.expect(200);
+    lock.execute_batch("rollback").unwrap();
+    let answer = post_with(&issuer, "/v1/credentials", &body, key).await.expect(201);
+    assert_eq!(answer.header("idempotency-replayed"), "");
+    assert_eq!(size(&app).await, before + 1);
 }

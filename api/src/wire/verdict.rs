@@ -10,10 +10,8 @@ use uuid::Uuid;
 use super::credential::{EMAIL, NAME, Object, secret};
 use crate::http::body::{Fields, Text};
 use crate::http::headers::parse_uuid;
+use crate::stores::DEFAULT_ISSUER;
 use crate::use_cases::verify::{AsOf, Finding, Presented, Verdict, VerifyCredential};
-
-/// The issuer of a secret, when none is named.
-pub const ISSUER_DEFAULT: &str = "default";
 
 /// An issuer's name is taken as it is: it is only compared.
 const ISSUER: Text = Text { length_max: 255, normal: str::to_owned, lines: false };
@@ -226,7 +224,7 @@ fn digest(fields: &mut Fields) -> Option<Presented> {
     let issuer = fields.text("issuer", &ISSUER);
     Some(match found? {
         (true, digest) => Presented::DocumentDigest { digest, issuer },
-        (false, digest) => Presented::SecretDigest { digest, issuer: issuer.unwrap_or_else(|| ISSUER_DEFAULT.to_owned()) },
+        (false, digest) => Presented::SecretDigest { digest, issuer: issuer.unwrap_or_else(|| DEFAULT_ISSUER.to_owned()) },
     })
 }
 
@@ -264,7 +262,7 @@ fn document(fields: &mut Fields) -> Option<Presented> {
 }
 
 fn issuer(fields: &mut Fields) -> String {
-    fields.text("issuer", &ISSUER).unwrap_or_else(|| ISSUER_DEFAULT.to_owned())
+    fields.text("issuer", &ISSUER).unwrap_or_else(|| DEFAULT_ISSUER.to_owned())
 }
 
 #[cfg(test)]

@@ -106,6 +106,12 @@ impl Builder {
         self
     }
 
+    /// How many appends may wait for each log.
+    pub fn queue(mut self, appends: usize) -> Builder {
+        self.sources.appender.queue_count = appends;
+        self
+    }
+
     /// Limits anonymous verification.
     pub fn rate_limit(self, rate: &str) -> Builder {
         let rate: RateLimit = rate.parse().unwrap();
