@@ -118,7 +118,7 @@ problems! {
 #[utoipa::path(
     post,
     path = "/v1/credentials",
-    tag = "credentials",
+    tag = "Credentials",
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters; the repeat answers as the first did")),
     request_body = IssueRequest,
     responses(
@@ -156,7 +156,7 @@ fn of_act(mut response: Response, done: &Done) -> Response {
 #[utoipa::path(
     get,
     path = "/v1/credentials/{id}",
-    tag = "credentials",
+    tag = "Credentials",
     params(("id" = Uuid, Path, description = "The credential's id")),
     responses((status = 200, description = "The credential", body = CredentialBody), ReadRefusals),
     security(("api_key" = [])),
@@ -173,7 +173,7 @@ async fn read_credential(State(app): State<App>, by: MayRead, Id(id): Id, parame
 #[utoipa::path(
     post,
     path = "/v1/credentials/{id}/revoke",
-    tag = "credentials",
+    tag = "Credentials",
     params(
         ("id" = Uuid, Path, description = "The credential's id"),
         ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters; the repeat answers as the first did"),
@@ -204,7 +204,7 @@ async fn revoke_credential(
 #[utoipa::path(
     post,
     path = "/v1/credentials/{id}/suspend",
-    tag = "credentials",
+    tag = "Credentials",
     params(
         ("id" = Uuid, Path, description = "The credential's id"),
         ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters; the repeat answers as the first did"),
@@ -233,7 +233,7 @@ async fn suspend_credential(
 #[utoipa::path(
     post,
     path = "/v1/credentials/{id}/reinstate",
-    tag = "credentials",
+    tag = "Credentials",
     params(
         ("id" = Uuid, Path, description = "The credential's id"),
         ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters; the repeat answers as the first did"),
@@ -276,7 +276,7 @@ async fn change_status(
 #[utoipa::path(
     get,
     path = "/v1/credentials",
-    tag = "credentials",
+    tag = "Credentials",
     params(
         ("type" = Option<String>, Query, description = "Of this type only"),
         ("status" = Option<String>, Query, description = "With this status now: active, suspended, revoked, expired or not_yet_valid"),
@@ -306,7 +306,7 @@ async fn list_credentials(
 #[utoipa::path(
     post,
     path = "/v1/credentials/search",
-    tag = "credentials",
+    tag = "Credentials",
     params(("Ledger-Min-Position" = Option<String>, Header, description = "Waits until the read model has passed this position")),
     request_body = SearchRequest,
     responses(
@@ -338,7 +338,7 @@ fn next_cursor(next: Option<Position>) -> Option<String> {
 #[utoipa::path(
     get,
     path = "/v1/credentials/{id}/events",
-    tag = "credentials",
+    tag = "Credentials",
     params(
         ("id" = Uuid, Path, description = "The credential's id"),
         ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before"),
@@ -358,7 +358,7 @@ async fn list_credential_events(State(app): State<App>, by: MayRead, Id(id): Id,
 #[utoipa::path(
     get,
     path = "/v1/credentials/{id}/verifications",
-    tag = "credentials",
+    tag = "Credentials",
     params(
         ("id" = Uuid, Path, description = "The credential's id"),
         ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before"),

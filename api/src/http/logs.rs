@@ -51,7 +51,7 @@ problems! {
 #[utoipa::path(
     get,
     path = "/v1/logs/{log}/events",
-    tag = "logs",
+    tag = "Logs",
     params(
         ("log" = String, Path, description = "`ledger` or `audit`"),
         ("from" = Option<u64>, Query, description = "From this position on, inclusive"),

@@ -62,7 +62,7 @@ struct StandingList {
 #[utoipa::path(
     get,
     path = "/v1/projections",
-    tag = "projections",
+    tag = "Projections",
     responses(
         (status = 200, description = "All read models", body = StandingList),
         StandingRefusals,
@@ -85,7 +85,7 @@ async fn list_projections(State(app): State<App>, caller: Caller, parameters: Pa
 #[utoipa::path(
     post,
     path = "/v1/projections/{name}/rebuilds",
-    tag = "projections",
+    tag = "Projections",
     params(("name" = String, Path, description = "`verification` or `history`")),
     responses(
         (status = 202, description = "It has begun; `Location` tells how it is getting on", body = Rebuild, headers(("Location" = String))),
@@ -128,7 +128,7 @@ async fn start_rebuild(
 #[utoipa::path(
     get,
     path = "/v1/projections/{name}/rebuilds/{id}",
-    tag = "projections",
+    tag = "Projections",
     params(("name" = String, Path, description = "`verification` or `history`"), ("id" = String, Path, description = "The rebuild's id")),
     responses(
         (status = 200, description = "The rebuild", body = Rebuild),

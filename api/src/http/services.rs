@@ -43,7 +43,7 @@ struct WorkerList {
 #[utoipa::path(
     get,
     path = "/v1/services",
-    tag = "services",
+    tag = "Services",
     responses(
         (status = 200, description = "The live processes", body = WorkerList),
         Refusals,

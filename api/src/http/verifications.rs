@@ -33,7 +33,7 @@ problems! {
 #[utoipa::path(
     post,
     path = "/v1/verifications",
-    tag = "verifications",
+    tag = "Verifications",
     params(("Ledger-Min-Position" = Option<String>, Header, description = "Waits until the read model has passed this position")),
     request_body = VerificationRequest,
     responses(

@@ -74,7 +74,7 @@ struct IssuedCredential {
 #[utoipa::path(
     post,
     path = "/issuance/credentials",
-    tag = "older dialects",
+    tag = "Older dialects",
     request_body = IssuanceRequest,
     responses(
         (status = 201, description = "Issued", body = IssuanceAnswer),

@@ -90,7 +90,7 @@ struct SecretVerified {
 #[utoipa::path(
     post,
     path = "/issue",
-    tag = "older dialects",
+    tag = "Older dialects",
     request_body = SecretRequest,
     responses(
         (status = 200, description = "Issued", body = SecretIssued),
@@ -127,7 +127,7 @@ async fn issue_secret_older(
 #[utoipa::path(
     post,
     path = "/check",
-    tag = "older dialects",
+    tag = "Older dialects",
     request_body = CheckRequest,
     responses(
         (status = 200, description = "Whether it is valid now", body = SecretChecked),
@@ -159,7 +159,7 @@ async fn check_secret_older(
 #[utoipa::path(
     post,
     path = "/verify",
-    tag = "older dialects",
+    tag = "Older dialects",
     request_body = SecretRequest,
     responses(
         (status = 200, description = "Whether it is valid now", body = SecretVerified),

@@ -74,7 +74,7 @@ struct VerifiedCredential {
 #[utoipa::path(
     post,
     path = "/verification/credentials",
-    tag = "older dialects",
+    tag = "Older dialects",
     request_body = VerificationRequest,
     responses(
         (status = 200, description = "Valid", body = VerificationAnswer),
