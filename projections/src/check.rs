@@ -70,6 +70,7 @@ pub async fn check(projector: Projector, options: Options, mut tell: impl FnMut(
     let mut job = Job::new(projector.clone(), options, Some(pointer), &generation, lock);
     let checked = compare(&mut job, projection, &mut tell).await;
     discard_temporary(&projector).await?;
+    job.release().await;
     checked
 }
 

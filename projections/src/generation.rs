@@ -135,6 +135,9 @@ pub enum Lock {
 pub trait Held: Send + Sync {
     /// Whether it is still held. Asked now and then: what fences writers is compare-and-set.
     async fn is_held(&mut self) -> bool;
+
+    /// Gives it back, so that the next one can take it at once. Dropping it does so too, in its own time.
+    async fn release(self: Box<Self>);
 }
 
 /// The rows of a generation as they were at one moment, while the generation may move on.

@@ -100,7 +100,7 @@ pub struct Job {
     pointer: Option<Pointer>,
     moving: Moving,
     progress: Progress,
-    _lock: Box<dyn Held>,
+    lock: Box<dyn Held>,
 }
 
 /// What serves and what was built, to be compared.
@@ -212,7 +212,7 @@ impl Job {
         };
         let progress =
             Progress { reported: Instant::now(), reported_done: rebuild.done, is_recorded: generation.stage != Stage::Temporary, rebuild };
-        Job { projector, options, pointer, moving, progress, _lock: lock }
+        Job { projector, options, pointer, moving, progress, lock }
     }
 
     /// The rebuild's id.
@@ -232,15 +232,30 @@ impl Job {
     /// # Errors
     /// The serving generation is untouched then.
     pub async fn run(mut self) -> Result<Rebuild, Error> {
-        match self.build().await {
-            Ok(()) => Ok(self.progress.rebuild),
-            Err(error) => {
-                self.progress.rebuild.failure = Some(describe(&error));
-                // The first error is the one to tell.
-                let _ = self.phase(Phase::Failed).await;
-                Err(error)
-            }
+        let built = self.build().await;
+        if let Err(error) = &built {
+            self.progress.rebuild.failure = Some(describe(error));
+            // The first error is the one to tell.
+            let _ = self.phase(Phase::Failed).await;
         }
+        self.lock.release().await;
+        built.map(|()| self.progress.rebuild)
+    }
+
+    /// Ends it before it was run, and writes down why.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn give_up(mut self, reason: &str) -> Result<(), Error> {
+        self.progress.rebuild.failure = Some(reason.to_owned());
+        let written = self.phase(Phase::Failed).await;
+        self.lock.release().await;
+        written
+    }
+
+    /// Gives its lock back.
+    pub(crate) async fn release(self) {
+        self.lock.release().await;
     }
 
     async fn build(&mut self) -> Result<(), Error> {

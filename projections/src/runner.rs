@@ -10,12 +10,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use credence_ledger::Timestamp;
 use credence_ledger::log::Head;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::generation::{Held, Lock, Mode, Seen, Stage};
+use crate::projection::Projection;
 use crate::projector::{Halt, Moving, Projector, describe};
 use crate::rebuild;
 
@@ -80,12 +82,32 @@ struct Run {
 struct Active {
     /// The serving generation; `None` when it must be looked up (again).
     moving: Option<Moving>,
+    /// The serving generation, when this process has stopped it: it stays so until another one serves.
+    stopped: Option<Moving>,
     /// Whether it was unhealthy when it was looked up.
     unhealthy: bool,
-    /// Set when the generation that serves has been stopped by this process.
-    stopped: Option<u64>,
     looked: Option<Instant>,
     confirmed: Option<Instant>,
+    /// When, by the log's clock, nothing was missing for the last time.
+    complete_at: Option<Timestamp>,
+}
+
+impl Active {
+    /// Looks everything up again; what was stopped stays stopped.
+    fn forget(&mut self) {
+        *self = Active { stopped: self.stopped.take(), complete_at: self.complete_at, ..Active::default() };
+    }
+
+    /// Tells the metrics how far it is behind.
+    fn measure(&mut self, projection: Projection, moving: &Moving, head: &Head) {
+        let lag = head.size.saturating_sub(moving.next().0);
+        let complete_at = if lag == 0 { head.now } else { self.complete_at.unwrap_or(head.now) };
+        self.complete_at = Some(complete_at);
+        #[expect(clippy::cast_precision_loss, reason = "a gauge: nobody minds the last digits of a lag of 2^53 events")]
+        metrics::gauge!("credence_projection_lag_events", "projection" => projection.as_str()).set(lag as f64);
+        let seconds = head.now.since(complete_at).as_secs_f64();
+        metrics::gauge!("credence_projection_lag_seconds", "projection" => projection.as_str()).set(seconds);
+    }
 }
 
 impl Run {
@@ -126,11 +148,12 @@ impl Run {
                 Err(failed) => {
                     backoff = (backoff * 2).clamp(Duration::from_millis(100), BACKOFF_MAX);
                     tracing::warn!(%projection, reason = describe(&failed), retry_ms = backoff.as_millis(), "the projection cannot go on");
-                    active = Active { stopped: active.stopped, ..Active::default() };
+                    active.forget();
                     self.pause(backoff).await;
                 }
             }
         }
+        lock.release().await;
     }
 
     async fn pause(&self, duration: Duration) {
@@ -146,29 +169,42 @@ impl Run {
             self.look(active).await?;
             active.looked = Some(Instant::now());
         }
-        let Some(moving) = &mut active.moving else { return Ok(false) };
         let head = self.projector.head().await?;
-        let moved = self.catch_up(moving, &head).await;
-        self.measure(moving, &head);
+        if let Some(stopped) = active.stopped.clone() {
+            active.measure(self.projector.projection, &stopped, &head);
+            self.note_head(active, &stopped, &head).await?;
+            return Ok(false);
+        }
+        let Some(mut moving) = active.moving.take() else { return Ok(false) };
+        let moved = self.catch_up(&mut moving, &head).await;
+        active.measure(self.projector.projection, &moving, &head);
         match moved {
             Ok(true) => {
                 (active.unhealthy, active.confirmed) = (false, Some(Instant::now()));
-                Ok(head.last() > moving.place.position)
+                let more = head.last() > moving.place.position;
+                active.moving = Some(moving);
+                Ok(more)
             }
             Ok(false) => {
-                self.confirm(active, &head).await?;
+                if self.confirm(active, &moving, &head).await? {
+                    active.moving = Some(moving);
+                } else {
+                    active.forget();
+                }
                 Ok(false)
             }
             Err(Halt::Fenced) => {
-                *active = Active::default();
+                active.forget();
                 Ok(true)
             }
             Err(halt @ (Halt::Stuck { .. } | Halt::OtherLog { .. })) => {
                 let reason = describe(&halt);
                 tracing::error!(projection = %self.projector.projection, reason, "the projection stopped");
-                self.projector.store.stop(moving.place, Some(&reason)).await?;
-                active.stopped = Some(moving.place.generation);
-                active.moving = None;
+                if self.projector.store.stop(moving.place, Some(&reason)).await? {
+                    active.stopped = Some(moving);
+                } else {
+                    active.forget();
+                }
                 Ok(false)
             }
             Err(other) => Err(other),
@@ -179,22 +215,21 @@ impl Run {
     async fn look(&self, active: &mut Active) -> Result<(), Halt> {
         let Projector { projection, store, .. } = &self.projector;
         let pointer = store.pointer(*projection).await?;
-        if active.moving.as_ref().map(|moving| moving.place.generation) == pointer.map(|pointer| pointer.generation) && pointer.is_some() {
+        let known = active.moving.as_ref().or(active.stopped.as_ref()).map(|moving| moving.place.generation);
+        let is_known = pointer.is_some() && known == pointer.map(|pointer| pointer.generation);
+        if is_known && active.moving.is_some() {
             return Ok(());
         }
         let generation = match pointer.filter(|pointer| pointer.version == projection.version()) {
-            Some(pointer) if active.stopped == Some(pointer.generation) => {
-                // It stays stopped; but if it is gone, there is nothing to repair any more.
-                if store.generation(*projection, pointer.generation).await?.is_some() {
-                    return Ok(());
-                }
-                None
-            }
             Some(pointer) => store.generation(*projection, pointer.generation).await?,
             None => None,
         };
+        // What was stopped stays stopped; but if it is gone, there is nothing to repair any more.
+        if is_known && generation.is_some() {
+            return Ok(());
+        }
         let generation = generation.filter(|generation| generation.stage == Stage::Ready);
-        *active = Active::default();
+        *active = Active { complete_at: active.complete_at, ..Active::default() };
         match generation {
             Some(generation) => {
                 active.unhealthy = generation.cursor.unhealthy.is_some();
@@ -219,10 +254,12 @@ impl Run {
         };
         match built {
             // What could only be built up to some event is served as stopped, and stays so.
-            Ok(_) => {
-                active.looked = None;
-                let cursor = self.projector.store.cursor(*projection).await?;
-                active.stopped = cursor.unhealthy.is_some().then_some(cursor.generation);
+            Ok(generation) => {
+                let built = self.projector.store.generation(*projection, generation).await?;
+                match built {
+                    Some(built) if built.cursor.unhealthy.is_some() => active.stopped = Some(Moving::from(&built)),
+                    built => active.moving = built.as_ref().map(Moving::from),
+                }
                 Ok(())
             }
             // Somebody else builds it, or this process ends.
@@ -245,10 +282,10 @@ impl Run {
         Ok(true)
     }
 
-    async fn confirm(&self, active: &mut Active, head: &Head) -> Result<(), Halt> {
-        let Some(moving) = &active.moving else { return Ok(()) };
+    /// Notes that nothing is missing. Answers false if the generation is not where it was left.
+    async fn confirm(&self, active: &mut Active, moving: &Moving, head: &Head) -> Result<bool, Halt> {
         if active.confirmed.is_some_and(|confirmed| confirmed.elapsed() < CONFIRM) {
-            return Ok(());
+            return Ok(true);
         }
         let store = &self.projector.store;
         let seen = Seen { head: head.last(), confirmed_at: Some(head.now) };
@@ -257,18 +294,16 @@ impl Run {
             // Whatever stopped it holds no longer: the log goes on from where it stands, and nothing is missing.
             holds = store.stop(moving.place, None).await?;
         }
-        if holds {
-            (active.unhealthy, active.confirmed) = (false, Some(Instant::now()));
-        } else {
-            *active = Active::default();
-        }
-        Ok(())
+        (active.unhealthy, active.confirmed) = (false, Some(Instant::now()));
+        Ok(holds)
     }
 
-    fn measure(&self, moving: &Moving, head: &Head) {
-        let projection = self.projector.projection.as_str();
-        let lag = head.size.saturating_sub(moving.next().0);
-        #[expect(clippy::cast_precision_loss, reason = "a gauge: nobody minds the last digits of a lag of 2^53 events")]
-        metrics::gauge!("credence_projection_lag_events", "projection" => projection).set(lag as f64);
+    /// Notes how far a stopped generation is behind.
+    async fn note_head(&self, active: &mut Active, stopped: &Moving, head: &Head) -> Result<(), Halt> {
+        if active.confirmed.is_none_or(|confirmed| confirmed.elapsed() >= CONFIRM) {
+            self.projector.store.confirm(stopped.place, Seen { head: head.last(), confirmed_at: None }).await?;
+            active.confirmed = Some(Instant::now());
+        }
+        Ok(())
     }
 }

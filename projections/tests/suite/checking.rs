@@ -14,6 +14,7 @@ const VERIFICATION: Projection = Projection::Verification;
 
 async fn run(logs: &Logs, store: &Arc<dyn Store>) -> (Checked, Vec<String>) {
     let mut told = Vec::new();
+    logs.no_rebuild_runs(VERIFICATION, store).await;
     let options = Options::new(Uuid::new_v4());
     let checked = check(logs.projector(VERIFICATION, store), options, |difference| told.push(difference.to_string())).await.unwrap();
     assert_eq!(checked.differences, told.len() as u64);

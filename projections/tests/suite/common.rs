@@ -17,7 +17,7 @@ use credence_ledger::stream::category;
 use credence_ledger::testing::postgres::Database;
 use credence_ledger::{LogName, Position, Stream, Timestamp};
 use credence_projections::digest::digest;
-use credence_projections::generation::Store;
+use credence_projections::generation::{Lock, Store};
 use credence_projections::projection::Projection;
 use credence_projections::projector::Projector;
 use credence_projections::read_store::{self, Rebuild, wait_for};
@@ -158,14 +158,15 @@ impl Logs {
 
     /// Rebuilds a projection and answers how that went.
     pub(crate) async fn rebuild(&self, projection: Projection, store: &Arc<dyn Store>) -> Rebuild {
-        // A runner that has just built the model may still be writing down that it is done.
-        let job = eventually("no other rebuild runs", || async {
-            match rebuild::start(self.projector(projection, store), rebuild::Options::new(Uuid::new_v4())).await {
-                Err(rebuild::Error::Running(_)) => None,
-                started => Some(started.unwrap()),
-            }
-        });
-        job.await.run().await.unwrap()
+        self.no_rebuild_runs(projection, store).await;
+        let job = rebuild::start(self.projector(projection, store), rebuild::Options::new(Uuid::new_v4()));
+        job.await.unwrap().run().await.unwrap()
+    }
+
+    /// A runner that has just built the model may still be writing down that it is done.
+    pub(crate) async fn no_rebuild_runs(&self, projection: Projection, store: &Arc<dyn Store>) {
+        let lock = eventually("no rebuild runs", || async { store.try_lock(Lock::Rebuild(projection)).await.unwrap() }).await;
+        lock.release().await;
     }
 
     /// One issuer, and `count` credentials of which some are suspended, reinstated or revoked. Answers the last position.

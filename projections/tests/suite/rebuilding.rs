@@ -85,6 +85,7 @@ async fn an_interrupted_rebuild_leaves_what_serves_alone_and_is_gone_on_with(eng
     let (store, logs) = (engine.open().await, Logs::new());
     let runner = logs.run(VERIFICATION, &store);
     applied(&store, logs.fill(0, 60).await).await;
+    logs.no_rebuild_runs(VERIFICATION, &store).await;
     let mut at_work = None;
     for phase in [Phase::Building, Phase::CatchingUp, Phase::Comparing] {
         let serving = store.cursor(VERIFICATION).await.unwrap().generation;
@@ -114,6 +115,7 @@ async fn a_rebuild_that_dies_leaves_a_row_that_says_so(engine: &Engine) {
     let (store, logs) = (engine.open().await, Logs::new());
     let runner = logs.run(VERIFICATION, &store);
     applied(&store, logs.fill(0, 20).await).await;
+    logs.no_rebuild_runs(VERIFICATION, &store).await;
     let options = Options::new(Uuid::new_v4());
     let id = options.id;
     // Dropped, as by a killed process: nobody writes down how it ended.
@@ -128,6 +130,7 @@ async fn one_rebuild_of_a_projection_runs_at_a_time(engine: &Engine) {
     let (store, elsewhere, logs) = (engine.open().await, engine.open().await, Logs::new());
     let runner = logs.run(VERIFICATION, &store);
     applied(&store, logs.fill(0, 5).await).await;
+    logs.no_rebuild_runs(VERIFICATION, &store).await;
     let start = |store, projection| rebuild::start(logs.projector(projection, store), Options::new(Uuid::new_v4()));
     let first = start(&store, VERIFICATION).await.unwrap();
     for other in [&store, &elsewhere] {

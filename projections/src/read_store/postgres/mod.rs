@@ -11,6 +11,7 @@
 //! been built again. Opening the store makes nothing, so that a login which may only read can use it.
 
 mod copy;
+mod readers;
 mod reads;
 mod statements;
 mod writes;
@@ -19,23 +20,29 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use credence_ledger::store;
-use credence_ledger::store::postgres::{Durability, SESSIONS_MAX, Sessions};
+use credence_ledger::store::postgres::{Durability, Sessions};
 use sqlx::postgres::PgPool;
 use tokio::sync::Notify;
 
 use crate::generation::Pointer;
 use crate::projection::{Error, Projection};
+use readers::Readers;
 
 /// The schema that holds everything.
 const SCHEMA: &str = "read";
 
-/// Sessions for writers: each projection has one runner, and perhaps a rebuild.
-const WRITERS_MAX: u32 = 4;
+/// Sessions for all but lookups: each projection has one runner, and perhaps a rebuild.
+const POOL_MAX: u32 = 4;
+
+/// Sessions for lookups.
+const READERS_MAX: usize = 10;
 
 /// A read store in a database.
 pub struct Postgres {
-    readers: PgPool,
-    writers: PgPool,
+    /// For lookups.
+    readers: Readers,
+    /// For everything else that touches few rows.
+    pool: PgPool,
     /// For work over whole tables, and for sessions that hold something.
     sessions: Sessions,
     /// What served when it was last looked up.
@@ -55,8 +62,9 @@ impl Postgres {
         let point = ["enable_seqscan", "enable_hashjoin", "enable_mergejoin"];
         let point = point.into_iter().fold(sessions.clone(), |sessions, setting| sessions.with(setting, "off"));
         Ok(Arc::new(Postgres {
-            readers: point.pool(SESSIONS_MAX).await?,
-            writers: point.pool(WRITERS_MAX).await?,
+            pool: point.pool(POOL_MAX).await?,
+            // Their statements have one good plan each, whatever is looked up: it need not be made again for every value.
+            readers: Readers::new(point.with("plan_cache_mode", "force_generic_plan"), READERS_MAX),
             sessions,
             pointers: RwLock::new(HashMap::new()),
             moved: Notify::new(),

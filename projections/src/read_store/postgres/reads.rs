@@ -24,12 +24,10 @@ impl Postgres {
     async fn read(&self, projection: Projection, statement: &str, arguments: &PgArguments) -> Result<Vec<PgRow>, Error> {
         for _ in 0..FOLLOWS_MAX {
             let pointer = self.serving(projection).await?;
-            let query = sqlx::query_with(sql::at(statement, pointer.generation), arguments.clone());
-            match tokio::time::timeout(store::postgres::ANSWER_TIMEOUT, query.fetch_all(&self.readers)).await {
-                Err(late) => return Err(store::Error::Unavailable(late.into()).into()),
-                Ok(Ok(rows)) if !rows.is_empty() => return Ok(rows),
-                Ok(Ok(_)) => self.know(projection, None),
-                Ok(Err(failed)) => match error(projection, failed) {
+            match self.readers.fetch(statement, pointer.generation, arguments).await {
+                Ok(rows) if !rows.is_empty() => return Ok(rows),
+                Ok(_) => self.know(projection, None),
+                Err(failed) => match error(projection, failed) {
                     Error::Vanished(_) => self.know(projection, None),
                     other => return Err(other),
                 },
@@ -52,7 +50,7 @@ impl Postgres {
     pub(super) async fn select_cursor(&self, projection: Projection, tables: &[&Table]) -> Result<Option<PgRow>, Error> {
         let names: Vec<&str> = tables.iter().map(|table| table.name).collect();
         let query = sqlx::query(sql::SELECT_CURSOR).bind(projection.as_str()).bind(names);
-        match bounded(query.fetch_optional(&self.readers)).await {
+        match bounded(query.fetch_optional(&self.pool)).await {
             Ok(row) => Ok(row),
             Err(store::Error::NotMigrated) => Ok(None),
             Err(other) => Err(other.into()),
@@ -174,7 +172,7 @@ impl ReadStore for Postgres {
     }
 
     async fn rebuild(&self, id: Uuid) -> Result<Option<Rebuild>, Error> {
-        match bounded(sqlx::query(sql::SELECT_REBUILD).bind(id).fetch_optional(&self.readers)).await {
+        match bounded(sqlx::query(sql::SELECT_REBUILD).bind(id).fetch_optional(&self.pool)).await {
             Ok(None) | Err(store::Error::NotMigrated) => Ok(None),
             Ok(Some(row)) => Ok(Some(sql::rebuild(&row).map_err(|failed| store::Error::Corrupt(failed.to_string()))?)),
             Err(other) => Err(other.into()),
@@ -182,7 +180,7 @@ impl ReadStore for Postgres {
     }
 
     async fn ping(&self) -> Result<(), Error> {
-        bounded(sqlx::query(sql::IS_ALIVE).execute(&self.readers)).await?;
+        bounded(sqlx::query(sql::IS_ALIVE).execute(&self.pool)).await?;
         Ok(())
     }
 

@@ -24,7 +24,9 @@ sql! {
     IS_PREPARED = "is_prepared";
     CREATE_SCHEMA = "create_schema";
     LOCK_FOR_PREPARING = "lock_for_preparing";
+    IS_LOCK_FREE = "is_lock_free";
     TRY_LOCK = "try_lock";
+    UNLOCK = "unlock";
     IS_ALIVE = "is_alive";
     BEGIN_SNAPSHOT = "begin_snapshot";
     LAST_GENERATION = "last_generation";
@@ -251,7 +253,9 @@ mod tests {
         let all = [
             IS_PREPARED,
             LOCK_FOR_PREPARING,
+            IS_LOCK_FREE,
             TRY_LOCK,
+            UNLOCK,
             IS_ALIVE,
             LAST_GENERATION,
             INSERT_CURSOR,

@@ -19,7 +19,7 @@ use crate::table::{self, Row, Rows, Table};
 impl Postgres {
     async fn select_generations(&self, projection: Projection, number: Option<u64>) -> Result<Vec<Generation>, Error> {
         let query = select_generations(projection, number);
-        let rows = match bounded(query.fetch_all(&self.writers)).await {
+        let rows = match bounded(query.fetch_all(&self.pool)).await {
             Err(store::Error::NotMigrated) => return Ok(Vec::new()),
             rows => rows?,
         };
@@ -29,7 +29,7 @@ impl Postgres {
 
     async fn apply_batch(&self, place: Place, batch: &Batch, seen: Seen, mode: Mode) -> Result<Applied, sqlx::Error> {
         let Some((end, chain_hash)) = batch.end else { return Ok(Applied::Moved) };
-        let mut transaction = self.writers.begin().await?;
+        let mut transaction = self.pool.begin().await?;
         let moved = sqlx::query(sql::MOVE_CURSOR)
             .bind(place.projection.as_str())
             .bind(place.generation.cast_signed())
@@ -71,7 +71,7 @@ impl Postgres {
     }
 
     async fn flip_to(&self, projection: Projection, from: Option<u64>, to: u64, digest: Option<DigestAt>) -> Result<Flipped, sqlx::Error> {
-        let mut transaction = self.writers.begin().await?;
+        let mut transaction = self.pool.begin().await?;
         let Some(new) = lock_cursor(&mut transaction, projection, to).await? else { return Ok(Flipped::Fenced) };
         if let Some(from) = from {
             if let Some(old) = lock_cursor(&mut transaction, projection, from).await?
@@ -150,12 +150,12 @@ fn key(purpose: &str) -> i64 {
 #[async_trait]
 impl Store for Postgres {
     async fn prepare(&self) -> Result<(), Error> {
-        let (_, prepared): (bool, bool) = bounded(sqlx::query_as(sql::IS_PREPARED).fetch_one(&self.writers)).await?;
+        let (_, prepared): (bool, bool) = bounded(sqlx::query_as(sql::IS_PREPARED).fetch_one(&self.pool)).await?;
         if prepared {
             return Ok(());
         }
         let prepare = async {
-            let mut transaction = self.writers.begin().await?;
+            let mut transaction = self.pool.begin().await?;
             sqlx::query(sql::LOCK_FOR_PREPARING).bind(key("preparing")).execute(&mut *transaction).await?;
             let (schema, _): (bool, bool) = sqlx::query_as(sql::IS_PREPARED).fetch_one(&mut *transaction).await?;
             if !schema {
@@ -173,6 +173,10 @@ impl Store for Postgres {
             Lock::Runner(projection) => key(&format!("runner of {projection}")),
             Lock::Rebuild(projection) => key(&format!("rebuild of {projection}")),
         };
+        // Looking costs less than the session that is needed to take it.
+        if !bounded(sqlx::query_scalar(sql::IS_LOCK_FREE).bind(key).fetch_one(&self.pool)).await? {
+            return Ok(None);
+        }
         let mut connection = self.sessions.connect().await?;
         let taken: bool = bounded(sqlx::query_scalar(sql::TRY_LOCK).bind(key).fetch_one(&mut connection)).await?;
         Ok(if taken { Some(Box::new(SessionLock(Mutex::new(connection)))) } else { None })
@@ -193,7 +197,7 @@ impl Store for Postgres {
 
     async fn create(&self, projection: Projection, stage: Stage, genesis: Hash) -> Result<Generation, Error> {
         let create = async {
-            let mut transaction = self.writers.begin().await?;
+            let mut transaction = self.pool.begin().await?;
             let last = sqlx::query_scalar(sql::LAST_GENERATION).bind(projection.as_str());
             let last: Option<i64> = last.fetch_one(&mut *transaction).await?;
             let number = last.map_or(1, |last| last + 1);
@@ -214,9 +218,9 @@ impl Store for Postgres {
 
     async fn discard_except(&self, projection: Projection, keep: &[u64]) -> Result<(), Error> {
         let discard = async {
-            let numbers: Vec<i64> = sqlx::query_scalar(sql::SELECT_NUMBERS).bind(projection.as_str()).fetch_all(&self.writers).await?;
+            let numbers: Vec<i64> = sqlx::query_scalar(sql::SELECT_NUMBERS).bind(projection.as_str()).fetch_all(&self.pool).await?;
             for number in numbers.into_iter().filter(|number| !keep.contains(&number.cast_unsigned())) {
-                let mut transaction = self.writers.begin().await?;
+                let mut transaction = self.pool.begin().await?;
                 let delete = sqlx::query(sql::DELETE_CURSOR).bind(projection.as_str()).bind(number);
                 delete.execute(&mut *transaction).await?;
                 sqlx::raw_sql(sql::at(sql::model(projection).drop, number.cast_unsigned())).execute(&mut *transaction).await?;
@@ -246,7 +250,7 @@ impl Store for Postgres {
             .bind(stored(place.position))
             .bind(stored(seen.head))
             .bind(seen.confirmed_at.map(Timestamp::as_micros_i64));
-        let confirmed = query.execute(&self.writers).await.map_err(|failed| error(place.projection, failed))?;
+        let confirmed = query.execute(&self.pool).await.map_err(|failed| error(place.projection, failed))?;
         self.moved.notify_waiters();
         Ok(confirmed.rows_affected() == 1)
     }
@@ -257,7 +261,7 @@ impl Store for Postgres {
             .bind(place.generation.cast_signed())
             .bind(stored(place.position))
             .bind(reason);
-        let stopped = query.execute(&self.writers).await.map_err(|failed| error(place.projection, failed))?;
+        let stopped = query.execute(&self.pool).await.map_err(|failed| error(place.projection, failed))?;
         self.moved.notify_waiters();
         Ok(stopped.rows_affected() == 1)
     }
@@ -289,13 +293,13 @@ impl Store for Postgres {
             .bind(rebuild.equal)
             .bind(rebuild.updated_at.as_micros_i64())
             .bind(rebuild.failure.as_deref());
-        query.execute(&self.writers).await.map_err(|failed| error(rebuild.projection, failed))?;
+        query.execute(&self.pool).await.map_err(|failed| error(rebuild.projection, failed))?;
         Ok(())
     }
 
     async fn fail_interrupted(&self, projection: Projection, now: Timestamp) -> Result<(), Error> {
         let query = sqlx::query(sql::FAIL_INTERRUPTED_REBUILDS).bind(projection.as_str()).bind(now.as_micros_i64());
-        query.execute(&self.writers).await.map_err(|failed| error(projection, failed))?;
+        query.execute(&self.pool).await.map_err(|failed| error(projection, failed))?;
         Ok(())
     }
 }
@@ -307,6 +311,13 @@ struct SessionLock(Mutex<PgConnection>);
 impl Held for SessionLock {
     async fn is_held(&mut self) -> bool {
         bounded(sqlx::query(sql::IS_ALIVE).execute(self.0.get_mut())).await.is_ok()
+    }
+
+    async fn release(self: Box<Self>) {
+        let mut connection = self.0.into_inner();
+        // Where that fails the session is ending, and the lock with it.
+        let _ = bounded(sqlx::query(sql::UNLOCK).execute(&mut connection)).await;
+        let _ = bounded(connection.close()).await;
     }
 }
 

@@ -131,4 +131,6 @@ impl Held for FileLock {
     async fn is_held(&mut self) -> bool {
         self.is_there()
     }
+
+    async fn release(self: Box<Self>) {}
 }
