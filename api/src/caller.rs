@@ -48,11 +48,13 @@ impl From<&ApiKey> for Principal {
 pub struct Caller {
     /// Who; `None` is anonymous.
     pub principal: Option<Principal>,
+    /// Whether it is whoever runs this service, at the command line: `system` in events.
+    pub is_operator: bool,
     /// Where from. Personal: it reaches the audit log sealed.
     pub address: Option<IpAddr>,
     /// With which program. Personal: it reaches the audit log sealed.
     pub user_agent: Option<String>,
-    /// The request's `X-Request-Id`.
+    /// The request's `X-Request-Id`; empty for a command.
     pub request_id: String,
     /// W3C Trace Context's trace-id.
     pub trace_id: Option<String>,
@@ -61,10 +63,28 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// As it stands in events: `anonymous` or `key/<uuid>`.
+    /// Whoever runs this service, at the command line, with the command `via`.
+    #[must_use]
+    pub fn operator(via: &str) -> Caller {
+        Caller {
+            principal: None,
+            is_operator: true,
+            address: None,
+            user_agent: None,
+            request_id: String::new(),
+            trace_id: None,
+            via: via.to_owned(),
+        }
+    }
+
+    /// As it stands in events: `anonymous`, `system` or `key/<uuid>`.
     #[must_use]
     pub fn actor(&self) -> String {
-        self.principal.map_or_else(|| "anonymous".to_owned(), |principal| principal.actor())
+        match self.principal {
+            Some(principal) => principal.actor(),
+            None if self.is_operator => "system".to_owned(),
+            None => "anonymous".to_owned(),
+        }
     }
 
     /// What every event of this request shares.
@@ -74,7 +94,7 @@ impl Caller {
             actor: self.actor(),
             worker: worker.to_owned(),
             trace_id: self.trace_id.clone(),
-            request_id: Some(self.request_id.clone()),
+            request_id: Some(self.request_id.clone()).filter(|id| !id.is_empty()),
         }
     }
 }

@@ -7,8 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use credence_ledger::event::new_id;
-use credence_ledger::vault::{Worker, subjects};
+use credence_ledger::vault::Worker;
 use credence_ledger::{LogName, Timestamp};
 use credence_projections::generation;
 use credence_projections::projection::Projection;
@@ -19,14 +18,12 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
 use crate::config::{self, Config, Role};
 use crate::http;
-use crate::services::{App, Issuers, LogAccess, Months, Services, Settings};
+use crate::services::{App, LogAccess, Services, Settings, Stores};
 use crate::stores::{self, Error, Schema, Sources};
-use crate::used_keys::UsedKeys;
 
 /// How often a process says that it lives.
 pub const HEARTBEAT: Duration = Duration::from_secs(3);
@@ -78,31 +75,16 @@ impl Node {
             }
             _ => None,
         };
-        let clock = sources.clock();
-        let app: App = Arc::new(Services {
-            instance: new_id(&clock, &sources.random),
-            worker: config.store.worker.clone(),
-            role: config.role,
-            settings: Settings {
-                staleness_max: config.staleness_max,
-                wait_max: config.wait_max,
-                idempotency_kept: config.idempotency_kept,
-                open_issuance: config.open_issuance,
-            },
-            subjects: subjects::Batcher::start(vault.clone()),
-            issuers: Issuers::new(vault.clone()),
-            months: Months::new(vault.clone()),
-            vault,
-            ledger,
-            audit,
-            read: read.clone(),
-            used_keys: UsedKeys::default(),
-            draining: CancellationToken::new(),
-            tasks: TaskTracker::new(),
-            unsafe_durability: stores::unsafe_durability(&config.store).await?,
-            clock,
-            random: sources.random,
-        });
+        let settings = Settings {
+            staleness_max: config.staleness_max,
+            wait_max: config.wait_max,
+            idempotency_kept: config.idempotency_kept,
+            open_issuance: config.open_issuance,
+        };
+        let opened = Stores { vault, ledger, audit, read: read.clone() };
+        let unsafe_durability = stores::unsafe_durability(&config.store).await?;
+        let services = Services::new(&config.store.worker, config.role, settings, opened, &sources);
+        let app: App = Arc::new(Services { unsafe_durability, ..services });
 
         let listen = |error: std::io::Error| config::Error::missing("listen", format!("cannot listen on {}: {error}", config.listen));
         let listener = TcpListener::bind(&config.listen).await.map_err(listen)?;

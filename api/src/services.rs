@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use credence_ledger::appender::{self, Appender};
-use credence_ledger::event::{Metadata, Payload, Place};
+use credence_ledger::event::{Metadata, Payload, Place, new_id};
 use credence_ledger::log::{Append, Log, Outcome};
 use credence_ledger::sealing::{KeyId, Sealed, SealingKey};
 use credence_ledger::store::{self, Error};
@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 use crate::caller::Caller;
 use crate::config::Role;
+use crate::stores::Sources;
 use crate::used_keys::UsedKeys;
 
 /// The state of every handler.
@@ -63,6 +64,18 @@ pub struct Services {
     pub unsafe_durability: Vec<String>,
     /// Cancelled when the process begins to drain: answers that would never end, end then.
     pub draining: CancellationToken,
+}
+
+/// The stores of a process, opened.
+pub struct Stores {
+    /// The vault.
+    pub vault: Arc<dyn Vault>,
+    /// The ledger; `None` in a verification process.
+    pub ledger: Option<LogAccess>,
+    /// The audit log.
+    pub audit: LogAccess,
+    /// The read models.
+    pub read: Arc<dyn generation::Store>,
 }
 
 /// What the configuration says to use cases.
@@ -212,6 +225,32 @@ impl Months {
 }
 
 impl Services {
+    /// Of a process called `worker` that begins now. It must be called within a tokio runtime.
+    #[must_use]
+    pub fn new(worker: &str, role: Role, settings: Settings, stores: Stores, sources: &Sources) -> Services {
+        let Stores { vault, ledger, audit, read } = stores;
+        let (clock, random) = (sources.clock(), sources.random.clone());
+        Services {
+            instance: new_id(&clock, &random),
+            worker: worker.to_owned(),
+            role,
+            settings,
+            subjects: subjects::Batcher::start(vault.clone()),
+            issuers: Issuers::new(vault.clone()),
+            months: Months::new(vault.clone()),
+            vault,
+            ledger,
+            audit,
+            read,
+            used_keys: UsedKeys::default(),
+            draining: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            unsafe_durability: Vec::new(),
+            clock,
+            random,
+        }
+    }
+
     /// The ledger.
     ///
     /// # Errors

@@ -1,1 +1,43 @@
-//! `credence fsck`.
+//! `credence fsck`: a finding a line, then what was checked; it reads only, and beside a running service.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Args;
+use credence_ledger::{LogName, fsck};
+
+use super::progress::Progress;
+use super::{open, output};
+use crate::config::StoreOptions;
+
+/// What `fsck` takes.
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// Which log: ledger or audit [default: both].
+    #[arg(long, value_name = "LOG")]
+    log: Option<LogName>,
+    #[command(flatten)]
+    stores: StoreOptions,
+}
+
+pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (OsString, OsString)>) -> anyhow::Result<ExitCode> {
+    let config = open::config(&options.stores, environment)?;
+    let names = options.log.clone().map_or_else(|| vec![LogName::LEDGER, LogName::AUDIT], |name| vec![name]);
+    let mut findings = 0;
+    for name in names {
+        let log = open::log(&config, name.clone()).await?;
+        let mut progress = Progress::new(format!("fsck {name}"));
+        let mut written = Ok(());
+        let mut report = |finding: fsck::Finding| {
+            // Once nobody reads any more the check still comes to its end, for its exit status.
+            if written.is_ok() {
+                written = output::write(format!("{finding}\n"));
+            }
+        };
+        let summary = fsck::check(&*log, &mut report, &mut |done, total| progress.at(done, total)).await?;
+        drop(progress);
+        written.and_then(|()| output::write(format!("{summary}\n"))).or_else(output::unless_closed)?;
+        findings += summary.findings;
+    }
+    Ok(ExitCode::from(u8::from(findings > 0)))
+}

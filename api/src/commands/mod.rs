@@ -6,17 +6,21 @@ pub mod demo;
 pub mod fsck;
 pub mod keys;
 pub mod migrate;
+mod open;
 pub mod openapi;
+mod output;
+mod progress;
 pub mod rebuild;
 pub mod replay;
 pub mod serve;
 pub mod version;
 
 use std::ffi::OsString;
-use std::io::{ErrorKind, IsTerminal as _, Write as _};
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, LogConfig, LogFormat};
@@ -34,10 +38,18 @@ struct Cli {
 enum Command {
     /// Serve HTTP until told to stop.
     Serve(Box<serve::Options>),
+    /// Build read models anew, beside those that serve, or only compare them with the log.
+    Rebuild(Box<rebuild::Options>),
+    /// Print a log's events.
+    Replay(Box<replay::Options>),
+    /// Check every event, hash and unique key of the logs.
+    Fsck(Box<fsck::Options>),
+    /// Make, list and revoke API keys.
+    Keys(Box<keys::Options>),
     /// Print the OpenAPI document.
     Openapi,
-    /// Print the program's version.
-    Version,
+    /// Print the program's version; with a store named, also its origins and heads.
+    Version(Box<version::Options>),
 }
 
 /// Runs the command line in this environment and answers the exit status.
@@ -61,17 +73,18 @@ pub fn run(arguments: impl Iterator<Item = OsString>, environment: impl Iterator
 async fn dispatch(command: Command, environment: impl Iterator<Item = (OsString, OsString)>) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(options) => serve::run(&options, environment).await,
+        Command::Rebuild(options) => rebuild::run(&options, environment).await,
+        Command::Replay(options) => replay::run(&options, environment).await,
+        Command::Fsck(options) => fsck::run(&options, environment).await,
+        Command::Keys(options) => keys::run(&options, environment).await,
         Command::Openapi => openapi::run(),
-        Command::Version => {
-            writeln!(std::io::stdout(), "credence {}", env!("CARGO_PKG_VERSION"))?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Version(options) => version::run(&options, environment).await,
     }
 }
 
 /// Tells why, once, with the whole chain of causes.
 fn failed(error: &anyhow::Error) -> ExitCode {
-    if error.chain().any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == ErrorKind::BrokenPipe)) {
+    if error.is::<output::Closed>() {
         return ExitCode::SUCCESS;
     }
     let _ = writeln!(std::io::stderr(), "credence: {error:#}");
@@ -79,6 +92,16 @@ fn failed(error: &anyhow::Error) -> ExitCode {
         return error.exit_code();
     }
     ExitCode::from(if error.is::<config::Error>() { 2 } else { 3 })
+}
+
+/// Returns when this process is told to stop.
+async fn interrupted() -> std::io::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
 }
 
 /// Logs go to standard error. What the configuration warned of is said first.

@@ -1,11 +1,11 @@
 //! `credence openapi`: the interface's description on standard output.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
+use super::output;
 use crate::http::docs;
 
 pub(super) fn run() -> anyhow::Result<ExitCode> {
-    std::io::stdout().write_all(docs::json().as_bytes())?;
+    output::write(docs::json())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,1 +1,98 @@
-//! `credence rebuild`.
+//! `credence rebuild`: read models built anew beside those that serve, or only compared with the log.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use clap::Args;
+use credence_ledger::event::new_id;
+use credence_projections::check;
+use credence_projections::projection::Projection;
+use credence_projections::read_store::Rebuild;
+use credence_projections::rebuild::Options as How;
+use tokio_util::sync::CancellationToken;
+
+use super::progress::Progress;
+use super::{open, output};
+use crate::caller::Caller;
+use crate::config::StoreOptions;
+use crate::services::App;
+use crate::use_cases::rebuild;
+
+/// What `rebuild` takes.
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// Which: verification, history [default: all].
+    #[arg(value_name = "PROJECTION")]
+    projections: Vec<Projection>,
+    /// Only compare: a difference a line, and nothing is changed.
+    #[arg(long)]
+    check: bool,
+    #[command(flatten)]
+    stores: StoreOptions,
+}
+
+pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (OsString, OsString)>) -> anyhow::Result<ExitCode> {
+    let config = open::config(&options.stores, environment)?;
+    let app = open::services(&config).await?;
+    let mut projections = if options.projections.is_empty() { Projection::ALL.to_vec() } else { options.projections.clone() };
+    projections.sort_unstable();
+    projections.dedup();
+    let cancel = CancellationToken::new();
+    let interruption = tokio::spawn(cancel_when_interrupted(cancel.clone()));
+    let mut differences = 0;
+    for projection in projections {
+        if options.check {
+            differences += compare(&app, projection, &cancel).await?;
+        } else {
+            build(&app, projection, &cancel).await?;
+        }
+    }
+    interruption.abort();
+    Ok(ExitCode::from(u8::from(differences > 0)))
+}
+
+/// What was built is kept, and the next rebuild goes on from there.
+async fn cancel_when_interrupted(cancel: CancellationToken) {
+    if super::interrupted().await.is_ok() {
+        cancel.cancel();
+    }
+}
+
+fn how(app: &App, what: &str, projection: Projection, cancel: &CancellationToken) -> How {
+    let progress = Mutex::new(Progress::new(format!("{what} {projection}")));
+    let observer = move |rebuild: &Rebuild| progress.lock().unwrap_or_else(PoisonError::into_inner).at(rebuild.done, rebuild.total);
+    How { cancel: cancel.clone(), observer: Arc::new(observer), ..How::new(new_id(&app.clock, &app.random)) }
+}
+
+async fn build(app: &App, projection: Projection, cancel: &CancellationToken) -> anyhow::Result<()> {
+    let caller = Caller::operator("credence rebuild");
+    let how = how(app, "rebuild", projection, cancel);
+    let job = rebuild::begin(app, &caller, app.projector(projection)?, how).await?;
+    let generation = job.generation();
+    let rebuilt = rebuild::run(app, &caller, job).await?;
+    let compared = match rebuilt.equal {
+        Some(true) => "equal to the one before",
+        Some(false) => "DIFFERENT from the one before, which it replaces",
+        None => "not compared",
+    };
+    output::write(format!("{projection}: {} events, generation {generation} serves, {compared}\n", rebuilt.done))
+        .or_else(output::unless_closed)
+}
+
+/// Answers how many differences there are.
+async fn compare(app: &App, projection: Projection, cancel: &CancellationToken) -> anyhow::Result<u64> {
+    let how = how(app, "check", projection, cancel);
+    let mut written = Ok(());
+    let tell = |difference: check::Difference| {
+        if written.is_ok() {
+            written = output::write(format!("{difference}\n"));
+        }
+    };
+    let checked = check::check(app.projector(projection)?, how, tell).await?;
+    let position = checked.position.map_or_else(|| "the beginning".to_owned(), |position| projection.log().at(position).to_string());
+    let found = if checked.differences == 0 { "ok".to_owned() } else { format!("{} differences", checked.differences) };
+    let summary = format!("{projection}: {} rows at {position}, {found}\n", checked.rows);
+    written.and_then(|()| output::write(summary)).or_else(output::unless_closed)?;
+    Ok(checked.differences)
+}

@@ -77,9 +77,6 @@ options! {
         /// Start on a server that loses acknowledged commits (fsync=off).
         #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
         allow_unsafe_durability,
-        /// What is logged: a tracing filter [default: info].
-        #[arg(long, value_name = "FILTER")]
-        log,
         /// How it is logged; auto is JSON when standard error is no terminal [default: auto].
         #[arg(long, value_name = "auto|json|text")]
         log_format,
@@ -90,6 +87,10 @@ options! {
     /// What `serve` takes besides.
     #[command(next_help_heading = "Serving")]
     ServeOptions {
+        // Not a store option: `replay` and `fsck` have a `--log` of their own, which names a log.
+        /// What is logged: a tracing filter [default: info].
+        #[arg(long, value_name = "FILTER")]
+        log,
         /// Where to listen; port 0 takes any free one [default: 127.0.0.1:8080].
         #[arg(long, value_name = "ADDR:PORT")]
         listen,

@@ -107,6 +107,7 @@ fn caller(request: &Request, app: &App) -> Caller {
     let agent = text("user-agent").map(|agent| agent.chars().take(512).collect());
     Caller {
         principal: None,
+        is_operator: false,
         address: request.extensions().get::<Peer>().map(|peer| peer.0.ip()),
         user_agent: agent,
         request_id: text("x-request-id")

@@ -1,0 +1,39 @@
+//! The stores of a command: those that a running service has made, as they are.
+
+use std::ffi::OsString;
+use std::sync::Arc;
+use std::time::Duration;
+
+use credence_ledger::LogName;
+use credence_ledger::appender::Limits;
+use credence_ledger::log::Log;
+
+use crate::config::{Role, StoreConfig, StoreOptions};
+use crate::services::{App, LogAccess, Services, Settings, Stores};
+use crate::stores::{self, Error, Schema, Sources};
+
+/// Reads what a command is told of the stores, and starts its logging.
+pub(super) fn config(options: &StoreOptions, environment: impl Iterator<Item = (OsString, OsString)>) -> anyhow::Result<StoreConfig> {
+    let (config, warnings) = StoreConfig::read(options, environment)?;
+    super::start_logging(&config.log, &warnings);
+    Ok(config)
+}
+
+/// Opens a log, to read it.
+pub(super) async fn log(config: &StoreConfig, name: LogName) -> Result<Arc<dyn Log>, Error> {
+    stores::log(config, name, "", Schema::AsItIs, &Sources::default()).await
+}
+
+/// Opens all stores, to do what is recorded.
+pub(super) async fn services(config: &StoreConfig) -> Result<App, Error> {
+    let sources = Sources::default();
+    let vault = stores::vault(config, Schema::AsItIs, &sources).await?;
+    let ledger = LogAccess::new(log(config, LogName::LEDGER).await?, Limits::default());
+    let audit = LogAccess::new(log(config, LogName::AUDIT).await?, Limits::default());
+    let read = stores::read(config).await?;
+    // No command asks a read model for an answer or repeats a request.
+    let settings =
+        Settings { staleness_max: Duration::MAX, wait_max: Duration::ZERO, idempotency_kept: Duration::ZERO, open_issuance: false };
+    let stores = Stores { vault, ledger: Some(ledger), audit, read };
+    Ok(Arc::new(Services::new(&config.worker, Role::All, settings, stores, &sources)))
+}
