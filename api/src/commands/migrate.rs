@@ -1,1 +1,108 @@
-//! `credence migrate`.
+//! `credence migrate`: makes and brings up to date what the stores need, for logins that may not do so when they serve.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Args;
+use credence_ledger::LogName;
+use credence_ledger::store::{self, Url, roles};
+
+use super::{open, output};
+use crate::config::{self, StoreConfig, StoreOptions};
+use crate::stores::{self, Error, Schema, Sources};
+
+/// What `migrate` takes.
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// Only tell what would be done.
+    #[arg(long)]
+    dry_run: bool,
+    /// Also make the PostgreSQL roles credence_issuance, credence_verification and credence_projector, and grant each what it needs.
+    #[arg(long)]
+    roles: bool,
+    #[command(flatten)]
+    stores: StoreOptions,
+}
+
+pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (OsString, OsString)>) -> anyhow::Result<ExitCode> {
+    let config = open::config(&options.stores, environment)?;
+    let (durable, read) = (databases(&config, false), databases(&config, true));
+    if options.roles && durable.is_empty() && read.is_empty() {
+        let problem = "none of the stores is on PostgreSQL".to_owned();
+        return Err(config::Error { source_name: "--roles".to_owned(), problem }.into());
+    }
+    if options.dry_run {
+        foresee(&config).await?;
+    } else {
+        migrate(&config).await?;
+    }
+    if options.roles {
+        if !options.dry_run {
+            grant(&durable, &read).await?;
+        }
+        for (url, _) in durable.union(&read) {
+            let what = if options.dry_run { "would be made and granted" } else { "made and granted" };
+            output::write(format!("roles ({url}): {what}\n"))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn migrate(config: &StoreConfig) -> anyhow::Result<()> {
+    let sources = Sources::default();
+    let vault = stores::vault(config, Schema::Migrate, &sources).await?;
+    output::write(format!("vault ({}): up to date\n", config.stores.vault))?;
+    for name in [LogName::LEDGER, LogName::AUDIT] {
+        stores::log(config, name.clone(), vault.origin_base(), Schema::Migrate, &sources).await?;
+        output::write(format!("{name} ({}): up to date\n", url_of(config, &name)))?;
+    }
+    stores::read(config).await?.prepare().await?;
+    output::write(format!("read store ({}): up to date\n", config.stores.read))
+}
+
+async fn foresee(config: &StoreConfig) -> anyhow::Result<()> {
+    let sources = Sources::default();
+    let vault = stores::vault(config, Schema::AsItIs, &sources).await.map(drop);
+    tell("vault", &config.stores.vault, vault)?;
+    for name in [LogName::LEDGER, LogName::AUDIT] {
+        let log = stores::log(config, name.clone(), "", Schema::AsItIs, &sources).await.map(drop);
+        tell(name.as_str(), url_of(config, &name), log)?;
+    }
+    Ok(())
+}
+
+fn tell(store: &str, url: &Url, opened: Result<(), Error>) -> anyhow::Result<()> {
+    let found = match opened {
+        Ok(()) => "up to date",
+        Err(Error::Store { source: store::Error::NotMigrated, .. }) => "would be made, or brought up to date",
+        Err(error) => return Err(error.into()),
+    };
+    output::write(format!("{store} ({url}): {found}\n"))
+}
+
+fn url_of<'a>(config: &'a StoreConfig, name: &LogName) -> &'a Url {
+    if *name == LogName::AUDIT { &config.stores.audit } else { &config.stores.ledger }
+}
+
+/// The PostgreSQL databases that hold the read store, or any of the others: as they are shown, and as they are reached.
+fn databases(config: &StoreConfig, read: bool) -> BTreeSet<(String, String)> {
+    let stores = &config.stores;
+    let urls = if read { vec![&stores.read] } else { vec![&stores.vault, &stores.ledger, &stores.audit] };
+    let postgres = |url: &Url| match url {
+        Url::Postgres(text) => Some((url.to_string(), text.clone())),
+        Url::Sqlite(_) => None,
+    };
+    urls.into_iter().filter_map(postgres).collect()
+}
+
+async fn grant(durable: &BTreeSet<(String, String)>, read: &BTreeSet<(String, String)>) -> anyhow::Result<()> {
+    // The roles themselves are made by the first statements, wherever the read store is.
+    for (_, url) in durable.union(read) {
+        roles::grant_roles(url).await?;
+    }
+    for (_, url) in read {
+        roles::grant_read_roles(url).await?;
+    }
+    Ok(())
+}

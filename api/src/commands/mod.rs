@@ -38,6 +38,8 @@ struct Cli {
 enum Command {
     /// Serve HTTP until told to stop.
     Serve(Box<serve::Options>),
+    /// Issue, verify, revoke, rebuild and replay on a throwaway store, telling what happens.
+    Demo,
     /// Build read models anew, beside those that serve, or only compare them with the log.
     Rebuild(Box<rebuild::Options>),
     /// Print a log's events.
@@ -46,6 +48,8 @@ enum Command {
     Fsck(Box<fsck::Options>),
     /// Make, list and revoke API keys.
     Keys(Box<keys::Options>),
+    /// Make the stores, or bring them up to date.
+    Migrate(Box<migrate::Options>),
     /// Print the OpenAPI document.
     Openapi,
     /// Print the program's version; with a store named, also its origins and heads.
@@ -73,10 +77,12 @@ pub fn run(arguments: impl Iterator<Item = OsString>, environment: impl Iterator
 async fn dispatch(command: Command, environment: impl Iterator<Item = (OsString, OsString)>) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(options) => serve::run(&options, environment).await,
+        Command::Demo => demo::run().await,
         Command::Rebuild(options) => rebuild::run(&options, environment).await,
         Command::Replay(options) => replay::run(&options, environment).await,
         Command::Fsck(options) => fsck::run(&options, environment).await,
         Command::Keys(options) => keys::run(&options, environment).await,
+        Command::Migrate(options) => migrate::run(&options, environment).await,
         Command::Openapi => openapi::run(),
         Command::Version(options) => version::run(&options, environment).await,
     }

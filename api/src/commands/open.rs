@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use credence_ledger::LogName;
-use credence_ledger::appender::Limits;
 use credence_ledger::log::Log;
 
 use crate::config::{Role, StoreConfig, StoreOptions};
@@ -28,8 +27,8 @@ pub(super) async fn log(config: &StoreConfig, name: LogName) -> Result<Arc<dyn L
 pub(super) async fn services(config: &StoreConfig) -> Result<App, Error> {
     let sources = Sources::default();
     let vault = stores::vault(config, Schema::AsItIs, &sources).await?;
-    let ledger = LogAccess::new(log(config, LogName::LEDGER).await?, Limits::default());
-    let audit = LogAccess::new(log(config, LogName::AUDIT).await?, Limits::default());
+    let ledger = LogAccess::new(log(config, LogName::LEDGER).await?, sources.appender);
+    let audit = LogAccess::new(log(config, LogName::AUDIT).await?, sources.appender);
     let read = stores::read(config).await?;
     // No command asks a read model for an answer or repeats a request.
     let settings =
