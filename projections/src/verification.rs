@@ -340,3 +340,37 @@ fn fold_credential(event: &Recorded) -> Result<Change, FoldError> {
         CredentialEvent::Revoked(_) => status(State::Revoked),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_follows_from_the_state_and_then_from_the_dates() {
+        let at = |seconds: u64| Timestamp::from_micros(seconds * 1_000_000);
+        let (from, until) = (Some(at(10)), Some(at(20)));
+        for (state, now, expected) in [
+            (State::Active, 9, Status::NotYetValid),
+            (State::Active, 10, Status::Active),
+            (State::Active, 19, Status::Active),
+            (State::Active, 20, Status::Expired),
+            (State::Suspended, 9, Status::Suspended),
+            (State::Suspended, 20, Status::Suspended),
+            (State::Revoked, 9, Status::Revoked),
+            (State::Revoked, 20, Status::Revoked),
+        ] {
+            assert_eq!(Status::of(state, from, until, at(now)), expected, "{state:?} at {now}");
+        }
+        assert_eq!(Status::of(State::Active, None, None, at(0)), Status::Active);
+        // Dates that leave no time at all: the end counts.
+        assert_eq!(Status::of(State::Active, until, from, at(15)), Status::Expired);
+    }
+
+    #[test]
+    fn a_state_is_read_as_it_is_stored() {
+        for state in State::ALL {
+            assert_eq!(State::from_code(state.code()), Some(state));
+        }
+        assert_eq!(State::from_code(3), None);
+    }
+}
