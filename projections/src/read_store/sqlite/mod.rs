@@ -8,7 +8,7 @@
 //!   the process frees them.
 //!
 //! Any file may be deleted at any time. An open file is compared with its path before it is written to, and at least every
-//! [`REFRESH`] where it is read from: what is gone answers [`Error::Vanished`] until it has been built again.
+//! 100 ms where it is read from: what is gone answers [`Error::Vanished`] until it has been built again.
 
 mod files;
 mod reads;
