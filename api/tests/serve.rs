@@ -10,6 +10,7 @@ use std::process::Output;
 use std::sync::Arc;
 use std::time::Duration;
 
+use credence_ledger::testing::postgres::Server;
 use serde_json::json;
 use support::{Child, Engine, Stores, TestApp, User, command, eventually};
 use tempfile::TempDir;
@@ -215,4 +216,47 @@ fn an_unknown_variable_is_a_warning() {
         command(&["serve", "--store", &store(folder.path()), "--listen", "256.0.0.1:1"]).env("CREDENCE_ROLL", "all").output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(stderr.contains("CREDENCE_ROLL is not known; did you mean CREDENCE_ROLE?"), "{stderr}");
+}
+
+#[tokio::test]
+async fn on_postgresql_keys_are_kept_in_the_data_folder_and_no_other_folder_opens_the_vault() {
+    let stores = Stores::new(Engine::Postgres).await;
+    let (folder, other) = (stores.folder.path().join("data"), stores.folder.path().join("other"));
+    let (url, data_dir, other_dir) = (stores.url(), folder.display().to_string(), other.display().to_string());
+    let read = format!("sqlite:{}", stores.folder.path().join("read").display());
+    let arguments = ["--store", &url, "--read-store", &read, "--data-dir", &data_dir];
+    let mut child = Child::serve(stores.folder.path(), &arguments);
+    let key = std::fs::read_to_string(folder.join("admin.key")).unwrap();
+    assert_eq!((mode(&folder.join("admin.key")), mode(&folder.join("master.key"))), (0o600, 0o600));
+    child.admin(&key).get("/v1/credentials").await.expect(200);
+    assert_eq!(child.terminate().code(), Some(0));
+    assert!(!child.stderr().contains(&url), "a URL may hold a password");
+
+    let (status, stderr) = fails(&["serve", "--store", &url, "--read-store", &read, "--data-dir", &other_dir], &[]);
+    assert_eq!(status, 2, "{stderr}");
+    assert!(stderr.contains("master.key") && !other.join("master.key").exists(), "{stderr}");
+    let file = folder.join("master.key").display().to_string();
+    let arguments = ["--store", &url, "--read-store", &read, "--master-key-file", &file];
+    let mut child = Child::serve(stores.folder.path(), &arguments);
+    child.admin(&key).get("/v1/credentials").await.expect(200);
+    assert!(!child.stderr().contains("shown once"));
+    assert_eq!(child.terminate().code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_server_that_loses_commits_is_refused_unless_that_is_allowed_and_then_readiness_says_so() {
+    let server = Server::start_private_with(&[("fsync", "off")]).await;
+    let database = server.create_database().await;
+    let folder = TempDir::new().unwrap();
+    let data_dir = folder.path().display().to_string();
+    let read = format!("sqlite:{}", folder.path().join("read").display());
+    let arguments = ["--store", &database.url, "--read-store", &read, "--data-dir", &data_dir];
+    let (status, stderr) = fails(&[&["serve"], arguments.as_slice()].concat(), &[]);
+    assert_eq!(status, 3, "{stderr}");
+    assert!(stderr.contains("fsync"), "{stderr}");
+
+    let child = Child::serve(folder.path(), &[arguments.as_slice(), &["--allow-unsafe-durability"]].concat());
+    let readiness = child.anonymous().get("/health/ready").await.expect(503).body;
+    assert_eq!(readiness["status"], "not_ready");
+    assert_eq!(readiness["failing"], json!([{"name": "durability", "reason": "the server runs with fsync=off"}]));
 }
