@@ -23,6 +23,7 @@ async fn a_server_that_is_gone_is_named_and_refused_with_503_and_its_return_heal
     let mut server = Server::start_private().await;
     let database = server.create_database().await;
     let folder = TempDir::new().unwrap();
+    // The read models stay: what is refused is refused for the audit log alone.
     let (data_dir, read) = (folder.path().display().to_string(), format!("sqlite:{}", folder.path().join("read").display()));
     let child = Child::serve(folder.path(), &["--store", &database.url, "--read-store", &read, "--data-dir", &data_dir]);
     let admin = child.admin(&std::fs::read_to_string(folder.path().join("admin.key")).unwrap());
@@ -43,6 +44,7 @@ async fn a_server_that_is_gone_is_named_and_refused_with_503_and_its_return_heal
     // Whoever comes without a key can have no verdict either: it could not be recorded.
     let body = json!({"id": uuid::Uuid::nil()});
     child.anonymous().post("/v1/verifications", &body).await.expect_problem(503, "audit-unavailable");
+
     server.start().await;
     eventually("ready again", || async { child.anonymous().get("/health/ready").await.status == 200 }).await;
     admin.get("/v1/credentials").await.expect(200);

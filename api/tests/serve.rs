@@ -223,8 +223,7 @@ async fn on_postgresql_keys_are_kept_in_the_data_folder_and_no_other_folder_open
     let stores = Stores::new(Engine::Postgres).await;
     let (folder, other) = (stores.folder.path().join("data"), stores.folder.path().join("other"));
     let (url, data_dir, other_dir) = (stores.url(), folder.display().to_string(), other.display().to_string());
-    let read = format!("sqlite:{}", stores.folder.path().join("read").display());
-    let arguments = ["--store", &url, "--read-store", &read, "--data-dir", &data_dir];
+    let arguments = ["--store", &url, "--data-dir", &data_dir];
     let mut child = Child::serve(stores.folder.path(), &arguments);
     let key = std::fs::read_to_string(folder.join("admin.key")).unwrap();
     assert_eq!((mode(&folder.join("admin.key")), mode(&folder.join("master.key"))), (0o600, 0o600));
@@ -232,11 +231,11 @@ async fn on_postgresql_keys_are_kept_in_the_data_folder_and_no_other_folder_open
     assert_eq!(child.terminate().code(), Some(0));
     assert!(!child.stderr().contains(&url), "a URL may hold a password");
 
-    let (status, stderr) = fails(&["serve", "--store", &url, "--read-store", &read, "--data-dir", &other_dir], &[]);
+    let (status, stderr) = fails(&["serve", "--store", &url, "--data-dir", &other_dir], &[]);
     assert_eq!(status, 2, "{stderr}");
     assert!(stderr.contains("master.key") && !other.join("master.key").exists(), "{stderr}");
     let file = folder.join("master.key").display().to_string();
-    let arguments = ["--store", &url, "--read-store", &read, "--master-key-file", &file];
+    let arguments = ["--store", &url, "--master-key-file", &file];
     let mut child = Child::serve(stores.folder.path(), &arguments);
     child.admin(&key).get("/v1/credentials").await.expect(200);
     assert!(!child.stderr().contains("shown once"));
@@ -249,8 +248,7 @@ async fn a_server_that_loses_commits_is_refused_unless_that_is_allowed_and_then_
     let database = server.create_database().await;
     let folder = TempDir::new().unwrap();
     let data_dir = folder.path().display().to_string();
-    let read = format!("sqlite:{}", folder.path().join("read").display());
-    let arguments = ["--store", &database.url, "--read-store", &read, "--data-dir", &data_dir];
+    let arguments = ["--store", &database.url, "--data-dir", &data_dir];
     let (status, stderr) = fails(&[&["serve"], arguments.as_slice()].concat(), &[]);
     assert_eq!(status, 3, "{stderr}");
     assert!(stderr.contains("fsync"), "{stderr}");

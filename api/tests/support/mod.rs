@@ -73,8 +73,6 @@ impl Stores {
     pub fn config(&self) -> Config {
         let stores = StoreOptions {
             store: Some(self.url()),
-            // Until there are read stores on PostgreSQL.
-            read_store: self.database.as_ref().map(|_| format!("sqlite:{}", self.folder.path().display())),
             data_dir: Some(self.data_dir().display().to_string()),
             worker_id: Some("test-worker".to_owned()),
             ..StoreOptions::default()
