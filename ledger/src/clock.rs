@@ -8,6 +8,12 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::SignedDuration;
+use jiff::civil::DateTime;
+
+/// Where counting begins. Civil time, in which all is UTC here: jiff's own timestamps end a day before the year 9999 does.
+const EPOCH: DateTime = jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0);
+
 /// Microseconds since the Unix epoch, UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
@@ -66,13 +72,13 @@ impl Timestamp {
 /// RFC 3339 in UTC with `Z`, with as many fractional digits as are needed: none, three or six.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let instant = jiff::Timestamp::from_microsecond(self.as_micros_i64()).map_err(|_| fmt::Error)?;
+        let instant = EPOCH.checked_add(SignedDuration::from_micros(self.as_micros_i64())).map_err(|_| fmt::Error)?;
         let precision = match self.0 % 1_000_000 {
             0 => 0,
             micros if micros % 1000 == 0 => 3,
             _ => 6,
         };
-        write!(f, "{instant:.precision$}")
+        write!(f, "{instant:.precision$}Z")
     }
 }
 
@@ -94,32 +100,37 @@ impl FromStr for Timestamp {
                 10 => matches!(byte, b'T' | b't'),
                 13 | 16 => *byte == b':',
                 _ => byte.is_ascii_digit(),
-            })
-            && offset_is_rfc3339(&bytes[19..]);
+            });
         if !shaped {
             return Err(Malformed);
         }
-        let instant: jiff::Timestamp = text.parse().map_err(|_| Malformed)?;
-        let micros = u64::try_from(instant.as_nanosecond().div_euclid(1000)).map_err(|_| Malformed)?;
-        if micros > Timestamp::MAX.0 {
-            return Err(Malformed);
-        }
-        Ok(Timestamp(micros))
+        let fraction = fraction_length(&bytes[19..]).ok_or(Malformed)?;
+        let (local, offset) = (&text[..19 + fraction.min(10)], &bytes[19 + fraction..]);
+        let local: DateTime = local.parse().map_err(|_| Malformed)?;
+        let instant = local.checked_sub(offset_of(offset).ok_or(Malformed)?).map_err(|_| Malformed)?;
+        let micros = instant.duration_since(EPOCH).as_nanos().div_euclid(1000);
+        Ok(Timestamp(u64::try_from(micros).map_err(|_| Malformed)?))
     }
 }
 
-fn offset_is_rfc3339(mut rest: &[u8]) -> bool {
-    if let [b'.', fraction @ ..] = rest {
-        let digits = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        if digits == 0 {
-            return false;
+/// How long the fraction of a second at the start of `rest` is, its point included; `None` for a point without digits.
+fn fraction_length(rest: &[u8]) -> Option<usize> {
+    let Some(fraction) = rest.strip_prefix(b".") else { return Some(0) };
+    let digits = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    (digits > 0).then_some(digits + 1)
+}
+
+/// How far ahead of UTC an RFC 3339 offset is.
+fn offset_of(text: &[u8]) -> Option<SignedDuration> {
+    match text {
+        b"Z" | b"z" => Some(SignedDuration::ZERO),
+        [sign @ (b'+' | b'-'), h1 @ b'0'..=b'2', h0 @ b'0'..=b'9', b':', m1 @ b'0'..=b'5', m0 @ b'0'..=b'9'] => {
+            let digit = |byte: &u8| i64::from(byte - b'0');
+            let (hours, minutes) = (10 * digit(h1) + digit(h0), 10 * digit(m1) + digit(m0));
+            let ahead = SignedDuration::from_mins(60 * hours + minutes);
+            (hours < 24).then_some(if *sign == b'+' { ahead } else { -ahead })
         }
-        rest = &fraction[digits..];
-    }
-    match rest {
-        [b'Z' | b'z'] => true,
-        [b'+' | b'-', a, b, b':', c, d] => [a, b, c, d].iter().all(|byte| byte.is_ascii_digit()),
-        _ => false,
+        _ => None,
     }
 }
 
@@ -161,6 +172,8 @@ mod tests {
             ("2026-01-31t12:00:00.5z", "2026-01-31T12:00:00.500Z"),
             ("2026-01-31T12:00:00.1234567+02:00", "2026-01-31T10:00:00.123456Z"),
             ("1970-01-01T00:00:00Z", "1970-01-01T00:00:00Z"),
+            ("1970-01-01T00:00:00.000000999Z", "1970-01-01T00:00:00Z"),
+            ("2026-01-31T12:00:00.12345678901234-23:59", "2026-02-01T11:59:00.123456Z"),
             ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999Z"),
         ] {
             assert_eq!(given.parse::<Timestamp>().map(|t| t.to_string()).as_deref(), Ok(shown), "{given}");
@@ -177,6 +190,8 @@ mod tests {
             "2026-13-01T00:00:00Z",
             "2026-01-31T12:00:00.Z",
             "2026-01-31T12:00:00+0200",
+            "2026-01-31T12:00:00+24:00",
+            "9999-12-31T23:59:59-00:01",
             "1969-12-31T23:59:59Z",
             "2026-01-31T12:00:00Z[UTC]",
             "９999-01-01T00:00:00Z",
