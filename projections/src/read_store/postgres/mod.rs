@@ -56,7 +56,8 @@ impl Postgres {
     /// # Errors
     /// The server cannot be reached.
     pub async fn open(url: &str) -> Result<Arc<Postgres>, store::Error> {
-        let sessions = Sessions::new(url, SCHEMA, Durability::Derived)?.with("synchronous_commit", "off").with("jit", "off");
+        // What a projector's login makes belongs to the schema's owner: the other roles may read it, other logins replace it.
+        let sessions = Sessions::new(url, SCHEMA, Durability::Derived)?.as_owner().with("synchronous_commit", "off").with("jit", "off");
         // Readers and writers touch a few rows by an index, always. A plan made while a table was small, or before it was
         // analysed, must not scan it whole once it has grown.
         let point = ["enable_seqscan", "enable_hashjoin", "enable_mergejoin"];
