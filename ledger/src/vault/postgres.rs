@@ -68,7 +68,7 @@ impl Postgres {
     /// [`OpenError::WrongMasterKey`], before anything is written; [`Error::NotMigrated`] when the login may not migrate; the
     /// server's.
     pub async fn open(url: &str, keyring: Keyring, origin_base: Option<&str>, durability: Durability) -> Result<Postgres, OpenError> {
-        let sessions = Sessions::new(url, SCHEMA, durability)?;
+        let sessions = Sessions::new(url, SCHEMA, durability)?.by_index();
         let pool = sessions.pool(SESSIONS_MAX).await?;
         if !store::pending(url, SCHEMA, STEPS).await?.is_empty() {
             // Whose key this is not must not be brought up to date either.
@@ -93,7 +93,7 @@ impl Postgres {
     /// # Errors
     /// [`OpenError::WrongMasterKey`]; [`Error::NotMigrated`] if it has not been made or is older than this program; the server's.
     pub async fn open_existing(url: &str, keyring: Keyring, durability: Durability) -> Result<Postgres, OpenError> {
-        let sessions = Sessions::new(url, SCHEMA, durability)?;
+        let sessions = Sessions::new(url, SCHEMA, durability)?.by_index();
         let pool = sessions.pool(SESSIONS_MAX).await?;
         store::require_current(&pool, SCHEMA, STEPS).await?;
         let stored = settings(&pool).await?;

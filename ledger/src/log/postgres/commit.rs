@@ -45,9 +45,7 @@ impl Writer {
             // A process that was frozen while it held the head must not stop all others.
             .with("idle_in_transaction_session_timeout", "10s")
             // A cancelled commit that waits for its standby reports success without having waited.
-            .with("statement_timeout", "0")
-            // All that a commit does is look-ups by key; a plan made while the tables were small must not outlive that.
-            .with("enable_seqscan", "off");
+            .with("statement_timeout", "0");
         Writer { sessions, idle: Mutex::default() }
     }
 

@@ -72,7 +72,7 @@ impl Postgres {
         clock: Option<Arc<dyn Clock>>,
         durability: Durability,
     ) -> Result<Postgres, Error> {
-        let sessions = Sessions::new(url, schema(&name), durability)?;
+        let sessions = Sessions::new(url, schema(&name), durability)?.by_index();
         let pool = sessions.pool(SESSIONS_MAX).await?;
         match origin_base {
             Some(_) => store::migrate_if_allowed(url, schema(&name), STEPS).await?,
