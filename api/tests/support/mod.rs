@@ -6,6 +6,8 @@
 #![cfg(test)]
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part of this")]
 
+pub mod chain;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,0 +1,372 @@
+//! The command line, as a user types it: the binary itself, on stores that a running service uses.
+
+#![cfg(test)]
+
+mod support;
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Output, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use credence_ledger::event::audit::KeyRevoked;
+use credence_ledger::event::{New, Origination};
+use credence_ledger::log::{Append, Expected, Query};
+use credence_ledger::random::SystemRandom;
+use credence_ledger::{Position, Stream, stream};
+use credence_projections::generation::Lock;
+use credence_projections::projection::Projection;
+use reqwest::Method;
+use serde_json::{Value, json};
+use support::{Engine, Stores, TestApp, User, chain, command};
+
+engines!(
+    a_replay_tells_what_the_service_tells,
+    a_replay_can_be_checked_by_anybody,
+    opening_what_is_sealed_is_recorded,
+    a_replay_follows_until_it_is_interrupted,
+    a_whole_store_is_found_whole,
+    read_models_are_rebuilt_and_compared,
+    a_rebuild_beside_another_one_is_refused,
+    a_key_is_made_listed_used_and_revoked,
+    what_is_in_a_store_is_told,
+    stores_are_made_and_found_made,
+);
+
+/// What a command left behind.
+struct Ran {
+    status: i32,
+    out: String,
+    err: String,
+}
+
+impl Ran {
+    fn new(output: Output) -> Ran {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Ran { status: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    #[track_caller]
+    fn expect(self, status: i32) -> Ran {
+        assert_eq!(self.status, status, "{}{}", self.out, self.err);
+        self
+    }
+}
+
+/// The options of a command on these stores.
+fn options(stores: &Stores) -> Vec<String> {
+    vec!["--store".to_owned(), stores.url(), "--data-dir".to_owned(), stores.data_dir().display().to_string()]
+}
+
+fn raw(arguments: &[&str], stores: &Stores) -> std::process::Command {
+    let mut command = command(arguments);
+    command.args(options(stores)).env("CREDENCE_LOG", "warn");
+    command
+}
+
+/// Runs a command on these stores to its end, beside whatever this process does meanwhile.
+async fn run(arguments: &[&str], stores: &Stores) -> Ran {
+    let mut command = raw(arguments, stores);
+    Ran::new(tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap())
+}
+
+fn json_lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+async fn with_two_credentials(engine: Engine) -> (TestApp, Vec<Value>) {
+    let app = TestApp::start(engine).await;
+    let issuer = app.issuer().await;
+    let issued = vec![issuer.issue("Ada", "ada@example.org").await, issuer.issue("Bob", "bob@example.org").await];
+    app.eventually("the read models are there and up to date", || async {
+        let read = &app.services().read;
+        let verification = read.cursor(Projection::Verification).await;
+        verification.is_ok_and(|cursor| cursor.position == Some(Position(2))) && read.cursor(Projection::History).await.is_ok()
+    })
+    .await;
+    (app, issued)
+}
+
+async fn a_replay_tells_what_the_service_tells(engine: Engine) {
+    let (app, issued) = with_two_credentials(engine).await;
+    let page = app.auditor().await.get("/v1/logs/ledger/events").await.expect(200).body;
+    let replayed = run(&["replay", "--format", "json"], &app.stores).await.expect(0);
+    assert_eq!(json!(json_lines(&replayed.out)), page["items"]);
+    assert_eq!(replayed.err, "");
+
+    let stream = format!("credential/{}", issued[1]["id"].as_str().unwrap());
+    for (arguments, expected) in [
+        (vec!["--from", "1", "--to", "1"], vec!["ledger@1"]),
+        (vec!["--stream", &stream], vec!["ledger@2"]),
+        (vec!["--type", "CredentialIssued", "--since", issued[1]["issued_at"].as_str().unwrap()], vec!["ledger@2"]),
+        (vec!["--until", issued[0]["issued_at"].as_str().unwrap()], vec!["ledger@0"]),
+        (vec!["--from", "3"], vec![]),
+    ] {
+        let arguments = [vec!["replay", "--format", "json"], arguments].concat();
+        let found = json_lines(&run(&arguments, &app.stores).await.expect(0).out);
+        assert_eq!(found.iter().map(|event| event["position"].as_str().unwrap()).collect::<Vec<_>>(), expected, "{arguments:?}");
+    }
+    let table = run(&["replay"], &app.stores).await.expect(0).out;
+    assert_eq!(table.lines().count(), 4);
+    assert!(table.lines().nth(2).unwrap().starts_with("ledger@1 ") && table.contains(&stream), "{table}");
+    let audit = run(&["replay", "--log", "audit", "--format", "json"], &app.stores).await.expect(0).out;
+    assert_eq!(json_lines(&audit)[0]["type"], "KeyCreated");
+}
+
+async fn a_replay_can_be_checked_by_anybody(engine: Engine) {
+    let (app, _) = with_two_credentials(engine).await;
+    for log in ["ledger", "audit"] {
+        let mut command = raw(&["replay", "--log", log, "--format", "cbor"], &app.stores);
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        assert!(output.status.success());
+        let request = app.auditor().await.request(Method::GET, &format!("/v1/logs/{log}/events")).header("accept", "application/cbor-seq");
+        assert_eq!(request.send().await.unwrap().bytes().await.unwrap(), output.stdout);
+        let (size, head) = chain::check(&output.stdout, log);
+        let fsck = run(&["fsck", "--log", log], &app.stores).await.expect(0).out;
+        assert_eq!(fsck, format!("{log}: {size} events, head {log}@{} {head}, ok\n", size - 1));
+    }
+}
+
+async fn opening_what_is_sealed_is_recorded(engine: Engine) {
+    let (app, issued) = with_two_credentials(engine).await;
+    let closed = run(&["replay", "--format", "json"], &app.stores).await.expect(0).out;
+    assert!(!closed.contains("example.org"));
+    let before = app.services().audit.log.head().await.unwrap().size;
+    let opened = run(&["replay", "--format", "json", "--open"], &app.stores).await.expect(0).out;
+    assert_eq!(json_lines(&opened)[1]["payload"]["document"], issued[0]["document"]);
+    let recorded = app.services().audit.log.read(&Query::from(Position(before), 10)).await.unwrap();
+    assert_eq!(recorded.iter().map(|event| event.kind.as_str()).collect::<Vec<_>>(), ["PersonalDataRead"]);
+    assert_eq!(recorded[0].metadata().unwrap().actor, "system");
+    for format in ["table", "cbor"] {
+        let refused = run(&["replay", "--format", format, "--open"], &app.stores).await.expect(2);
+        assert!(refused.err.contains("--open") && refused.out.is_empty());
+    }
+}
+
+async fn a_replay_follows_until_it_is_interrupted(engine: Engine) {
+    let (app, _) = with_two_credentials(engine).await;
+    let mut child = raw(&["replay", "--follow", "--format", "json", "--from", "2"], &app.stores).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
+    assert_eq!(next()["position"], "ledger@2");
+    let issued = app.issuer().await.issue("Cyd", "cyd@example.org").await;
+    assert_eq!(next()["event_hash"], issued["event_hash"]);
+    let told = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(told.success());
+    assert!(child.wait().unwrap().success());
+}
+
+async fn a_whole_store_is_found_whole(engine: Engine) {
+    let (app, _) = with_two_credentials(engine).await;
+    let checked = run(&["fsck"], &app.stores).await.expect(0);
+    let lines: Vec<&str> = checked.out.lines().collect();
+    let [ledger, audit] = lines.as_slice() else { panic!("{}", checked.out) };
+    assert!(ledger.starts_with("ledger: 3 events, head ledger@2 ") && ledger.ends_with(", ok"), "{ledger}");
+    assert!(audit.starts_with("audit: ") && audit.ends_with(", ok"), "{audit}");
+}
+
+async fn read_models_are_rebuilt_and_compared(engine: Engine) {
+    let (app, _) = with_two_credentials(engine).await;
+    let same = run(&["rebuild", "--check"], &app.stores).await.expect(0);
+    assert!(same.out.contains("verification: 3 rows at ledger@2, ok\nhistory: "), "{}", same.out);
+    let rebuilt = run(&["rebuild", "verification"], &app.stores).await.expect(0).out;
+    assert!(rebuilt.starts_with("verification: 3 events, generation ") && rebuilt.ends_with("equal to the one before\n"), "{rebuilt}");
+    let audit = run(&["replay", "--log", "audit", "--format", "json"], &app.stores).await.expect(0).out;
+    let kinds: Vec<Value> = json_lines(&audit).into_iter().map(|event| event["type"].clone()).collect();
+    assert_eq!(kinds[kinds.len() - 2..], ["RebuildStarted", "RebuildFinished"]);
+    // The service goes on, with the new generation.
+    app.issuer().await.issue("Cyd", "cyd@example.org").await;
+    app.eventually("the new generation moves on", || async {
+        let cursor = app.services().read.cursor(Projection::Verification).await.unwrap();
+        cursor.position == Some(Position(3))
+    })
+    .await;
+    run(&["rebuild", "other"], &app.stores).await.expect(2);
+}
+
+async fn a_rebuild_beside_another_one_is_refused(engine: Engine) {
+    let (app, _) = with_two_credentials(engine).await;
+    let held = app.services().read.try_lock(Lock::Rebuild(Projection::Verification)).await.unwrap();
+    assert!(held.is_some());
+    for arguments in [&["rebuild", "verification"][..], &["rebuild", "--check", "verification"]] {
+        let refused = run(arguments, &app.stores).await.expect(3);
+        assert!(refused.err.contains("a rebuild of verification is running") && refused.out.is_empty(), "{}", refused.err);
+    }
+}
+
+async fn a_key_is_made_listed_used_and_revoked(engine: Engine) {
+    let (app, _) = with_two_credentials(engine).await;
+    let made = run(&["keys", "create", "--role", "issuer", "--issuer", "Acme", "--name", "for the test"], &app.stores).await.expect(0);
+    let key = made.out.strip_suffix('\n').unwrap();
+    assert!(!key.contains(char::is_whitespace) && key.len() > 32);
+    assert!(!made.err.contains(key));
+    let issue = |name: &'static str| {
+        let body = json!({"type": "developer", "subject": {"name": name, "email": "one@example.org"}});
+        support::send(app.anonymous().request(Method::POST, "/v1/credentials").bearer_auth(key).json(&body))
+    };
+    assert_eq!(issue("Ada").await.expect(201).body["issuer"], "Acme");
+
+    let list = run(&["keys", "list", "--format", "json"], &app.stores).await.expect(0).out;
+    assert!(!list.contains(key), "a key is told once");
+    let list: Vec<Value> = serde_json::from_str(&list).unwrap();
+    let listed = list.iter().find(|listed| listed["name"] == "for the test").unwrap();
+    assert_eq!((&listed["role"], &listed["issuer"], &listed["revoked_at"]), (&json!("issuer"), &json!("Acme"), &Value::Null));
+    assert!(key.starts_with(listed["prefix"].as_str().unwrap()));
+    let id = listed["id"].as_str().unwrap();
+    let table = run(&["keys", "list"], &app.stores).await.expect(0).out;
+    assert!(table.lines().any(|line| line.starts_with(id) && line.ends_with("for the test")), "{table}");
+
+    run(&["keys", "revoke", id], &app.stores).await.expect(0);
+    let revoked = Instant::now();
+    while issue("Bob").await.status != 401 {
+        assert!(revoked.elapsed() < Duration::from_secs(1), "a revoked key is taken nowhere within a second");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // A second revocation is none.
+    run(&["keys", "revoke", id], &app.stores).await.expect(0);
+    let stream: Stream = format!("key/{id}").parse().unwrap();
+    let events = app.services().audit.log.read(&Query::stream(&stream)).await.unwrap();
+    assert_eq!(events.iter().map(|event| event.kind.as_str()).collect::<Vec<_>>(), ["KeyCreated", "KeyRevoked"]);
+    assert!(events.iter().all(|event| event.metadata().unwrap().actor == "system"));
+    let unknown = run(&["keys", "revoke", "0198c5a2-0000-7000-8000-000000000001"], &app.stores).await.expect(2);
+    assert!(unknown.err.contains("there is no key with this id"));
+}
+
+async fn what_is_in_a_store_is_told(engine: Engine) {
+    let (app, _) = with_two_credentials(engine).await;
+    let told = run(&["version"], &app.stores).await.expect(0).out;
+    let head = app.services().ledger().unwrap().log.head().await.unwrap();
+    let origin = app.services().ledger().unwrap().log.origin().as_str().to_owned();
+    assert!(told.starts_with(&format!("credence {}\n", env!("CARGO_PKG_VERSION"))));
+    assert!(told.contains(&format!("ledger: origin {origin}, head ledger@2 {}\n", head.chain_hash)), "{told}");
+    let bare = tokio::task::spawn_blocking(|| command(&["version"]).output().unwrap()).await.unwrap();
+    assert_eq!(Ran::new(bare).expect(0).out, format!("credence {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+async fn stores_are_made_and_found_made(engine: Engine) {
+    let stores = Stores::new(engine).await;
+    let missing = run(&["replay"], &stores).await.expect(3);
+    assert!(missing.err.contains("credence migrate"), "{}", missing.err);
+    let foreseen = run(&["migrate", "--dry-run"], &stores).await.expect(0).out;
+    assert_eq!(foreseen.matches("would be made").count(), 3, "{foreseen}");
+    assert_eq!(run(&["migrate"], &stores).await.expect(0).out.matches("up to date").count(), 4);
+    let foreseen = run(&["migrate", "--dry-run"], &stores).await.expect(0).out;
+    assert_eq!(foreseen.matches("up to date").count(), 3, "{foreseen}");
+    let roles = run(&["migrate", "--roles", "--dry-run"], &stores).await;
+    match engine {
+        Engine::Sqlite => assert!(roles.expect(2).err.contains("--roles")),
+        Engine::Postgres => assert!(roles.expect(0).out.contains("would be made and granted")),
+    }
+    // A key made before anybody has served is as good as any.
+    let key = run(&["keys", "create", "--role", "admin"], &stores).await.expect(0).out;
+    let app = TestApp::on(Arc::new(stores)).start().await;
+    support::send(app.anonymous().request(Method::GET, "/v1/services").bearer_auth(key.trim())).await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_pipe_is_no_error() {
+    let app = TestApp::start(Engine::Sqlite).await;
+    // More than a pipe holds.
+    let events = (0..2000u64).map(|number| {
+        let metadata = Origination::system("one").metadata(&SystemRandom);
+        let stream = Stream::new(stream::category::KEY, uuid::Uuid::from_u128(number.into()));
+        Append::to(stream, Expected::None, vec![New::of(&KeyRevoked {}, &metadata)])
+    });
+    app.services().audit.log.commit(events.collect()).await.unwrap();
+    for format in ["table", "json", "cbor"] {
+        let mut child = raw(&["replay", "--log", "audit", "--format", format], &app.stores)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut first = [0; 16];
+        // The reader takes a little and goes.
+        child.stdout.take().unwrap().read_exact(&mut first).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""), "{format}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_tampered_with_is_found_and_named() {
+    let (app, issued) = with_two_credentials(Engine::Sqlite).await;
+    let stores = app.shutdown().await;
+    let file = rusqlite::Connection::open(stores.data_dir().join("ledger.sqlite")).unwrap();
+    let triggers: Vec<String> = file
+        .prepare("select name from sqlite_schema where type = 'trigger'")
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    for trigger in triggers {
+        file.execute_batch(&format!("drop trigger {trigger}")).unwrap();
+    }
+    file.execute(
+        "update events set payload = cast(replace(payload, cast('developer' as blob), cast('Developer' as blob)) as blob) where position = 1",
+        [],
+    )
+    .unwrap();
+    drop(file);
+    let found = run(&["fsck"], &stores).await.expect(1);
+    let lines: Vec<&str> = found.out.lines().collect();
+    assert!(lines[0].starts_with("ledger@1 event-hash: "), "{}", found.out);
+    let summary = lines.iter().find(|line| line.starts_with("ledger: ")).unwrap();
+    assert!(summary.ends_with(" findings"), "{summary}");
+    assert!(lines.last().unwrap().starts_with("audit: ") && lines.last().unwrap().ends_with(", ok"));
+    // It can still be looked at.
+    let shown = run(&["replay", "--format", "json", "--from", "1", "--to", "1"], &stores).await.expect(0).out;
+    assert_eq!(json_lines(&shown)[0]["payload"]["type"], "Developer-certificate");
+    assert_eq!(json_lines(&shown)[0]["event_hash"], issued[0]["event_hash"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_model_that_tells_something_else_is_found_and_repaired() {
+    let (app, issued) = with_two_credentials(Engine::Sqlite).await;
+    let id = issued[0]["id"].as_str().unwrap();
+    let stores = app.shutdown().await;
+    let file = std::fs::read_dir(stores.data_dir()).unwrap().map(|entry| entry.unwrap().path());
+    let file = file.into_iter().find(|path| {
+        path.file_name().unwrap().to_string_lossy().starts_with("read-verification") && path.extension().is_some_and(|end| end == "sqlite")
+    });
+    let file = rusqlite::Connection::open(file.unwrap()).unwrap();
+    assert_eq!(file.execute("update credentials set type = 'other' where position = 1", []).unwrap(), 1);
+    drop(file);
+    let found = run(&["rebuild", "verification", "--check"], &stores).await.expect(1).out;
+    let difference = format!("verification credentials {id} type: expected \"developer-certificate\", found \"other\"");
+    assert_eq!(found.lines().collect::<Vec<_>>(), [difference.as_str(), "verification: 3 rows at ledger@2, 1 differences"]);
+    // A rebuild is the repair, and says what it found.
+    let rebuilt = run(&["rebuild", "verification"], &stores).await.expect(0).out;
+    assert!(rebuilt.contains("DIFFERENT"), "{rebuilt}");
+    run(&["rebuild", "verification", "--check"], &stores).await.expect(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demonstration_comes_to_its_end() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let mut demo = command(&["demo"]);
+    demo.env("TMPDIR", folder.path());
+    let ran = Ran::new(tokio::task::spawn_blocking(move || demo.output().unwrap()).await.unwrap()).expect(0);
+    for told in ["\"active\"", "Already issued", "\"tampered\"", "\"revoked\"", "equal: true", "CredentialRevoked", ", ok"] {
+        assert!(ran.out.contains(told), "{told}: {}", ran.out);
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the store is thrown away");
+}
+
+#[test]
+fn what_is_told_wrongly_is_named() {
+    for (arguments, named) in [
+        (&["replay", "--format", "xml"][..], "--format"),
+        (&["replay", "--log", "other"], "--log"),
+        (&["replay", "--since", "yesterday"], "--since"),
+        (&["keys", "create"], "--role"),
+        (&["keys", "create", "--role", "king"], "--role"),
+        (&["keys", "revoke", "x"], "<ID>"),
+        (&["fsck", "--store", "mysql://x"], "--store"),
+        (&["nothing"], "nothing"),
+        (&[], "Usage"),
+    ] {
+        let ran = Ran::new(command(arguments).output().unwrap()).expect(2);
+        assert!(ran.err.contains(named) && ran.out.is_empty(), "{arguments:?}: {}", ran.err);
+    }
+}
