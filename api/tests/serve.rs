@@ -15,6 +15,8 @@ use serde_json::json;
 use support::{Child, Engine, Stores, TestApp, User, command, eventually};
 use tempfile::TempDir;
 
+engines!(of_processes_that_start_at_once_exactly_one_tells_a_key);
+
 fn store(folder: &Path) -> String {
     format!("sqlite:{}", folder.join("data").display())
 }
@@ -48,21 +50,23 @@ async fn the_first_start_tells_the_administrators_key_once_and_the_next_does_not
     assert_eq!(child.terminate().code(), Some(0));
 }
 
-#[test]
-fn of_processes_that_start_at_once_exactly_one_tells_a_key() {
-    let folder = TempDir::new().unwrap();
-    let url = store(folder.path());
-    let children: Vec<_> = (0..4)
-        .map(|at| {
-            let own = folder.path().join(at.to_string());
-            std::fs::create_dir(&own).unwrap();
-            let url = url.clone();
-            std::thread::spawn(move || Child::serve(&own, &["--store", &url]))
-        })
-        .collect();
-    let children: Vec<Child> = children.into_iter().map(|child| child.join().unwrap()).collect();
+async fn of_processes_that_start_at_once_exactly_one_tells_a_key(engine: Engine) {
+    let stores = Stores::new(engine).await;
+    let (url, data_dir) = (stores.url(), stores.folder.path().display().to_string());
+    let start = |at: usize| {
+        let own = stores.folder.path().join(at.to_string());
+        std::fs::create_dir(&own).unwrap();
+        let (url, data_dir) = (url.clone(), data_dir.clone());
+        std::thread::spawn(move || Child::serve(&own, &["--store", &url, "--data-dir", &data_dir]))
+    };
+    let starting: Vec<_> = (0..4).map(start).collect();
+    let children: Vec<Child> = starting.into_iter().map(|child| child.join().unwrap()).collect();
     let told = children.iter().filter(|child| child.stderr().contains("shown once")).count();
     assert_eq!(told, 1);
+    let key = std::fs::read_to_string(stores.folder.path().join("admin.key")).unwrap();
+    for child in &children {
+        child.admin(&key).get("/v1/credentials").await.expect(200);
+    }
 }
 
 #[tokio::test]
@@ -156,6 +160,19 @@ fn a_store_that_cannot_be_used_exits_3() {
     let (status, stderr) = fails(&["serve", "--store", &url], &[]);
     assert_eq!(status, 3, "{stderr}");
     assert!(started.elapsed() < Duration::from_secs(30));
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_tried_for_ten_seconds() {
+    let folder = TempDir::new().unwrap();
+    let master_key = folder.path().join("master.key");
+    std::fs::write(&master_key, "0".repeat(64)).unwrap();
+    let started = std::time::Instant::now();
+    let arguments = ["serve", "--store", "postgres://nobody:hunter2@127.0.0.1:1/none", "--master-key-file", master_key.to_str().unwrap()];
+    let (status, stderr) = fails(&arguments, &[]);
+    assert_eq!(status, 3, "{stderr}");
+    assert!(stderr.contains("vault (postgres://127.0.0.1:1/none)") && !stderr.contains("hunter2"), "{stderr}");
+    assert!((10..25).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
 }
 
 #[tokio::test]

@@ -122,6 +122,12 @@ fn start_logging(log: &LogConfig, warnings: &[String]) {
         .with_writer(std::io::stderr);
     // Only a test that runs several commands in one process has started logging before.
     let _ = if json { builder.json().flatten_event(true).try_init() } else { builder.try_init() };
+    // A panic is a line like any other, with the request's id where there is one.
+    std::panic::set_hook(Box::new(|panic| {
+        let message = panic.payload_as_str().unwrap_or("no message");
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(message, place, backtrace = %std::backtrace::Backtrace::capture(), "panicked");
+    }));
     for warning in warnings {
         tracing::warn!("{warning}");
     }
