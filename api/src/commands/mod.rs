@@ -124,7 +124,8 @@ fn start_logging(log: &LogConfig, warnings: &[String]) {
     let _ = if json { builder.json().flatten_event(true).try_init() } else { builder.try_init() };
     // A panic is a line like any other, with the request's id where there is one.
     std::panic::set_hook(Box::new(|panic| {
-        let message = panic.payload_as_str().unwrap_or("no message");
+        let payload = panic.payload();
+        let message = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
         let place = panic.location().map(ToString::to_string);
         tracing::error!(message, place, backtrace = %std::backtrace::Backtrace::capture(), "panicked");
     }));

@@ -29,7 +29,7 @@ options! {
     /// What every command takes.
     #[command(next_help_heading = "Stores")]
     StoreOptions {
-        /// A TOML file with the same names in snake case [CREDENCE_CONFIG].
+        /// A TOML file with the same names in snake case; every option is also a variable, this one `CREDENCE_CONFIG`.
         #[arg(long, value_name = "FILE")]
         config,
         /// All four stores: `sqlite:DIR` or `postgres://user@host/database` [default: sqlite:./credence-data].
