@@ -227,8 +227,7 @@ async fn heartbeat(app: &Services, started_at: Timestamp) {
         last_seen_at: now,
         cursors: serde_json::Value::Object(cursors).to_string(),
     };
-    let forget_before = Timestamp::from_micros(now.as_micros().saturating_sub(Timestamp::EPOCH.plus(FORGOTTEN_AFTER).as_micros()));
-    if let Err(error) = app.vault.heartbeat(&worker, forget_before).await {
+    if let Err(error) = app.vault.heartbeat(&worker, before(now, FORGOTTEN_AFTER)).await {
         tracing::warn!(error = &error as &dyn std::error::Error, "the vault was not told that this worker lives");
     }
 }
@@ -245,10 +244,9 @@ async fn tell_used_keys(app: &Services) {
 
 async fn forget_repeats(app: &Services) {
     let Some(ledger) = &app.ledger else { return };
-    let kept = Timestamp::EPOCH.plus(app.settings.idempotency_kept).as_micros();
     let forgotten = match ledger.log.head().await {
         // By the log's clock, which dated them.
-        Ok(head) => ledger.log.forget_idempotency(Timestamp::from_micros(head.now.as_micros().saturating_sub(kept))).await,
+        Ok(head) => ledger.log.forget_idempotency(before(head.now, app.settings.idempotency_kept)).await,
         Err(error) => Err(error),
     };
     match forgotten {
@@ -256,4 +254,10 @@ async fn forget_repeats(app: &Services) {
         Ok(rows) => tracing::info!(rows, "forgot repeats that are recognised no longer"),
         Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "repeats could not be forgotten"),
     }
+}
+
+/// The instant that lies `duration` before `now`, at the earliest the epoch.
+fn before(now: Timestamp, duration: Duration) -> Timestamp {
+    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    Timestamp::from_micros(now.as_micros().saturating_sub(micros))
 }
