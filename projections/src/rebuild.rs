@@ -143,6 +143,7 @@ pub async fn start(projector: Projector, options: Options) -> Result<Job, Error>
         None => store.create(*projection, Stage::Loading, projector.log.origin().genesis()).await?,
     };
     let mut job = Job::new(projector, options, pointer, &generation, lock);
+    job.progress.rebuild.total = job.projector.log.head().await.map_err(Error::Log)?.size;
     job.phase(Phase::Building).await?;
     Ok(job)
 }
@@ -225,6 +226,12 @@ impl Job {
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.moving.place.generation
+    }
+
+    /// How many events an earlier rebuild, left unfinished, had applied already.
+    #[must_use]
+    pub fn taken_up(&self) -> u64 {
+        self.moving.next().0
     }
 
     /// Runs to the end. Dropping the future interrupts it: the next rebuild goes on from there.
@@ -424,6 +431,10 @@ impl Job {
     async fn report(&mut self) -> Result<(), Error> {
         let elapsed = self.progress.reported.elapsed();
         if elapsed < REPORT {
+            // Told at every chunk, written down now and then.
+            let rebuild = &mut self.progress.rebuild;
+            rebuild.done = self.moving.next().0;
+            (self.options.observer)(rebuild);
             return Ok(());
         }
         let applied = u128::from(self.moving.next().0.saturating_sub(self.progress.reported_done));

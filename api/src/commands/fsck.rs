@@ -34,7 +34,7 @@ pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (Os
                 written = output::write(format!("{finding}\n"));
             }
         };
-        let summary = fsck::check(&*log, &mut report, &mut |done, total| progress.at(done, total)).await?;
+        let summary = fsck::check(&*log, &mut report, &mut |done, total| progress.at("checking", done, total)).await?;
         drop(progress);
         written.and_then(|()| output::write(format!("{summary}\n"))).or_else(output::unless_closed)?;
         findings += summary.findings;

@@ -5,15 +5,19 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// In a pipe, not more often than this.
+/// In a pipe, a line after so long.
 const LINE_EVERY: Duration = Duration::from_secs(5);
+/// And one whenever so much more is done: at most twenty lines a stage, however fast it goes.
+const LINE_PERCENT: u64 = 5;
 
 /// The progress of one piece of work, counted in events.
 pub(super) struct Progress {
     what: String,
     bar: Option<ProgressBar>,
     started: Instant,
+    stage: &'static str,
     told: Instant,
+    told_percent: u64,
 }
 
 impl Progress {
@@ -27,20 +31,28 @@ impl Progress {
             bar.set_message(what.clone());
             bar
         });
-        Progress { what, bar, started: Instant::now(), told: Instant::now() }
+        Progress { what, bar, started: Instant::now(), stage: "", told: Instant::now(), told_percent: 0 }
     }
 
-    /// `done` of `total` events are done.
-    pub(super) fn at(&mut self, done: u64, total: u64) {
+    /// `done` of `total` events are done in this stage of the work.
+    pub(super) fn at(&mut self, stage: &'static str, done: u64, total: u64) {
         if let Some(bar) = &self.bar {
+            bar.set_message(format!("{} {stage}", self.what));
             bar.set_length(total);
             bar.set_position(done);
-        } else if self.told.elapsed() >= LINE_EVERY {
-            self.told = Instant::now();
+            return;
+        }
+        let percent = percent(done, total);
+        if stage != self.stage || percent >= self.told_percent + LINE_PERCENT || self.told.elapsed() >= LINE_EVERY {
+            (self.stage, self.told, self.told_percent) = (stage, Instant::now(), percent);
             // Nobody may be reading; that must not stop the work.
-            let _ = writeln!(std::io::stderr(), "{}", line(&self.what, done, total, self.started.elapsed()));
+            let _ = writeln!(std::io::stderr(), "{}", line(&self.what, stage, done, total, self.started.elapsed()));
         }
     }
+}
+
+fn percent(done: u64, total: u64) -> u64 {
+    (done * 100).checked_div(total).unwrap_or(100)
 }
 
 impl Drop for Progress {
@@ -51,10 +63,10 @@ impl Drop for Progress {
     }
 }
 
-fn line(what: &str, done: u64, total: u64, elapsed: Duration) -> String {
+fn line(what: &str, stage: &str, done: u64, total: u64, elapsed: Duration) -> String {
     let rate = u128::from(done) * 1000 / elapsed.as_millis().max(1);
     let left = u128::from(total.saturating_sub(done)).checked_div(rate).map(|seconds| format!(", {seconds} s left")).unwrap_or_default();
-    format!("{what}: {done} of {total} events, {rate}/s{left}")
+    format!("{what}: {stage} {}%, {done} of {total} events, {rate}/s{left}", percent(done, total))
 }
 
 #[cfg(test)]
@@ -63,7 +75,8 @@ mod tests {
 
     #[test]
     fn a_line_tells_the_rate_and_the_time_left() {
-        assert_eq!(line("fsck ledger", 5000, 20_000, Duration::from_secs(5)), "fsck ledger: 5000 of 20000 events, 1000/s, 15 s left");
-        assert_eq!(line("fsck ledger", 0, 20_000, Duration::from_secs(5)), "fsck ledger: 0 of 20000 events, 0/s");
+        let after_5_s = |done| line("fsck ledger", "checking", done, 20_000, Duration::from_secs(5));
+        assert_eq!(after_5_s(5000), "fsck ledger: checking 25%, 5000 of 20000 events, 1000/s, 15 s left");
+        assert_eq!(after_5_s(0), "fsck ledger: checking 0%, 0 of 20000 events, 0/s");
     }
 }

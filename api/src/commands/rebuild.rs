@@ -1,6 +1,7 @@
 //! `credence rebuild`: read models built anew beside those that serve, or only compared with the log.
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -61,7 +62,10 @@ async fn cancel_when_interrupted(cancel: CancellationToken) {
 
 fn how(app: &App, what: &str, projection: Projection, cancel: &CancellationToken) -> How {
     let progress = Mutex::new(Progress::new(format!("{what} {projection}")));
-    let observer = move |rebuild: &Rebuild| progress.lock().unwrap_or_else(PoisonError::into_inner).at(rebuild.done, rebuild.total);
+    let observer = move |rebuild: &Rebuild| {
+        let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.at(rebuild.phase.as_str(), rebuild.done, rebuild.total);
+    };
     How { cancel: cancel.clone(), observer: Arc::new(observer), ..How::new(new_id(&app.clock, &app.random)) }
 }
 
@@ -70,6 +74,10 @@ async fn build(app: &App, projection: Projection, cancel: &CancellationToken) ->
     let how = how(app, "rebuild", projection, cancel);
     let job = rebuild::begin(app, &caller, app.projector(projection)?, how).await?;
     let generation = job.generation();
+    if job.taken_up() > 0 {
+        // Nobody may be reading; that must not stop the work.
+        let _ = writeln!(std::io::stderr(), "rebuild {projection}: resumes generation {generation} after {} events", job.taken_up());
+    }
     let rebuilt = rebuild::run(app, &caller, job).await?;
     let compared = match rebuilt.equal {
         Some(true) => "equal to the one before",
