@@ -139,6 +139,12 @@ impl Server {
         self.cluster.url(database)
     }
 
+    /// The folder of its data files.
+    #[must_use]
+    pub fn data_folder(&self) -> PathBuf {
+        self.cluster.folder.join("data")
+    }
+
     /// An empty database on this server.
     pub async fn create_database(&self) -> Database {
         Database::create_on(&self.url("postgres")).await.expect("the server is running")
