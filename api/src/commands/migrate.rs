@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Args;
-use credence_ledger::LogName;
 use credence_ledger::store::{self, Url, roles};
+use credence_ledger::{LogName, log, vault};
 
 use super::{open, output};
 use crate::config::{self, StoreConfig, StoreOptions};
@@ -49,36 +49,71 @@ pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (Os
     Ok(ExitCode::SUCCESS)
 }
 
+/// Makes schemas, and what the first opening of a store makes: the vault's keys, the logs' origins. Whoever owns the tables of a vault
+/// on PostgreSQL need not hold its master key: without one only schemas are made, and the first process that serves does the rest.
 async fn migrate(config: &StoreConfig) -> anyhow::Result<()> {
     let sources = Sources::default();
-    let vault = stores::vault(config, Schema::Migrate, &sources).await?;
-    output::write(format!("vault ({}): up to date\n", config.stores.vault))?;
+    let vault = match (stores::vault(config, Schema::Migrate, &sources).await, &config.stores.vault) {
+        (Err(Error::Configuration(_)), Url::Postgres(url)) if config.master_key_file.is_none() => {
+            vault::postgres::Postgres::migrate(url).await?;
+            None
+        }
+        (opened, _) => Some(opened?),
+    };
+    tell("vault", &config.stores.vault, "up to date")?;
     for name in [LogName::LEDGER, LogName::AUDIT] {
-        stores::log(config, name.clone(), vault.origin_base(), Schema::Migrate, &sources).await?;
-        output::write(format!("{name} ({}): up to date\n", url_of(config, &name)))?;
+        let url = url_of(config, &name);
+        match (&vault, url) {
+            (None, Url::Postgres(text)) => log::postgres::Postgres::migrate(text, &name).await?,
+            (None, Url::Sqlite(_)) => {
+                let problem = "required to make a log beside a vault on PostgreSQL".to_owned();
+                return Err(config::Error { source_name: config::variable("master_key_file"), problem }.into());
+            }
+            (Some(vault), _) => drop(stores::log(config, name.clone(), vault.origin_base(), Schema::Migrate, &sources).await?),
+        }
+        tell(name.as_str(), url, "up to date")?;
     }
     stores::read(config).await?.prepare().await?;
-    output::write(format!("read store ({}): up to date\n", config.stores.read))
+    tell("read store", &config.stores.read, "up to date")
 }
 
 async fn foresee(config: &StoreConfig) -> anyhow::Result<()> {
     let sources = Sources::default();
-    let vault = stores::vault(config, Schema::AsItIs, &sources).await.map(drop);
-    tell("vault", &config.stores.vault, vault)?;
+    let url = &config.stores.vault;
+    match url {
+        Url::Postgres(text) => foresee_steps("vault", url, &vault::postgres::Postgres::pending(text).await?)?,
+        Url::Sqlite(_) => foresee_file("vault", url, stores::vault(config, Schema::AsItIs, &sources).await.map(drop))?,
+    }
     for name in [LogName::LEDGER, LogName::AUDIT] {
-        let log = stores::log(config, name.clone(), "", Schema::AsItIs, &sources).await.map(drop);
-        tell(name.as_str(), url_of(config, &name), log)?;
+        let url = url_of(config, &name);
+        match url {
+            Url::Postgres(text) => foresee_steps(name.as_str(), url, &log::postgres::Postgres::pending(text, &name).await?)?,
+            Url::Sqlite(_) => {
+                let opened = stores::log(config, name.clone(), "", Schema::AsItIs, &sources).await.map(drop);
+                foresee_file(name.as_str(), url, opened)?;
+            }
+        }
     }
     Ok(())
 }
 
-fn tell(store: &str, url: &Url, opened: Result<(), Error>) -> anyhow::Result<()> {
-    let found = match opened {
-        Ok(()) => "up to date",
-        Err(Error::Store { source: store::Error::NotMigrated, .. }) => "would be made, or brought up to date",
-        Err(error) => return Err(error.into()),
-    };
-    output::write(format!("{store} ({url}): {found}\n"))
+fn foresee_steps(store: &str, url: &Url, pending: &[&str]) -> anyhow::Result<()> {
+    match pending {
+        [] => tell(store, url, "up to date"),
+        steps => tell(store, url, &format!("would be made, or brought up to date: {}", steps.join(", "))),
+    }
+}
+
+fn foresee_file(store: &str, url: &Url, opened: Result<(), Error>) -> anyhow::Result<()> {
+    match opened {
+        Ok(()) => tell(store, url, "up to date"),
+        Err(Error::Store { source: store::Error::NotMigrated, .. }) => tell(store, url, "would be made, or brought up to date"),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn tell(store: &str, url: &Url, what: &str) -> anyhow::Result<()> {
+    output::write(format!("{store} ({url}): {what}\n"))
 }
 
 fn url_of<'a>(config: &'a StoreConfig, name: &LogName) -> &'a Url {

@@ -21,6 +21,9 @@ use crate::event::{New, Recorded};
 use crate::store::Error;
 use crate::{LogName, Position, Stream, Timestamp, Version};
 
+/// The version of a log's tables that this program makes and uses: that of every engine's newest migration.
+pub const SCHEMA: usize = 1;
+
 /// What a stream must look like for an append to it to go through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {

@@ -216,3 +216,8 @@ async fn what_contradicts_the_planner_stops_with_the_constraints_name() {
     let contradiction = log.commit(one()).await.unwrap_err();
     assert!(matches!(&contradiction, CommitError::Contradiction(what) if what == "events_position"), "{contradiction:?}");
 }
+
+#[test]
+fn the_newest_migration_is_the_schema_told() {
+    assert_eq!(STEPS.last().map(|(number, ..)| *number), i64::try_from(crate::log::SCHEMA).ok());
+}

@@ -191,3 +191,11 @@ async fn every_statement_prepares_and_none_scans_what_grows() {
         assert!(bounded || !plan.iter().any(|step| step.starts_with("SCAN") || step.contains("TEMP B-TREE")), "{name}: {plan:?}");
     }
 }
+
+#[tokio::test]
+async fn the_newest_migration_is_the_schema_told() {
+    let folder = Folder { folder: tempfile::TempDir::new().unwrap(), clock: Arc::new(ManualClock::at(noon())) };
+    folder.log().await;
+    let version: usize = folder.raw().pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    assert_eq!(version, crate::log::SCHEMA);
+}
