@@ -1,38 +1,34 @@
-//! Opens the four stores: by URL, patiently, under the master key's rules; and goes through the first start.
+//! Opens the four stores: by URL, patiently, under the master key's rules; and goes through the [`first_start`].
 //!
 //! A store that cannot be reached is tried for [`PATIENCE`]. What would have to be mended by somebody is told at once. Whoever may
 //! migrates on the way; whoever may not is sent to `credence migrate`.
 
-use std::io::Write as _;
+mod first_start;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use credence_ledger::clock::SystemClock;
-use credence_ledger::event::audit::{KeyCreated, KeyRevoked};
-use credence_ledger::event::issuer::IssuerRegistered;
-use credence_ledger::event::{New, Origination, Payload};
-use credence_ledger::log::{Append, Expected, Log, Outcome, Query, UniqueKey};
+use credence_ledger::log::Log;
 use credence_ledger::random::SystemRandom;
 use credence_ledger::store::postgres::{self, Durability};
 use credence_ledger::store::{self, Url};
-use credence_ledger::stream::category;
 use credence_ledger::vault::rows::Keyring;
-use credence_ledger::vault::{ApiKey, Issuer, MasterKey, OpenError, Role, Vault, master_key};
-use credence_ledger::{Clock, LogName, Random, Stream, appender, log, vault};
+use credence_ledger::vault::{MasterKey, OpenError, Vault, master_key};
+use credence_ledger::{Clock, LogName, Random, appender, log, vault};
 use credence_projections::generation;
 use credence_projections::read_store;
 use tokio::time::Instant;
-use zeroize::Zeroizing;
 
 use crate::config::{self, StoreConfig, Stores};
-use crate::services::{AppendError, LogAccess};
+use crate::services::AppendError;
+
+pub use first_start::{DEFAULT_ISSUER, first_start, register_issuer};
 
 /// For how long a store that cannot be reached is tried.
 pub const PATIENCE: Duration = Duration::from_secs(10);
-/// The issuer that is there from the first start on.
-pub const DEFAULT_ISSUER: &str = "default";
 
 /// What comes in from outside: time and randomness; and the bounds that tests want tight.
 #[derive(Clone)]
@@ -279,106 +275,4 @@ fn error_chain(error: &dyn std::error::Error) -> String {
         source = error.source();
     }
     text
-}
-
-/// The issuer of that name, in vault and ledger: made, and registered, where it is not.
-///
-/// # Errors
-/// A store failed.
-pub async fn register_issuer(
-    vault: &dyn Vault,
-    ledger: &LogAccess,
-    name: &str,
-    worker: &str,
-    clock: &(impl Clock + ?Sized),
-    random: &(impl Random + ?Sized),
-) -> Result<Issuer, AppendError> {
-    let issuer = vault.ensure_issuer(name, clock.now()).await?;
-    let key = UniqueKey::issuer_name(name);
-    if ledger.log.key_owner(&key).await?.is_none() {
-        let registered = IssuerRegistered { did: issuer.did.clone(), name: issuer.name.clone() };
-        let stream = Stream::issuer(issuer.id);
-        let events = vec![New::of(&registered, &Origination::system(worker).metadata(random))];
-        let append = Append { claims: vec![(key, stream.clone())], ..Append::to(stream, Expected::None, events) };
-        // Refused: another process was faster. It is there, that is what counts.
-        if let Outcome::Refused(refusal) = ledger.append(append).await? {
-            tracing::debug!(?refusal, "the issuer is registered already");
-        }
-    }
-    Ok(issuer)
-}
-
-/// The first start: the default issuer, in vault and ledger, and the administrator's key, in the vault and told once. One process
-/// at a time goes through it, and each step looks whether it has been done, so that a crash in between costs nothing: a key that
-/// was made but not recorded may not have been told, and is replaced.
-///
-/// Answers the administrator's key if it was made.
-///
-/// # Errors
-/// A store failed, or the key's file cannot be written.
-pub async fn first_start(
-    config: &StoreConfig,
-    vault: &dyn Vault,
-    ledger: &LogAccess,
-    audit: &LogAccess,
-    sources: &Sources,
-) -> Result<Option<Zeroizing<String>>, Error> {
-    let of_vault = |source| Error::Store { store: "vault".to_owned(), url: config.stores.vault.clone(), source };
-    let (clock, random) = (sources.clock(), &*sources.random);
-    let origination = Origination::system(&config.worker);
-    let guard = vault.first_start().await.map_err(of_vault)?;
-
-    let issuer = register_issuer(vault, ledger, DEFAULT_ISSUER, &config.worker, &clock, random).await.map_err(Error::FirstStart)?;
-
-    let keys = vault.keys().await.map_err(of_vault)?;
-    let untold = match keys.as_slice() {
-        [] => None,
-        [only] if only.revoked_at.is_none() && !is_recorded(audit, only).await.map_err(Error::FirstStart)? => Some(only.id),
-        _ => return Ok(None),
-    };
-    let (key, text) = vault.create_key(Role::Admin, issuer.id, Some("first administrator"), clock.now()).await.map_err(of_vault)?;
-    tell(config, &text)?;
-    if let Some(untold) = untold {
-        vault.revoke_key(untold, clock.now()).await.map_err(of_vault)?;
-        record(audit, untold, &KeyRevoked {}, &origination, random).await?;
-    }
-    // From here on the key counts as told.
-    record(audit, key.id, &KeyCreated { role: key.role.as_str().to_owned(), issuer: key.issuer }, &origination, random).await?;
-    drop(guard);
-    Ok(Some(text))
-}
-
-async fn is_recorded(audit: &LogAccess, key: &ApiKey) -> Result<bool, AppendError> {
-    let stream = Stream::new(category::KEY, key.id);
-    Ok(!audit.log.read(&Query { limit: 1, ..Query::stream(&stream) }).await?.is_empty())
-}
-
-async fn record<P: Payload>(
-    audit: &LogAccess,
-    key: uuid::Uuid,
-    payload: &P,
-    origination: &Origination,
-    random: &dyn Random,
-) -> Result<(), Error> {
-    let events = vec![New::of(payload, &origination.metadata(random))];
-    audit.append(Append::to(Stream::new(category::KEY, key), Expected::Any, events)).await.map_err(Error::FirstStart)?;
-    Ok(())
-}
-
-fn tell(config: &StoreConfig, key: &str) -> Result<(), Error> {
-    // Nobody may be reading standard error any more; the key may still be in its file.
-    let _ = writeln!(std::io::stderr(), "administrator key (shown once): {key}");
-    let Some(folder) = data_folder(config) else { return Ok(()) };
-    let file = folder.join("admin.key");
-    std::fs::create_dir_all(folder).and_then(|()| write_private(&file, key)).map_err(|error| Error::AdminKey(file, error))
-}
-
-fn write_private(file: &Path, line: &str) -> std::io::Result<()> {
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(file)?;
-    writeln!(file, "{line}")?;
-    file.sync_all()
 }
