@@ -1,4 +1,4 @@
-//! Opens the four stores: by URL, patiently, under the master key's rules; and goes through the [`first_start`].
+//! Opens the four stores: by URL, patiently, under the master key's rules; and goes through the [`first_start()`].
 //!
 //! A store that cannot be reached is tried for [`PATIENCE`]. What would have to be mended by somebody is told at once. Whoever may
 //! migrates on the way; whoever may not is sent to `credence migrate`.
