@@ -66,3 +66,24 @@ async fn a_read_model_that_is_stale_or_gone_is_named() {
     assert_eq!(failing(&readiness.body), ["verification", "history"]);
     app.admin().await.get("/v1/credentials").await.expect_problem(503, "stale");
 }
+
+#[tokio::test]
+async fn nothing_is_acknowledged_once_the_data_folder_is_gone() {
+    let app = TestApp::start(Engine::Sqlite).await;
+    let issuer = app.issuer().await;
+    let issued = issuer.issue("Ada", "ada@example.org").await;
+    std::fs::rename(app.stores.data_dir(), app.stores.data_dir().with_extension("aside")).unwrap();
+    let body = json!({"type": "a", "subject": {"name": "Bob", "email": "bob@example.org"}});
+    issuer.post("/v1/credentials", &body).await.expect_problem(503, "store-unavailable");
+    issuer.post("/v1/credentials", &json!({"type": "a", "secret": "x"})).await.expect_problem(503, "store-unavailable");
+    issuer.post_empty(&format!("/v1/credentials/{}/revoke", issued["id"].as_str().unwrap())).await.expect_problem(503, "store-unavailable");
+    issuer.post("/v1/verifications", &json!({"id": issued["id"]})).await.expect(503);
+    let readiness = app.anonymous().get("/health/ready").await.expect(503);
+    assert_eq!(failing(&readiness.body)[..3], ["vault", "ledger", "audit"]);
+
+    // Whatever was made at the old place meanwhile is in the way of the folder's return, and none of it is durable.
+    let _ = std::fs::remove_dir_all(app.stores.data_dir());
+    std::fs::rename(app.stores.data_dir().with_extension("aside"), app.stores.data_dir()).unwrap();
+    issuer.post("/v1/credentials", &body).await.expect(201);
+    eventually("ready again", || async { app.anonymous().get("/health/ready").await.status == 200 }).await;
+}

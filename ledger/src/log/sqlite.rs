@@ -3,6 +3,9 @@
 //! One connection writes, a few read beside it. The head is taken under `begin immediate`, so that of all processes one at a
 //! time plans and writes. The log's clock is the process's, read under that lock. Triggers refuse whatever would change an
 //! event, by whichever connection; `recorded_at` never decreases, so a time is found by halving, without an index.
+//!
+//! A file that was deleted or moved under the running process is neither written to nor read from: what is acknowledged can be
+//! found again.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -18,7 +21,7 @@ use crate::chain::{Hash, Origin};
 use crate::event::Recorded;
 use crate::planner::{self, Found, Plan, Remembered};
 use crate::store::Error;
-use crate::store::sqlite::{self as store, Access, Durability, Options};
+use crate::store::sqlite::{self as store, Access, Durability, OpenFile, Options};
 use crate::{Clock, LogName, Position, Stream, Timestamp, Version};
 
 const READERS: usize = 3;
@@ -30,6 +33,7 @@ pub struct Sqlite {
     name: LogName,
     origin: Origin,
     clock: Arc<dyn Clock>,
+    file: OpenFile,
     writer: tokio_rusqlite::Connection,
     readers: Vec<tokio_rusqlite::Connection>,
     next_reader: AtomicUsize,
@@ -79,11 +83,12 @@ impl Sqlite {
 
     async fn with_writer(path: &Path, name: LogName, writer: tokio_rusqlite::Connection, clock: Arc<dyn Clock>) -> Result<Sqlite, Error> {
         let row = store::call(&writer, |connection| head_row(connection)).await?;
+        let file = OpenFile::at(path)?;
         let mut readers = Vec::with_capacity(READERS);
         for _ in 0..READERS {
             readers.push(store::connect(path, READER).await?);
         }
-        Ok(Sqlite { name, origin: row.origin, clock, writer, readers, next_reader: AtomicUsize::new(0) })
+        Ok(Sqlite { name, origin: row.origin, clock, file, writer, readers, next_reader: AtomicUsize::new(0) })
     }
 
     async fn on_reader<T, F>(&self, work: F) -> Result<T, Error>
@@ -92,6 +97,11 @@ impl Sqlite {
         T: Send + 'static,
     {
         let next = self.next_reader.fetch_add(1, Ordering::Relaxed) % self.readers.len();
+        let file = self.file.clone();
+        let work = move |connection: &mut Connection| {
+            file.require()?;
+            work(connection)
+        };
         store::call(&self.readers[next], work).await
     }
 }
@@ -114,8 +124,8 @@ impl Log for Sqlite {
     }
 
     async fn commit(&self, batch: Vec<Append>) -> Result<Vec<Outcome>, CommitError> {
-        let clock = self.clock.clone();
-        let committed = self.writer.call_raw(move |connection| commit(connection, &*clock, &batch)).await;
+        let (clock, file) = (self.clock.clone(), self.file.clone());
+        let committed = self.writer.call_raw(move |connection| commit(connection, &file, &*clock, &batch)).await;
         // The connection's thread ended in the middle of it: nobody knows how far it came.
         committed.unwrap_or_else(|closed| Err(CommitError::Unknown(Error::Failed(closed.into()))))
     }
@@ -184,7 +194,7 @@ fn bound(position: Position) -> i64 {
     i64::try_from(position.0).unwrap_or(i64::MAX)
 }
 
-fn commit(connection: &mut Connection, clock: &dyn Clock, batch: &[Append]) -> Result<Vec<Outcome>, CommitError> {
+fn commit(connection: &mut Connection, file: &OpenFile, clock: &dyn Clock, batch: &[Append]) -> Result<Vec<Outcome>, CommitError> {
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(|failed| CommitError::NotCommitted(store::error(failed)))?;
@@ -192,6 +202,7 @@ fn commit(connection: &mut Connection, clock: &dyn Clock, batch: &[Append]) -> R
     let head = planner::Head { size: row.size, chain_hash: row.chain_hash, recorded_at: row.recorded_at, now: clock.now() };
     let found = find(&transaction, batch).map_err(CommitError::NotCommitted)?;
     let plan = planner::plan(&head, found, batch);
+    file.require().map_err(CommitError::NotCommitted)?;
     if plan.events.is_empty() {
         return Ok(plan.outcomes);
     }

@@ -4,7 +4,10 @@
 //! waits at most [`BUSY_TIMEOUT`], then gets [`Error::Busy`]. Writers begin their transactions with `begin immediate`, for a
 //! read that turns into a write is refused without any waiting.
 
-use std::path::Path;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
@@ -44,6 +47,61 @@ pub struct Options {
     pub durability: Durability,
     /// The page cache's bound, in KiB.
     pub cache_kib: u32,
+}
+
+/// Which file a path names: another one after it was deleted and made again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    /// `None` when there is no such file.
+    #[must_use]
+    pub fn of(path: &Path) -> Option<Identity> {
+        fs::metadata(path).ok().map(|metadata| Identity { device: metadata.dev(), inode: metadata.ino() })
+    }
+
+    /// Of an open file, whatever has become of its name.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn of_open(file: &File) -> io::Result<Identity> {
+        let metadata = file.metadata()?;
+        Ok(Identity { device: metadata.dev(), inode: metadata.ino() })
+    }
+}
+
+/// The file that connections have open. SQLite itself would go on writing to a file that nobody can open any more.
+#[derive(Debug, Clone)]
+pub struct OpenFile {
+    path: PathBuf,
+    identity: Identity,
+}
+
+impl OpenFile {
+    /// The file that was just opened at `path`.
+    ///
+    /// # Errors
+    /// It is gone already.
+    pub fn at(path: &Path) -> Result<OpenFile, Error> {
+        let identity = Identity::of(path).ok_or_else(gone)?;
+        Ok(OpenFile { path: path.to_owned(), identity })
+    }
+
+    /// Makes sure that the path still names the open file: what would be written to another one is lost when the last process
+    /// closes it, and what would be read may have a successor.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if it does not.
+    pub fn require(&self) -> Result<(), Error> {
+        if Identity::of(&self.path) == Some(self.identity) { Ok(()) } else { Err(gone()) }
+    }
+}
+
+fn gone() -> Error {
+    Error::Unavailable(io::Error::new(io::ErrorKind::NotFound, "the file was deleted or moved while it was open").into())
 }
 
 /// Opens a connection on this thread, which it blocks.
@@ -200,6 +258,22 @@ mod tests {
         let path = folder.path().join("a.sqlite");
         std::fs::write(&path, "these bytes are no database, however many of them there are".repeat(99)).unwrap();
         assert!(matches!(open(&path, OPTIONS), Err(Error::Corrupt(_))));
+    }
+
+    #[test]
+    fn an_open_file_is_known_to_be_gone_when_it_was_deleted_or_another_took_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.sqlite");
+        let _connection = open(&path, OPTIONS).unwrap();
+        let file = OpenFile::at(&path).unwrap();
+        file.require().unwrap();
+        let aside = folder.path().join("aside");
+        fs::rename(&path, &aside).unwrap();
+        assert!(matches!(file.require(), Err(Error::Unavailable(_))));
+        fs::write(&path, "").unwrap();
+        assert!(matches!(file.require(), Err(Error::Unavailable(_))));
+        fs::rename(&aside, &path).unwrap();
+        file.require().unwrap();
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod sql;
 mod tests;
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,7 +31,7 @@ use super::{
 use crate::Timestamp;
 use crate::sealing::{KeyId, SealingKey};
 use crate::store::Error;
-use crate::store::sqlite::{self as store, Access, Durability, Options};
+use crate::store::sqlite::{self as store, Access, Durability, OpenFile, Options};
 
 const WRITER: Options = Options { access: Access::Create, durability: Durability::Durable, cache_kib: 16 * 1024 };
 const READER: Options = Options { access: Access::ReadOnly, durability: Durability::Durable, cache_kib: 8 * 1024 };
@@ -39,6 +39,7 @@ const READER: Options = Options { access: Access::ReadOnly, durability: Durabili
 /// A vault in a file.
 pub struct Sqlite {
     folder: PathBuf,
+    file: OpenFile,
     keyring: Arc<Keyring>,
     lookup: LookupKeys,
     origin_base: String,
@@ -120,7 +121,7 @@ impl Sqlite {
         });
         let (lookup, origin_base) = prepared.await??;
         let reader = store::connect(&path, READER).await?;
-        Ok(Sqlite { folder: folder.to_owned(), keyring, lookup, origin_base, writer, reader })
+        Ok(Sqlite { folder: folder.to_owned(), file: OpenFile::at(&path)?, keyring, lookup, origin_base, writer, reader })
     }
 
     async fn read<T, F>(&self, work: F) -> Result<T, Error>
@@ -138,10 +139,12 @@ impl Sqlite {
         F: FnOnce(&Connection, &Keyring) -> Result<T, Error> + Send + 'static,
         T: Send + 'static,
     {
-        let keyring = Arc::clone(&self.keyring);
+        let (keyring, file) = (Arc::clone(&self.keyring), self.file.clone());
         let work = move |connection: &mut Connection| {
             let transaction = connection.transaction().map_err(store::error)?;
             let done = work(&transaction, &keyring)?;
+            // A sealing key in a file that nobody can open any more is lost with what is sealed under it.
+            file.require()?;
             transaction.commit().map_err(store::error)?;
             Ok(done)
         };
@@ -316,9 +319,9 @@ impl Vault for Sqlite {
 
     /// Also notices that the file was deleted under the running process.
     async fn ping(&self) -> Result<(), Error> {
-        let path = path(&self.folder);
+        let file = self.file.clone();
         let there = move |connection: &Connection, _: &Keyring| {
-            File::open(&path).map_err(|missing| Error::Unavailable(missing.into()))?;
+            file.require()?;
             settings(connection)?.map(drop).ok_or(Error::NotMigrated)
         };
         self.read(there).await

@@ -199,3 +199,24 @@ async fn the_newest_migration_is_the_schema_told() {
     let version: usize = folder.raw().pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
     assert_eq!(version, crate::log::SCHEMA);
 }
+
+#[tokio::test]
+async fn nothing_is_acknowledged_once_the_file_was_deleted_or_replaced() {
+    let folder = fresh().await;
+    let log = folder.log().await;
+    log.commit(vec![one()]).await.unwrap();
+    let file = path(folder.folder.path(), &LogName::AUDIT);
+    for replaced in [false, true] {
+        if replaced {
+            std::fs::write(&file, "").unwrap();
+        } else {
+            std::fs::rename(&file, folder.folder.path().join("aside")).unwrap();
+        }
+        assert!(matches!(log.commit(vec![one()]).await, Err(CommitError::NotCommitted(Error::Unavailable(_)))));
+        assert!(matches!(log.head().await, Err(Error::Unavailable(_))));
+        assert!(matches!(log.read(&Query::from(Position::FIRST, 9)).await, Err(Error::Unavailable(_))));
+    }
+    std::fs::rename(folder.folder.path().join("aside"), &file).unwrap();
+    log.commit(vec![one()]).await.unwrap();
+    assert_eq!(log.head().await.unwrap().size, 2);
+}

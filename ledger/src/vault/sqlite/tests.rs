@@ -152,10 +152,11 @@ async fn what_is_deleted_is_overwritten() {
 }
 
 #[tokio::test]
-async fn a_vault_whose_file_vanished_does_not_answer() {
+async fn a_vault_whose_file_vanished_does_not_answer_and_takes_nothing() {
     let folder = fresh().await;
     let vault = Sqlite::open(folder.0.path(), keyring(7), None).await.unwrap();
     vault.ping().await.unwrap();
     std::fs::remove_file(path(folder.0.path())).unwrap();
     assert!(vault.ping().await.unwrap_err().is_transient());
+    assert!(vault.touch_keys(&[]).await.unwrap_err().is_transient());
 }

@@ -2,31 +2,15 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use credence_ledger::store;
-use credence_ledger::store::sqlite::{Options, connect};
+use credence_ledger::store::sqlite::{Identity, Options, connect};
 use tokio_rusqlite::Connection;
 
 use crate::generation::Held;
 use crate::projection::Projection;
-
-/// Which file a path names: another one after it was deleted and made again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Identity {
-    device: u64,
-    inode: u64,
-}
-
-impl Identity {
-    /// `None` when there is no such file.
-    pub(super) fn of(path: &Path) -> Option<Identity> {
-        let metadata = fs::metadata(path).ok()?;
-        Some(Identity { device: metadata.dev(), inode: metadata.ino() })
-    }
-}
 
 /// A connection that knows which file it has open.
 pub(super) struct Open {
@@ -115,8 +99,7 @@ impl FileLock {
             Err(TryLockError::Error(error)) => return Err(error),
             Ok(()) => {}
         }
-        let metadata = file.metadata()?;
-        let lock = FileLock { path: path.to_owned(), identity: Identity { device: metadata.dev(), inode: metadata.ino() }, _file: file };
+        let lock = FileLock { path: path.to_owned(), identity: Identity::of_open(&file)?, _file: file };
         // A file that was deleted between opening and locking locks nobody out.
         Ok(if lock.is_there() { Some(lock) } else { None })
     }

@@ -22,13 +22,13 @@ use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use credence_ledger::store;
-use credence_ledger::store::sqlite::{Access, Durability, Options, connect};
+use credence_ledger::store::sqlite::{Access, Durability, Identity, Options, connect};
 use tokio::sync::{Mutex, Notify};
 use tokio_rusqlite::Connection;
 
 use crate::generation::Pointer;
 use crate::projection::{Error, Projection};
-use files::{Identity, Open};
+use files::Open;
 
 /// How often pointers and open files are compared with what is on disk.
 const REFRESH: Duration = Duration::from_millis(100);
