@@ -249,6 +249,21 @@ async fn a_body_that_never_comes_to_its_end_does_not_hold_up_others() {
 }
 
 #[tokio::test]
+async fn a_client_that_has_said_all_it_has_to_say_is_answered() {
+    let app = sqlite().await;
+    let mut stream = tokio::net::TcpStream::connect(app.address()).await.unwrap();
+    let body = r#"{"id": "0198c5a2-0000-7000-8000-000000000001"}"#;
+    let length = body.len();
+    let asked =
+        format!("POST /v1/verifications HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}");
+    stream.write_all(asked.as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("not_found"), "{answer}");
+}
+
+#[tokio::test]
 async fn what_is_no_http_is_answered_with_a_bare_status() {
     let app = sqlite().await;
     let mut stream = tokio::net::TcpStream::connect(app.address()).await.unwrap();

@@ -57,6 +57,8 @@ fn connection(stream: TcpStream, peer: SocketAddr, router: &Router, graceful: &G
         async move { Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {})) }
     });
     let mut builder = http1::Builder::new();
+    // A client may close its sending half as soon as it has asked, and still wants the answer.
+    builder.half_close(true);
     builder.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN).max_headers(256).max_buf_size(256 * 1024);
     let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
     tokio::spawn(async move {
