@@ -312,6 +312,14 @@ async fn nothing_is_appended_for_a_request_that_is_refused(engine: Engine) {
         post_with(&issuer, "/v1/credentials", &ada(), ("idempotency-key", key)).await.expect_field("Idempotency-Key", "format");
     }
     let revoke = format!("/v1/credentials/{}/revoke", id(&issued));
+    for (path, body) in [
+        ("/v1/credentials?x=1", ada()),
+        (&format!("{revoke}?x=1"), json!({})),
+        ("/v1/credentials/search?x=1", json!({})),
+        ("/v1/verifications?x=1", json!({"id": id(&issued)})),
+    ] {
+        issuer.post(path, &body).await.expect_field("x", "unknown");
+    }
     issuer.post(&revoke, &json!({"reason": "x".repeat(1001)})).await.expect_field("reason", "too_long");
     issuer.post(&revoke, &json!({"why": "x"})).await.expect_field("why", "unknown");
     post_raw(&issuer, &revoke, Some("text/plain"), "{}").await.expect_problem(415, "unsupported-media-type");
@@ -545,9 +553,12 @@ async fn lists_are_paged_newest_first_and_filtered(engine: Engine) {
         ("colour=red", "colour", "unknown"),
         ("type=a&type=b", "type", "duplicate"),
         ("email=ada@example.org", "email", "unknown"),
+        ("type=a%00", "type", "control_character"),
+        ("type=%20", "type", "blank"),
     ] {
         issuer.get(&format!("/v1/credentials?{query}")).await.expect_field(query.split('=').next().unwrap_or(field), code);
     }
+    app.auditor().await.get("/v1/logs/ledger/events?type=%00").await.expect_field("type", "control_character");
     for position in ["42", "other@1", "ledger@x", "audit@0"] {
         let request = issuer.request(Method::GET, "/v1/credentials").header("ledger-min-position", position);
         send(request).await.expect_field("Ledger-Min-Position", "format");

@@ -102,6 +102,26 @@ pub struct Text {
     pub lines: bool,
 }
 
+impl Text {
+    /// The normal form of what was given.
+    ///
+    /// # Errors
+    /// The code and the message of the rule that is broken.
+    pub fn read(&self, given: &str) -> Result<String, (&'static str, String)> {
+        if given.chars().any(|character| is_refused_control(character, self.lines)) {
+            return Err(("control_character", "control characters are not taken".to_owned()));
+        }
+        let normal = (self.normal)(given);
+        if normal.is_empty() {
+            return Err(("blank", "is blank".to_owned()));
+        }
+        if normal.chars().count() > self.length_max {
+            return Err(("too_long", format!("longer than {} characters", self.length_max)));
+        }
+        Ok(normal)
+    }
+}
+
 /// What is left of an object's members, and what is wrong with those that were taken.
 pub struct Fields {
     members: Map<String, Value>,
@@ -214,20 +234,7 @@ impl Fields {
     /// A text in its normal form.
     pub fn text(&mut self, name: &str, rule: &Text) -> Option<String> {
         let given = self.string(name)?;
-        if given.chars().any(|character| is_refused_control(character, rule.lines)) {
-            self.refuse(name, "control_character", "control characters are not taken");
-            return None;
-        }
-        let normal = (rule.normal)(&given);
-        if normal.is_empty() {
-            self.refuse(name, "blank", "is blank");
-            return None;
-        }
-        if normal.chars().count() > rule.length_max {
-            self.refuse(name, "too_long", format!("longer than {} characters", rule.length_max));
-            return None;
-        }
-        Some(normal)
+        rule.read(&given).map_err(|(code, message)| self.refuse(name, code, message)).ok()
     }
 
     /// A text that must be there, in its normal form.

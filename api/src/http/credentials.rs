@@ -131,7 +131,14 @@ problems! {
     ),
     security(("api_key" = [])),
 )]
-async fn issue_credential(State(app): State<App>, by: MayIssue, headers: HeaderMap, Json(body): Json) -> Result<Response, Problem> {
+async fn issue_credential(
+    State(app): State<App>,
+    by: MayIssue,
+    headers: HeaderMap,
+    parameters: Parameters,
+    Json(body): Json,
+) -> Result<Response, Problem> {
+    parameters.finish()?;
     let key = idempotency_key(&headers)?;
     let command = Fields::read(body, read_issue)?;
     let done = issue::issue(&app, &by.caller, by.principal.issuer, &command, key.as_ref()).await?;
@@ -193,8 +200,10 @@ async fn revoke_credential(
     by: MayIssue,
     Id(id): Id,
     headers: HeaderMap,
+    parameters: Parameters,
     OptionalJson(body): OptionalJson,
 ) -> Result<Response, Problem> {
+    parameters.finish()?;
     change_status(&app, by, (id, Change::Revoke), &headers, body, "revoked").await
 }
 
@@ -224,8 +233,10 @@ async fn suspend_credential(
     by: MayIssue,
     Id(id): Id,
     headers: HeaderMap,
+    parameters: Parameters,
     OptionalJson(body): OptionalJson,
 ) -> Result<Response, Problem> {
+    parameters.finish()?;
     change_status(&app, by, (id, Change::Suspend), &headers, body, "suspended").await
 }
 
@@ -253,8 +264,10 @@ async fn reinstate_credential(
     by: MayIssue,
     Id(id): Id,
     headers: HeaderMap,
+    parameters: Parameters,
     OptionalJson(body): OptionalJson,
 ) -> Result<Response, Problem> {
+    parameters.finish()?;
     change_status(&app, by, (id, Change::Reinstate), &headers, body, "reinstated").await
 }
 
@@ -315,7 +328,14 @@ async fn list_credentials(
     ),
     security(("api_key" = [])),
 )]
-async fn search_credentials(State(app): State<App>, by: MayRead, headers: HeaderMap, Json(body): Json) -> Result<Response, Problem> {
+async fn search_credentials(
+    State(app): State<App>,
+    by: MayRead,
+    headers: HeaderMap,
+    parameters: Parameters,
+    Json(body): Json,
+) -> Result<Response, Problem> {
+    parameters.finish()?;
     let passed = min_position(&headers, &LogName::LEDGER)?;
     let wanted = Fields::read(body, |fields| read_search(fields, passed))?;
     summaries(&app, &by.principal, wanted).await

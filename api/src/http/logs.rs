@@ -23,6 +23,7 @@ use credence_ledger::{LogName, LogPosition, Position, store};
 use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 use utoipa_axum::routes;
 
+use super::body::Text;
 use super::problem::{Kind, Problem, problems};
 use super::query::{Cursor, LIMIT_DEFAULT, Parameters};
 use super::{Part, Route};
@@ -34,6 +35,8 @@ use crate::wire::event::{Event, EventPage, Keys};
 
 /// More than elsewhere: a log is long, and read by programs.
 const LIMIT_MAX: u64 = 1000;
+/// An event's type is compared as it is.
+const KIND: Text = Text { length_max: 100, normal: str::to_owned, lines: false };
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![Route::new(Part::Issuance, routes!(read_log))]
@@ -170,7 +173,7 @@ fn selection(parameters: &mut Parameters) -> Selection {
         from: parameters.cursor().or(from),
         to: None,
         stream: parameters.parsed("stream"),
-        kind: parameters.string("type"),
+        kind: parameters.text("type", &KIND),
         since: parameters.parsed("since"),
         until: parameters.parsed("until"),
         limit: parameters.integer("limit", 1, LIMIT_MAX).and_then(|limit| NonZeroUsize::new(usize::try_from(limit).ok()?)),

@@ -7,6 +7,7 @@ use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 use credence_ledger::Position;
 
+use super::body::Text;
 use super::problem::{FieldError, Problem};
 
 /// How many items a page has when the caller does not say.
@@ -69,6 +70,12 @@ impl Parameters {
             return None;
         }
         Some(value)
+    }
+
+    /// A text in its normal form.
+    pub fn text(&mut self, name: &str, rule: &Text) -> Option<String> {
+        let given = self.string(name)?;
+        rule.read(&given).map_err(|(code, message)| self.refuse(name, code, message)).ok()
     }
 
     /// A parameter that spells a `T`: a time, a stream, a position.

@@ -10,6 +10,7 @@ use utoipa_axum::routes;
 use super::body::{Fields, Json};
 use super::headers::{min_position, set_as_of};
 use super::problem::{Kind, Problem, problems};
+use super::query::Parameters;
 use super::{Part, Route};
 use crate::caller::Caller;
 use crate::services::App;
@@ -43,7 +44,14 @@ problems! {
         Refusals,
     ),
 )]
-async fn verify_credential(State(app): State<App>, caller: Caller, headers: HeaderMap, Json(body): Json) -> Result<Response, Problem> {
+async fn verify_credential(
+    State(app): State<App>,
+    caller: Caller,
+    headers: HeaderMap,
+    parameters: Parameters,
+    Json(body): Json,
+) -> Result<Response, Problem> {
+    parameters.finish()?;
     let passed = min_position(&headers, &LogName::LEDGER)?;
     let now = app.clock.now();
     let question = Fields::read(body, |fields| read_question(fields, now))?;

@@ -454,7 +454,7 @@ pub fn read_list(parameters: &mut Parameters, passed: Option<Position>) -> ListC
     ListCredentials {
         email: None,
         name: None,
-        credential_type: parameters.string("type").map(|text| subject::normal_name(&text)),
+        credential_type: parameters.text("type", &TYPE),
         status: parameters.one_of("status", STATUSES, status),
         before: parameters.cursor(),
         limit: parameters.limit(LIMIT_MAX),
