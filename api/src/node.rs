@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use credence_ledger::random::SystemRandom;
 use credence_ledger::vault::Worker;
 use credence_ledger::{LogName, Timestamp};
 use credence_projections::generation;
@@ -142,7 +143,9 @@ fn start_runners(app: &App, read: &Arc<dyn generation::Store>) -> Vec<Runner> {
     let logs = [app.ledger.as_ref().map(|ledger| (Projection::Verification, ledger)), Some((Projection::History, &app.audit))];
     let logs = logs.into_iter().flatten();
     logs.map(|(projection, access)| {
-        let (clock, random) = (app.clock.clone(), app.random.clone());
+        // A runner draws ids for what stands in no log, at moments of its own: not from what requests draw from, so that a test that
+        // owns the randomness can tell what they draw.
+        let (clock, random) = (app.clock.clone(), Arc::new(SystemRandom));
         let projector = Projector { projection, log: access.log.clone(), store: read.clone(), clock, random };
         let wake = Arc::new(Notify::new());
         ring(access, wake.clone(), app.draining.clone());
