@@ -68,6 +68,21 @@ impl Engine {
         }
     }
 
+    /// Overwrites the SQLite files whose names begin so.
+    pub(crate) fn ruin(&self, prefix: &str) {
+        let Engine::Sqlite(folder) = self else { panic!("only files can be ruined") };
+        let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        let is_meant = |path: &std::path::PathBuf| {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            name.starts_with(prefix) && name.ends_with(".sqlite")
+        };
+        let ruined: Vec<_> = names.filter(is_meant).collect();
+        assert!(!ruined.is_empty());
+        for path in ruined {
+            std::fs::write(path, "what a broken disk gives back, which is no database. ".repeat(99)).unwrap();
+        }
+    }
+
     /// Deletes a projection's generations, or the whole store, under whoever uses it.
     pub(crate) async fn lose(&self, projection: Option<Projection>) {
         let prefix = projection.map_or("read".to_owned(), |projection| format!("read-{projection}-"));

@@ -203,6 +203,26 @@ async fn a_deleted_model_is_built_again(engine: &Engine) {
     assert_eq!(logs.rebuild(VERIFICATION, &store).await.equal, Some(true));
 }
 
+#[tokio::test]
+async fn a_model_whose_files_are_no_databases_any_more_is_built_again() {
+    let (engine, logs) = (Engine::sqlite(), Logs::new());
+    let store = engine.open().await;
+    let runner = logs.run(VERIFICATION, &store);
+    applied(&store, logs.fill(0, 10).await).await;
+    runner.stop().await;
+    let whole = digest_of_serving(&store, VERIFICATION).await;
+    drop(store);
+    for ruined in ["read.sqlite", "read-verification-"] {
+        engine.ruin(ruined);
+        let store = engine.open().await;
+        assert!(matches!(store.cursor(VERIFICATION).await, Err(Error::Vanished(VERIFICATION))), "{ruined}");
+        let runner = logs.run(VERIFICATION, &store);
+        applied(&store, logs.ledger.head().await.unwrap().last().unwrap()).await;
+        runner.stop().await;
+        assert_eq!(digest_of_serving(&store, VERIFICATION).await, whole, "{ruined}");
+    }
+}
+
 async fn within_a_second_a_deleted_model_answers_that_it_is_gone(engine: &Engine) {
     let (store, logs) = (engine.open().await, Logs::new());
     let runner = logs.run(VERIFICATION, &store);

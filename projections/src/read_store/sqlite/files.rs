@@ -20,12 +20,12 @@ pub(super) struct Open {
 }
 
 impl Open {
-    /// Opens a file that exists.
+    /// Opens a file that exists. One that is no database (any more) counts as gone: what it held can be built again.
     pub(super) async fn existing(path: &Path, options: Options) -> Result<Option<Open>, store::Error> {
         let Some(identity) = Identity::of(path) else { return Ok(None) };
         match connect(path, options).await {
             Ok(connection) => Ok(Some(Open { connection, path: path.to_owned(), identity })),
-            Err(store::Error::NotMigrated) => Ok(None),
+            Err(store::Error::NotMigrated | store::Error::Corrupt(_)) => Ok(None),
             Err(other) => Err(other),
         }
     }

@@ -8,7 +8,7 @@
 //!   the process frees them.
 //!
 //! Any file may be deleted at any time. An open file is compared with its path before it is written to, and at least every
-//! 100 ms where it is read from: what is gone answers [`Error::Vanished`] until it has been built again.
+//! 100 ms where it is read from: what is gone, or is no database any more, answers [`Error::Vanished`] until it has been built again.
 
 mod files;
 mod reads;
@@ -145,7 +145,7 @@ impl Sqlite {
         for _ in 0..count {
             match connect(&path, DERIVED).await {
                 Ok(reader) => readers.push(reader),
-                Err(store::Error::NotMigrated) => return Ok(None),
+                Err(store::Error::NotMigrated | store::Error::Corrupt(_)) => return Ok(None),
                 Err(other) => return Err(other),
             }
         }

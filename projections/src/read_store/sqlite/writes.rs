@@ -1,7 +1,7 @@
 //! Moving generations on: rows and cursor in one transaction.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use credence_ledger::chain::Hash;
@@ -50,6 +50,14 @@ impl Sqlite {
     }
 }
 
+/// Deletes what belongs to a database file that is gone, and may still be open in another process.
+fn forget_side_files(path: &Path) -> Result<(), store::Error> {
+    for suffix in ["sqlite-wal", "sqlite-shm"] {
+        files::delete(&path.with_extension(suffix)).map_err(unavailable)?;
+    }
+    Ok(())
+}
+
 fn unavailable(failed: io::Error) -> store::Error {
     store::Error::Unavailable(failed.into())
 }
@@ -64,12 +72,21 @@ impl Store for Sqlite {
                 std::fs::File::options().create(true).truncate(false).write(true).open(folder.join("read.lock")).map_err(unavailable)?;
             lock.lock().map_err(unavailable)?;
             if !path.exists() {
-                // They belong to a file that was deleted, and may still be open in another process.
-                files::delete(&folder.join("read.sqlite-wal")).map_err(unavailable)?;
-                files::delete(&folder.join("read.sqlite-shm")).map_err(unavailable)?;
+                forget_side_files(&path)?;
             }
-            let connection = open(&path, Options { access: Access::Create, durability: Durability::Durable, cache_kib: 1024 })?;
-            connection.execute_batch(sql::READ).map_err(store::sqlite::error)
+            let make = || {
+                let connection = open(&path, Options { access: Access::Create, durability: Durability::Durable, cache_kib: 1024 })?;
+                connection.execute_batch(sql::READ).map_err(store::sqlite::error)
+            };
+            match make() {
+                Err(store::Error::Corrupt(reason)) => {
+                    tracing::warn!(reason, "read.sqlite is no database any more: it is made anew, and the read models are built again");
+                    files::delete(&path).map_err(unavailable)?;
+                    forget_side_files(&path)?;
+                    make()
+                }
+                made => made,
+            }
         })
         .await?;
         Ok(self.refresh().await?)
@@ -326,8 +343,13 @@ fn flip(
     let corrupt = |generation: u64| store::Error::Corrupt(format!("generation {generation} of {projection} has no cursor"));
     let new = open(new, DERIVED)?;
     let mut old = match old {
-        Some(path) if path.exists() => Some(open(&path, DERIVED)?),
-        _ => None,
+        Some(path) => match open(&path, DERIVED) {
+            Ok(old) => Some(old),
+            // Deleted, or no database any more: nothing is left to be compared or retired.
+            Err(store::Error::NotMigrated | store::Error::Corrupt(_)) => None,
+            Err(other) => return Err(other),
+        },
+        None => None,
     };
     // Nobody moves the old generation on from here until its retirement is committed.
     let old = old.as_mut().map(|old| old.transaction_with_behavior(TransactionBehavior::Immediate)).transpose().map_err(failed)?;
