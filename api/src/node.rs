@@ -14,7 +14,6 @@ use credence_projections::generation;
 use credence_projections::projection::Projection;
 use credence_projections::projector::Projector;
 use credence_projections::runner::{self, Runner};
-use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
@@ -60,9 +59,14 @@ impl Node {
     /// What it was told cannot be used, or a store cannot be reached or used.
     pub async fn start(config: Config, sources: Sources) -> Result<Node, Error> {
         http::metrics::install();
+        // Before any store is made: whoever mistook the port is told so and leaves nothing behind.
+        let cannot_listen = |error: std::io::Error| config::Error {
+            source_name: "--listen (CREDENCE_LISTEN)".to_owned(),
+            problem: format!("cannot listen on {}: {error}", config.listen),
+        };
+        let socket = http::serve::bind(&config.listen).await.map_err(cannot_listen)?;
         let vault = stores::vault(&config.store, Schema::Migrate, &sources).await?;
-        let origin = vault.origin_base().to_owned();
-        let open = async |name| stores::log(&config.store, name, &origin, Schema::Migrate, &sources).await;
+        let open = async |name| stores::log(&config.store, name, &*vault, &sources).await;
         let audit = open(LogName::AUDIT).await?;
         // A verification process may not read the ledger, and must not need to.
         let ledger = if config.role == Role::Verification { None } else { Some(open(LogName::LEDGER).await?) };
@@ -87,9 +91,8 @@ impl Node {
         let services = Services::new(&config.store.worker, config.role, settings, opened, &sources);
         let app: App = Arc::new(Services { unsafe_durability, ..services });
 
-        let listen = |error: std::io::Error| config::Error::missing("listen", format!("cannot listen on {}: {error}", config.listen));
-        let listener = TcpListener::bind(&config.listen).await.map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
+        let listener = http::serve::listen(socket).map_err(cannot_listen)?;
+        let address = listener.local_addr().map_err(cannot_listen)?;
         let limits = http::Limits {
             body_bytes_max: config.body_bytes_max,
             rate_limit_public: config.rate_limit_public,

@@ -158,21 +158,50 @@ pub async fn unsafe_durability(config: &StoreConfig) -> Result<Vec<String>, Erro
     Ok(found)
 }
 
-/// Opens a log.
+/// Opens a log beside its vault. It is made, in the vault's origin, by whoever goes through the first start: beside a vault that
+/// holds an API key a log that is not there has been lost, and an empty one in its place would hide that.
+///
+/// # Errors
+/// It cannot be reached or used, or is gone.
+pub async fn log(config: &StoreConfig, name: LogName, vault: &dyn Vault, sources: &Sources) -> Result<Arc<dyn Log>, Error> {
+    let url = url_of(&config.stores, &name);
+    patiently(name.as_str(), url, async || {
+        if !log_exists(url, &name).await? && !vault.keys().await?.is_empty() {
+            return Err(store::Error::Missing.into());
+        }
+        let (name, clock) = (name.clone(), sources.clock());
+        let opened: Arc<dyn Log> = match url {
+            Url::Sqlite(folder) => Arc::new(log::sqlite::Sqlite::open(folder, name, vault.origin_base(), clock).await?),
+            Url::Postgres(url) => {
+                let (base, clock) = (Some(vault.origin_base()), sources.clock.clone());
+                Arc::new(log::postgres::Postgres::open(url, name, base, clock, durability(config)).await?)
+            }
+        };
+        Ok(opened)
+    })
+    .await
+}
+
+async fn log_exists(url: &Url, name: &LogName) -> Result<bool, store::Error> {
+    match url {
+        Url::Sqlite(folder) => Ok(log::sqlite::exists(folder, name)),
+        Url::Postgres(url) => log::postgres::Postgres::exists(url, name).await,
+    }
+}
+
+/// Opens a log as it is.
 ///
 /// # Errors
 /// It cannot be reached or used.
-pub async fn log(config: &StoreConfig, name: LogName, origin_base: &str, schema: Schema, sources: &Sources) -> Result<Arc<dyn Log>, Error> {
+pub async fn existing_log(config: &StoreConfig, name: LogName, sources: &Sources) -> Result<Arc<dyn Log>, Error> {
     let url = url_of(&config.stores, &name);
     patiently(name.as_str(), url, async || {
         let (name, clock) = (name.clone(), sources.clock());
-        let opened: Arc<dyn Log> = match (url, schema) {
-            (Url::Sqlite(folder), Schema::Migrate) => Arc::new(log::sqlite::Sqlite::open(folder, name, origin_base, clock).await?),
-            (Url::Sqlite(folder), Schema::AsItIs) => Arc::new(log::sqlite::Sqlite::open_existing(folder, name, clock).await?),
-            (Url::Postgres(url), schema) => {
-                // On PostgreSQL the server's clock dates events, unless a test brings its own.
-                let (base, clock) = ((schema == Schema::Migrate).then_some(origin_base), sources.clock.clone());
-                Arc::new(log::postgres::Postgres::open(url, name, base, clock, durability(config)).await?)
+        let opened: Arc<dyn Log> = match url {
+            Url::Sqlite(folder) => Arc::new(log::sqlite::Sqlite::open_existing(folder, name, clock).await?),
+            // The server's clock dates events, unless a test brings its own.
+            Url::Postgres(url) => {
+                Arc::new(log::postgres::Postgres::open(url, name, None, sources.clock.clone(), durability(config)).await?)
             }
         };
         Ok(opened)

@@ -10,12 +10,16 @@ use std::process::Output;
 use std::sync::Arc;
 use std::time::Duration;
 
+use credence_api::stores::{Schema, Sources};
+use credence_ledger::clock::SystemClock;
 use credence_ledger::testing::postgres::Server;
+use credence_ledger::vault::Role;
+use credence_ledger::{Clock as _, LogName};
 use serde_json::json;
 use support::{Child, Engine, Stores, TestApp, User, command, eventually};
 use tempfile::TempDir;
 
-engines!(of_processes_that_start_at_once_exactly_one_tells_a_key);
+engines!(of_processes_that_start_at_once_exactly_one_tells_a_key, a_log_that_was_lost_exits_3_and_no_empty_one_takes_its_place);
 
 fn store(folder: &Path) -> String {
     format!("sqlite:{}", folder.join("data").display())
@@ -72,30 +76,51 @@ async fn of_processes_that_start_at_once_exactly_one_tells_a_key(engine: Engine)
 #[tokio::test]
 async fn a_key_that_was_made_but_never_told_is_replaced() {
     let stores = Arc::new(Stores::new(Engine::Sqlite).await);
-    // A process that was killed after it had made the key and before it had recorded that.
-    let app = TestApp::on(stores.clone()).start().await;
-    let services = app.services().clone();
-    let told = services.vault.keys().await.unwrap();
-    assert_eq!(told.len(), 1);
-    app.shutdown().await;
-    drop(services);
-    let database = rusqlite::Connection::open(stores.folder.path().join("vault.sqlite")).unwrap();
-    database.execute("delete from api_keys", []).unwrap();
-    drop(database);
-    let app = TestApp::on(stores.clone()).start().await;
-    let services = app.services().clone();
-    let first = services.vault.keys().await.unwrap();
-    assert_eq!(first.len(), 1, "with no key left, one is made");
-    app.shutdown().await;
-    std::fs::remove_file(stores.folder.path().join("audit.sqlite")).unwrap();
-    for suffix in ["-wal", "-shm"] {
-        let _ = std::fs::remove_file(stores.folder.path().join(format!("audit.sqlite{suffix}")));
+    // What a process leaves that was killed after it had made the key and before it had recorded that.
+    let (config, sources) = (stores.config().store, Sources::default());
+    let vault = credence_api::stores::vault(&config, Schema::Migrate, &sources).await.unwrap();
+    for log in [LogName::LEDGER, LogName::AUDIT] {
+        credence_api::stores::log(&config, log, &*vault, &sources).await.unwrap();
     }
-    drop(services);
+    let issuer = vault.ensure_issuer("default", SystemClock.now()).await.unwrap();
+    vault.create_key(Role::Admin, issuer.id, Some("first administrator"), SystemClock.now()).await.unwrap();
+    drop(vault);
+
     let app = TestApp::on(stores).start().await;
     let keys = app.services().vault.keys().await.unwrap();
     assert_eq!(keys.len(), 2);
     assert!(keys[0].revoked_at.is_some() && keys[1].revoked_at.is_none());
+}
+
+async fn a_log_that_was_lost_exits_3_and_no_empty_one_takes_its_place(engine: Engine) {
+    let stores = Arc::new(Stores::new(engine).await);
+    let app = TestApp::on(stores.clone()).start().await;
+    app.issuer().await.issue("Ada", "ada@example.org").await;
+    app.shutdown().await;
+    for log in ["ledger", "audit"] {
+        let put_back = stores.lose_log(log).await;
+        for command in [&["serve", "--listen", "127.0.0.1:0"][..], &["migrate"]] {
+            let stores = ["--store", &stores.url(), "--data-dir", stores.data_dir().to_str().unwrap()];
+            let Output { status, stderr, .. } = support::command(&[command, &stores].concat()).output().unwrap();
+            let stderr = String::from_utf8(stderr).unwrap();
+            assert_eq!(status.code(), Some(3), "{command:?}: {stderr}");
+            assert!(stderr.contains(log) && stderr.contains("restore it from a backup"), "{command:?}: {stderr}");
+        }
+        put_back.await;
+    }
+    let app = TestApp::on(stores).start().await;
+    assert_eq!(app.services().ledger().unwrap().log.head().await.unwrap().size, 2);
+}
+
+#[test]
+fn a_port_that_is_taken_is_told_before_any_store_is_made() {
+    let folder = TempDir::new().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (status, stderr) = fails(&["serve", "--store", &store(folder.path()), "--listen", &address], &[]);
+    assert_eq!(status, 2, "{stderr}");
+    assert!(stderr.contains("--listen") && stderr.contains(&address), "{stderr}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
 #[test]

@@ -69,7 +69,7 @@ async fn migrate(config: &StoreConfig) -> anyhow::Result<()> {
                 let problem = "required to make a log beside a vault on PostgreSQL".to_owned();
                 return Err(config::Error { source_name: config::variable("master_key_file"), problem }.into());
             }
-            (Some(vault), _) => drop(stores::log(config, name.clone(), vault.origin_base(), Schema::Migrate, &sources).await?),
+            (Some(vault), _) => drop(stores::log(config, name.clone(), &**vault, &sources).await?),
         }
         tell(name.as_str(), url, "up to date")?;
     }
@@ -89,7 +89,7 @@ async fn foresee(config: &StoreConfig) -> anyhow::Result<()> {
         match url {
             Url::Postgres(text) => foresee_steps(name.as_str(), url, &log::postgres::Postgres::pending(text, &name).await?)?,
             Url::Sqlite(_) => {
-                let opened = stores::log(config, name.clone(), "", Schema::AsItIs, &sources).await.map(drop);
+                let opened = stores::existing_log(config, name.clone(), &sources).await.map(drop);
                 foresee_file(name.as_str(), url, opened)?;
             }
         }

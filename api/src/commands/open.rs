@@ -20,7 +20,7 @@ pub(super) fn config(options: &StoreOptions, environment: impl Iterator<Item = (
 
 /// Opens a log, to read it.
 pub(super) async fn log(config: &StoreConfig, name: LogName) -> Result<Arc<dyn Log>, Error> {
-    stores::log(config, name, "", Schema::AsItIs, &Sources::default()).await
+    stores::existing_log(config, name, &Sources::default()).await
 }
 
 /// Opens all stores, to do what is recorded.

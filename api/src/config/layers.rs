@@ -17,15 +17,13 @@ pub(super) enum Source {
     Environment(&'static str),
     /// `wait_ms_max` in a file.
     File(String, PathBuf),
-    /// Nowhere: a default, or what is missing.
-    Default(&'static str),
 }
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Source::CommandLine(name) => write!(f, "--{}", name.replace('_', "-")),
-            Source::Environment(name) | Source::Default(name) => f.write_str(&variable(name)),
+            Source::Environment(name) => f.write_str(&variable(name)),
             Source::File(name, file) => write!(f, "{name} in {}", file.display()),
         }
     }
@@ -50,11 +48,6 @@ impl Error {
     /// An error of what was given there.
     pub(super) fn of(source: &Source, problem: impl fmt::Display) -> Error {
         Error { source_name: source.to_string(), problem: problem.to_string() }
-    }
-
-    /// An error of what was given nowhere.
-    pub(crate) fn missing(name: &'static str, problem: impl fmt::Display) -> Error {
-        Error::of(&Source::Default(name), problem)
     }
 }
 

@@ -218,7 +218,7 @@ fn value<T>(layers: &Layers, name: &'static str, read: impl Fn(&str) -> Result<T
 fn store_url(layers: &Layers, name: &'static str, file: &'static str) -> Result<Option<store::Url>, Error> {
     let Some((source, text)) = layers.either(name, file)? else { return Ok(None) };
     let from_file = match &source {
-        Source::CommandLine(given) | Source::Environment(given) | Source::Default(given) => *given == file,
+        Source::CommandLine(given) | Source::Environment(given) => *given == file,
         Source::File(given, _) => given == file,
     };
     let text = if from_file {

@@ -4,6 +4,7 @@
 //! problem. What exceeds even hyper's (64 KiB of target, 256 headers, 256 KiB altogether) or is no HTTP is answered with a bare status.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
@@ -21,6 +22,38 @@ use super::edge::Peer;
 
 /// How long a connection may take to send a request's headers, and how long it may be idle.
 const HEADERS_WITHIN: Duration = Duration::from_secs(60);
+
+/// How many connections the system holds for us until we accept them.
+const BACKLOG: u32 = 1024;
+
+/// Takes an address, a host or an IP address with a port, without listening yet: who connects is refused until [`listen`].
+///
+/// # Errors
+/// The operating system's, such as that somebody else has it.
+pub async fn bind(address: &str) -> io::Result<TcpSocket> {
+    let mut failed = io::Error::new(io::ErrorKind::NotFound, "no such host");
+    for address in tokio::net::lookup_host(address).await? {
+        let bound = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.and_then(|socket| {
+            // Connections of a process that has ended linger for a minute.
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            Ok(socket)
+        });
+        match bound {
+            Ok(socket) => return Ok(socket),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
+/// Accepts connections from now on.
+///
+/// # Errors
+/// The operating system's.
+pub fn listen(socket: TcpSocket) -> io::Result<TcpListener> {
+    socket.listen(BACKLOG)
+}
 
 /// Serves until `stop` is cancelled, then finishes the requests in flight, at most for `drain_max`. Answers whether all of them
 /// could be finished.

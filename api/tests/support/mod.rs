@@ -24,6 +24,7 @@ use credence_ledger::vault::Role;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
+use sqlx::Connection as _;
 use tempfile::TempDir;
 
 /// Where a test's stores are.
@@ -59,6 +60,27 @@ impl Stores {
             Engine::Postgres => Some(Database::create().await),
         };
         Stores { folder: TempDir::new().unwrap(), database }
+    }
+
+    /// Moves a log out of the way, as if it had been lost. The answer, awaited, puts it back.
+    pub async fn lose_log(&self, log: &str) -> impl Future<Output = ()> + use<> {
+        let rename = async |url: String, from: String, to: String| {
+            let mut connection = sqlx::PgConnection::connect(&url).await.unwrap();
+            let rename = format!("alter schema {from} rename to {to}");
+            sqlx::raw_sql(sqlx::AssertSqlSafe(rename)).execute(&mut connection).await.unwrap();
+        };
+        let (file, aside) = (self.folder.path().join(format!("{log}.sqlite")), self.folder.path().join("aside"));
+        let (log, url) = (log.to_owned(), self.database.as_ref().map(|database| database.url.clone()));
+        match &url {
+            None => std::fs::rename(&file, &aside).unwrap(),
+            Some(url) => rename(url.clone(), log.clone(), "aside".to_owned()).await,
+        }
+        async move {
+            match url {
+                None => std::fs::rename(aside, file).unwrap(),
+                Some(url) => rename(url, "aside".to_owned(), log).await,
+            }
+        }
     }
 
     /// The value of `--store`.

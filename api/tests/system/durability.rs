@@ -97,6 +97,26 @@ async fn sqlite_forces_the_log_to_the_disk_before_every_acknowledgement() {
     }
 }
 
+/// A commit whose last sync failed stands whole in the write-ahead log, where the next process to open it would take it for one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_could_not_be_forced_to_the_disk_and_was_refused_does_not_come_back() {
+    let store = Store::sqlite();
+    let server = Start::on(&store).role("issuance").start();
+    let client = server.admin(&store);
+    let issued = client.issue(1).await.expect(201);
+    let mut tracer = server.break_next_syncs();
+    client.act(&issued.id(), "revoke").await.expect(503);
+    server.kill9();
+    tracer.wait().unwrap();
+
+    let server = Start::on(&store).role("issuance").start();
+    let client = server.admin(&store);
+    let found = client.get(&format!("/v1/credentials/{}", issued.id())).await.expect(200);
+    assert_eq!(found.body["status"], "active", "a revocation that was refused has happened");
+    client.act(&issued.id(), "revoke").await.expect(200);
+    assert_eq!(replayed::count(&replayed::ledger(&store), "CredentialRevoked"), 1);
+}
+
 #[test]
 fn a_trace_without_the_sync_is_told_from_one_with_it() {
     let good = "7 pwrite64(9</d/ledger.sqlite-wal>, \"\", 4096, 0) = 4096\n7 fdatasync(9</d/ledger.sqlite-wal> <unfinished ...>\n8 write(4</x>, \"\", 1) = 1\n7 <... fdatasync resumed>) = 0\n8 writev(5<TCP:[1]>, [{iov_base=\"HTTP/1.1 201 Created\", iov_len=9}], 1) = 9\n";

@@ -98,6 +98,21 @@ impl Server {
         self.child.wait().unwrap();
     }
 
+    /// From here on the first `fdatasync` of each of its threads fails, as on a disk that gives up for a moment.
+    pub(crate) fn break_next_syncs(&self) -> Child {
+        let mut tracer = Command::new("strace")
+            .args(["-f", "-p", &self.child.id().to_string(), "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=1"])
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(tracer.stderr.take().unwrap()).lines().map_while(Result::ok);
+        // It takes hold of all threads before it tells of the first.
+        assert!(lines.next().unwrap().contains("attached"));
+        std::thread::spawn(move || lines.for_each(drop));
+        tracer
+    }
+
     /// Sends a signal by its name.
     pub(crate) fn signal(&self, name: &str) {
         signal(self.child.id(), name);

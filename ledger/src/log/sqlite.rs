@@ -10,7 +10,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, TransactionBehavior, params};
@@ -37,12 +37,20 @@ pub struct Sqlite {
     writer: tokio_rusqlite::Connection,
     readers: Vec<tokio_rusqlite::Connection>,
     next_reader: AtomicUsize,
+    /// A commit of ours ended unknown: what it wrote may still stand behind the file's last commit.
+    unsettled: Arc<AtomicBool>,
 }
 
 /// The log's file in `folder`.
 #[must_use]
 pub fn path(folder: &Path, name: &LogName) -> PathBuf {
     folder.join(format!("{name}.sqlite"))
+}
+
+/// Whether the log has been made. A file without anything in it is none.
+#[must_use]
+pub fn exists(folder: &Path, name: &LogName) -> bool {
+    std::fs::metadata(path(folder, name)).is_ok_and(|file| file.len() > 0)
 }
 
 /// The durable schema of a log.
@@ -88,7 +96,8 @@ impl Sqlite {
         for _ in 0..READERS {
             readers.push(store::connect(path, READER).await?);
         }
-        Ok(Sqlite { name, origin: row.origin, clock, file, writer, readers, next_reader: AtomicUsize::new(0) })
+        let (next_reader, unsettled) = (AtomicUsize::new(0), Arc::new(AtomicBool::new(false)));
+        Ok(Sqlite { name, origin: row.origin, clock, file, writer, readers, next_reader, unsettled })
     }
 
     async fn on_reader<T, F>(&self, work: F) -> Result<T, Error>
@@ -116,7 +125,12 @@ impl Log for Sqlite {
         &self.origin
     }
 
+    /// After a commit whose outcome is unknown this makes sure first that it is not in the log.
     async fn head(&self) -> Result<Head, Error> {
+        if self.unsettled.load(Ordering::SeqCst) {
+            store::call(&self.writer, settle).await?;
+            self.unsettled.store(false, Ordering::SeqCst);
+        }
         // The clock comes first: what is committed between the two is newer than `now`, and seen.
         let now = self.clock.now();
         let row = self.on_reader(|connection| head_row(connection)).await?;
@@ -124,8 +138,15 @@ impl Log for Sqlite {
     }
 
     async fn commit(&self, batch: Vec<Append>) -> Result<Vec<Outcome>, CommitError> {
-        let (clock, file) = (self.clock.clone(), self.file.clone());
-        let committed = self.writer.call_raw(move |connection| commit(connection, &file, &*clock, &batch)).await;
+        let (clock, file, unsettled) = (self.clock.clone(), self.file.clone(), self.unsettled.clone());
+        let commit = move |connection: &mut Connection| {
+            let committed = commit(connection, &file, &*clock, &batch);
+            if matches!(committed, Err(CommitError::Unknown(_))) {
+                unsettled.store(true, Ordering::SeqCst);
+            }
+            committed
+        };
+        let committed = self.writer.call_raw(commit).await;
         // The connection's thread ended in the middle of it: nobody knows how far it came.
         committed.unwrap_or_else(|closed| Err(CommitError::Unknown(Error::Failed(closed.into()))))
     }
@@ -210,10 +231,23 @@ fn commit(connection: &mut Connection, file: &OpenFile, clock: &dyn Clock, batch
         Some(ErrorCode::ConstraintViolation) => CommitError::Contradiction(failed.to_string()),
         _ => CommitError::NotCommitted(store::error(failed)),
     })?;
-    // Once this returns the batch is on the disk. If it fails, the batch may be: a commit whose last fsync failed can come
-    // back when the file is recovered.
+    // Once this returns the batch is on the disk. If it fails, the batch may be: no reader sees it, but a commit whose last fsync
+    // failed can come back when the file is recovered, unless it is settled before.
     transaction.commit().map_err(|failed| CommitError::Unknown(store::error(failed)))?;
     Ok(plan.outcomes)
+}
+
+/// Commits a head that is what it was. A failed commit's frames stand behind the last good one in the write-ahead log, where
+/// recovery would take them for a commit; these frames take their place.
+fn settle(connection: &mut Connection) -> Result<(), Error> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(store::error)?;
+    let HeadRow { size, chain_hash, recorded_at, .. } = head_row(&transaction)?;
+    // There and back again: an update that changes nothing is not written.
+    for (from, to) in [(size, size + 1), (size + 1, size)] {
+        let head = params![from, to, chain_hash.0, recorded_at.as_micros()];
+        transaction.prepare_cached(sql::UPDATE_HEAD).and_then(|mut update| update.execute(head)).map_err(store::error)?;
+    }
+    transaction.commit().map_err(store::error)
 }
 
 fn find(transaction: &Transaction<'_>, batch: &[Append]) -> Result<Found, Error> {

@@ -76,6 +76,9 @@ pub enum Error {
     /// The store's tables are missing or older than this program. `credence migrate` helps.
     #[error("the store's schema is missing or older than this program: run `credence migrate`")]
     NotMigrated,
+    /// The store has been there, by what another one remembers, and is not any more.
+    #[error("it is missing, though it has been there: restore it from a backup; only a first start makes a new one")]
+    Missing,
     /// The store was written by a newer program.
     #[error("the store's schema is newer than this program")]
     NewerSchema,

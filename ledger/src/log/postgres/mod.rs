@@ -59,6 +59,19 @@ impl Postgres {
         store::pending(url, schema(name), STEPS).await
     }
 
+    /// Whether the log has been made.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn exists(url: &str, name: &LogName) -> Result<bool, Error> {
+        let pool = Sessions::new(url, schema(name), Durability::UnsafeAllowed)?.pool(1).await?;
+        match head(&pool).await {
+            Ok(head) => Ok(head.is_some()),
+            Err(Error::NotMigrated) => Ok(false),
+            Err(failed) => Err(failed),
+        }
+    }
+
     /// Opens the log `name`. With an `origin_base` (host and optional path) it is made or migrated as far as the login may;
     /// without one it is taken as it is. A log keeps the origin with which it was made. Without a `clock` the server's is used.
     ///
