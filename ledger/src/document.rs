@@ -34,9 +34,28 @@ pub struct Contents<'a> {
     pub salt: [u8; 16],
 }
 
+/// A document just built, with what is stored of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Built {
+    /// For its holder.
+    pub document: Value,
+    /// The canonical form, to be sealed.
+    pub canonical: Vec<u8>,
+    /// As [`digest`] gives it.
+    pub digest: [u8; 32],
+}
+
 /// The document.
 #[must_use]
-pub fn build(contents: &Contents<'_>) -> Value {
+pub fn build(contents: &Contents<'_>) -> Built {
+    let document = value(contents);
+    let canonical = json::canonical(&document);
+    // It has no proof yet that the digest would leave out.
+    let digest = blake3::hash(&canonical).into();
+    Built { document, canonical, digest }
+}
+
+fn value(contents: &Contents<'_>) -> Value {
     let mut subject = Map::new();
     if let Some(uri) = contents.subject_uri {
         subject.insert("id".to_owned(), uri.into());
@@ -97,7 +116,7 @@ mod tests {
     #[test]
     fn a_document_has_the_golden_bytes_and_digest() {
         let claims = json!({"level": 3, "langs": ["Rust", "Ada"], "größe": 1.75});
-        let document = build(&contents(Some(&claims)));
+        let Built { document, canonical, digest: at_once } = build(&contents(Some(&claims)));
         let golden = concat!(
             r#"{"@context":["https://www.w3.org/ns/credentials/v2","https://www.w3.org/ns/credentials/undefined-terms/v2"],"#,
             r#""credentialSubject":{"claims":{"größe":1.75,"langs":["Rust","Ada"],"level":3},"email":"ada@example.org","#,
@@ -106,14 +125,15 @@ mod tests {
             r#""type":["VerifiableCredential","developer-certificate"],"validFrom":"2026-01-31T12:00:00Z","#,
             r#""validUntil":"2027-01-31T12:00:00.500Z"}"#,
         );
-        assert_eq!(String::from_utf8(json::canonical(&document)).unwrap(), golden);
-        assert_eq!(hex::encode(digest(&document)), "ef87dc5c928caa08e10ea3bebf0cad454fadef1b17bd1ec16b14bd7316bcc814");
+        assert_eq!(String::from_utf8(canonical).unwrap(), golden);
+        assert_eq!(digest(&document), at_once);
+        assert_eq!(hex::encode(at_once), "ef87dc5c928caa08e10ea3bebf0cad454fadef1b17bd1ec16b14bd7316bcc814");
     }
 
     #[test]
     fn what_is_absent_is_left_out() {
         let bare = Contents { valid_from: None, valid_until: None, subject_uri: None, ..contents(None) };
-        let document = build(&bare);
+        let document = build(&bare).document;
         let members = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
         assert_eq!(members(&document), ["@context", "credentialSubject", "id", "issuer", "salt", "type"]);
         assert_eq!(members(&document["credentialSubject"]), ["email", "name"]);
@@ -121,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_proof_does_not_change_the_digest_and_everything_else_does() {
-        let document = build(&contents(None));
+        let document = build(&contents(None)).document;
         let mut signed = document.clone();
         signed["proof"] = json!({"type": "DataIntegrityProof"});
         assert_eq!(digest(&signed), digest(&document));

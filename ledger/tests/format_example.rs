@@ -11,7 +11,7 @@ use credence_ledger::event::credential::{CredentialEvent, CredentialIssued};
 use credence_ledger::event::issuer::IssuerRegistered;
 use credence_ledger::event::{Metadata, New, Place, Recorded};
 use credence_ledger::sealing::{KeyId, SealingKey};
-use credence_ledger::{LogName, Position, Random, Stream, Timestamp, Version, document, json};
+use credence_ledger::{LogName, Position, Random, Stream, Timestamp, Version, document};
 use serde_bytes::ByteArray;
 use uuid::Uuid;
 
@@ -57,7 +57,7 @@ fn example() -> BTreeMap<&'static str, Vec<u8>> {
     let first = Recorded::place(&registered, &Stream::issuer(issuer), Position::FIRST, Version::FIRST, registered_at, origin.genesis());
 
     let claims = serde_json::json!({"level": 3, "languages": ["Rust", "SQL"]});
-    let kept = document::build(&document::Contents {
+    let document::Built { canonical, digest, .. } = document::build(&document::Contents {
         id: credential,
         credential_type: "developer-certificate",
         issuer_did: did,
@@ -69,8 +69,6 @@ fn example() -> BTreeMap<&'static str, Vec<u8>> {
         claims: Some(&claims),
         salt: [0x5a; 16],
     });
-    let canonical = json::canonical(&kept);
-    let digest = document::digest(&kept);
 
     let stream = Stream::credential(credential);
     let place = Place { origin: &origin, stream: &stream, kind: "CredentialIssued", schema: 1, field: "document" };

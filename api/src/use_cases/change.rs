@@ -10,7 +10,7 @@ use credence_ledger::decision::credential::{self as decision, Change};
 use credence_ledger::event::Payload;
 use credence_ledger::event::credential::{CredentialReinstated, CredentialRevoked, CredentialSuspended};
 use credence_ledger::log::{Append, Expected, Outcome, Refusal};
-use credence_ledger::sealing::Sealed;
+use credence_ledger::sealing::{KeyId, Sealed, SealingKey};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -58,8 +58,9 @@ pub async fn change(
             return Err(Error::NotFound);
         }
         // Opened before anything is changed: what has been erased cannot be answered.
-        let document = credential::open_document(services, &credential).await?;
-        let reason = seal_reason(services, &credential, command).await?;
+        let sealing_key = credential::sealing_key(services, &credential).await?;
+        let document = credential::open_document(services, &credential, &sealing_key)?;
+        let reason = seal_reason(services, &credential, command, &sealing_key)?;
         let metadata = caller.origination(&services.worker).metadata(&services.random);
         let idempotency = key.map(|key| idempotency::remember(services, caller, key, &command.to_value()));
         let event = match decision::change(credential.state, command.change, reason) {
@@ -90,13 +91,17 @@ pub async fn change(
     Err(Error::Contended)
 }
 
-async fn seal_reason(services: &Services, credential: &Credential, command: &ChangeStatus) -> Result<Option<Sealed>, Error> {
+fn seal_reason(
+    services: &Services,
+    credential: &Credential,
+    command: &ChangeStatus,
+    sealing_key: &(KeyId, SealingKey),
+) -> Result<Option<Sealed>, Error> {
     let Some(reason) = &command.reason else { return Ok(None) };
     let (kind, schema) = match command.change {
         Change::Suspend => (CredentialSuspended::TYPE, CredentialSuspended::SCHEMA),
         Change::Reinstate => (CredentialReinstated::TYPE, CredentialReinstated::SCHEMA),
         Change::Revoke => (CredentialRevoked::TYPE, CredentialRevoked::SCHEMA),
     };
-    let sealing_key = credential::sealing_key(services, credential).await?;
-    credential::seal(services, &sealing_key, &credential.stream(), (kind, schema, "reason"), reason.as_bytes()).map(Some)
+    credential::seal(services, sealing_key, &credential.stream(), (kind, schema, "reason"), reason.as_bytes()).map(Some)
 }

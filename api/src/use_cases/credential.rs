@@ -178,10 +178,17 @@ pub(super) fn seal(
     Ok(key.seal(id, &place, plain, &services.random))
 }
 
-/// A credential's document, opened with its subject's key; `None` for a secret.
-pub(super) async fn open_document(services: &Services, credential: &Credential) -> Result<Option<Value>, Error> {
+/// A credential's document; `None` for a secret.
+pub(super) async fn document(services: &Services, credential: &Credential) -> Result<Option<Value>, Error> {
+    if credential.issued.document.is_none() {
+        return Ok(None);
+    }
+    open_document(services, credential, &sealing_key(services, credential).await?)
+}
+
+/// A credential's document, opened with its [`sealing_key`]; `None` for a secret.
+pub(super) fn open_document(services: &Services, credential: &Credential, (_, key): &(KeyId, SealingKey)) -> Result<Option<Value>, Error> {
     let Some(sealed) = &credential.issued.document else { return Ok(None) };
-    let (_, key) = sealing_key(services, credential).await?;
     let place = Place {
         origin: services.ledger()?.log.origin(),
         stream: &credential.stream(),
@@ -207,7 +214,7 @@ pub(super) async fn repeated(services: &Services, position: Position) -> Result<
     let events = services.ledger()?.log.read_at(&[position]).await?;
     let event = events.first().ok_or_else(|| Error::corrupt("an idempotency row beyond the log's end"))?;
     let credential = load(services, event.stream.id(), Some(position)).await?.ok_or(Error::NotFound)?;
-    let document = open_document(services, &credential).await?;
+    let document = document(services, &credential).await?;
     let opened = opened(services, credential, document, event.recorded_at).await?;
     Ok(Done { opened, position, repeated: true })
 }

@@ -5,13 +5,13 @@
 //! equal issuances exactly one wins, however many processes race.
 
 use credence_ledger::decision::credential::{self as decision, State};
-use credence_ledger::document::{self, Contents};
+use credence_ledger::document::{self, Built, Contents};
 use credence_ledger::event::credential::CredentialIssued;
 use credence_ledger::event::{Payload as _, new_id};
 use credence_ledger::log::{Append, Expected, KeyOwner, Outcome, Refusal, UniqueKey};
 use credence_ledger::sealing::KeyId;
 use credence_ledger::vault::{Issuer, SubjectRefs};
-use credence_ledger::{Stream, Timestamp, json, random};
+use credence_ledger::{Stream, Timestamp, random};
 use serde_bytes::ByteArray;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -142,7 +142,7 @@ async fn about_subject(
     let email = lookup.email(issuer.id, &about.email);
     let subject = services.subjects.get(SubjectRefs { issuer: issuer.id, name, email }, services.clock.now()).await?;
     // From here on a crash leaves a subject without a credential, which harms nobody.
-    let document = document::build(&Contents {
+    let Built { document, canonical, digest } = document::build(&Contents {
         id: stream.id(),
         credential_type,
         issuer_did: &issuer.did,
@@ -156,10 +156,10 @@ async fn about_subject(
     });
     let place = (CredentialIssued::TYPE, CredentialIssued::SCHEMA, "document");
     let sealing_key = (KeyId::Subject(subject.id), subject.key);
-    let sealed = credential::seal(services, &sealing_key, stream, place, &json::canonical(&document))?;
+    let sealed = credential::seal(services, &sealing_key, stream, place, &canonical)?;
     let issued = CredentialIssued {
         credential_type: credential_type.to_owned(),
-        digest: ByteArray::new(document::digest(&document)),
+        digest: ByteArray::new(digest),
         issuer: issuer.id,
         document: Some(sealed),
         subject_id: Some(subject.id),

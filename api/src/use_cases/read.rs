@@ -27,7 +27,7 @@ pub struct Page<T> {
 /// [`Error::NotFound`], [`Error::Erased`], [`Error::Audit`], or the world's.
 pub async fn read(services: &Services, caller: &Caller, principal: &Principal, id: Uuid) -> Result<Opened, Error> {
     let credential = known(services, principal, id).await?;
-    let document = credential::open_document(services, &credential).await?;
+    let document = credential::document(services, &credential).await?;
     if document.is_some() {
         audit::personal_data_read(services, caller, Some(&credential.stream())).await?;
     }
