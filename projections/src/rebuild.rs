@@ -122,6 +122,8 @@ struct Progress {
     rebuild: Rebuild,
     /// Whether it is written into the store, and not only told to the observer.
     is_recorded: bool,
+    began: Instant,
+    began_done: u64,
     reported: Instant,
     reported_done: u64,
 }
@@ -211,8 +213,9 @@ impl Job {
             updated_at: projector.clock.now(),
             failure: None,
         };
-        let progress =
-            Progress { reported: Instant::now(), reported_done: rebuild.done, is_recorded: generation.stage != Stage::Temporary, rebuild };
+        let (began, began_done) = (Instant::now(), rebuild.done);
+        let is_recorded = generation.stage != Stage::Temporary;
+        let progress = Progress { began, began_done, reported: began, reported_done: began_done, is_recorded, rebuild };
         Job { projector, options, pointer, moving, progress, lock }
     }
 
@@ -279,6 +282,7 @@ impl Job {
         };
         let digest = if stuck.is_none() { self.compare().await? } else { None };
         self.flip(digest, stuck).await?;
+        self.progress.rebuild.events_per_second = per_second(self.moving.next().0, self.progress.began_done, self.progress.began);
         self.phase(Phase::Done).await
     }
 
@@ -437,8 +441,8 @@ impl Job {
             (self.options.observer)(rebuild);
             return Ok(());
         }
-        let applied = u128::from(self.moving.next().0.saturating_sub(self.progress.reported_done));
-        self.progress.rebuild.events_per_second = u64::try_from(applied * 1000 / elapsed.as_millis().max(1)).unwrap_or(u64::MAX);
+        let Progress { reported, reported_done, .. } = self.progress;
+        self.progress.rebuild.events_per_second = per_second(self.moving.next().0, reported_done, reported);
         self.progress.reported = Instant::now();
         self.progress.reported_done = self.moving.next().0;
         self.write_down().await
@@ -455,6 +459,12 @@ impl Job {
         }
         Ok(())
     }
+}
+
+/// How fast it went from `before` to `done`, since `then`.
+fn per_second(done: u64, before: u64, then: Instant) -> u64 {
+    let applied = u128::from(done.saturating_sub(before));
+    u64::try_from(applied * 1000 / then.elapsed().as_millis().max(1)).unwrap_or(u64::MAX)
 }
 
 fn missing(position: Option<Position>, target: Option<Position>) -> u64 {

@@ -26,7 +26,13 @@ pub async fn begin(services: &Services, caller: &Caller, projector: Projector, o
         error => Error::corrupt(error.to_string()),
     })?;
     let started = RebuildStarted { generation: job.generation(), projection: projection.to_string() };
-    audit::record_on(services, caller, stream, Expected::None, &started).await?;
+    if let Err(error) = audit::record_on(services, caller, stream, Expected::None, &started).await {
+        // What it left is taken up by the next one.
+        if let Err(unwritten) = job.give_up("its beginning could not be recorded").await {
+            tracing::warn!(error = &unwritten as &dyn std::error::Error, "a rebuild that was given up is still told as running");
+        }
+        return Err(error);
+    }
     Ok(job)
 }
 
