@@ -11,9 +11,11 @@ use credence_ledger::event::{Metadata, Payload, Place, new_id};
 use credence_ledger::log::{Append, Log, Outcome};
 use credence_ledger::sealing::{KeyId, Sealed, SealingKey};
 use credence_ledger::store::{self, Error};
-use credence_ledger::vault::{Issuer, Vault, subjects};
+use credence_ledger::vault::subjects::Subjects;
+use credence_ledger::vault::{Issuer, Vault};
 use credence_ledger::{Clock, LogName, Position, Random, Stream, Timestamp};
 use credence_projections::generation;
+use credence_projections::lookups::Lookups;
 use credence_projections::projection::{self, Cursor, Projection};
 use credence_projections::projector::Projector;
 use tokio_util::sync::CancellationToken;
@@ -42,8 +44,8 @@ pub struct Services {
     pub settings: Settings,
     /// The vault.
     pub vault: Arc<dyn Vault>,
-    /// Subjects, made when new.
-    pub subjects: subjects::Batcher,
+    /// Subjects, made when new, and what they are compared by: many at once.
+    pub subjects: Subjects,
     /// Issuers by name and id.
     pub issuers: Issuers,
     /// The ledger; `None` in a verification process.
@@ -52,6 +54,8 @@ pub struct Services {
     pub audit: LogAccess,
     /// The read models. Whether they may be written is a matter of the process's login.
     pub read: Arc<dyn generation::Store>,
+    /// Look-ups in the read models by id, many at once.
+    pub lookups: Lookups<dyn generation::Store>,
     /// The audit log's month keys.
     pub months: Months,
     /// Which API keys were used lately.
@@ -235,7 +239,8 @@ impl Services {
             worker: worker.to_owned(),
             role,
             settings,
-            subjects: subjects::Batcher::start(vault.clone()),
+            subjects: Subjects::start(vault.clone()),
+            lookups: Lookups::start(read.clone()),
             issuers: Issuers::new(vault.clone()),
             months: Months::new(vault.clone()),
             vault,

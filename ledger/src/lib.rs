@@ -7,12 +7,14 @@
 //! - [`sealing`]: what is personal is encrypted before anything is appended; [`vault`]: the keys, which can be forgotten.
 //! - [`planner`]: what a batch of appends becomes, as a pure function; [`log`]: the engines that fetch, write and commit it;
 //!   [`appender`]: the task that collects appends into batches.
+//! - [`batcher`]: many callers that ask a store alike, one call for all of them.
 //! - [`fsck`]: reads a log back and names everything that does not hold.
 //!
 //! `event`, `decision`, `codec`, `chain` and `planner` are synchronous and do no I/O. SQL stands in `log` and `vault` only.
 //! Nothing here knows of projections, HTTP or a command line.
 
 pub mod appender;
+pub mod batcher;
 pub mod chain;
 pub mod clock;
 pub mod codec;

@@ -4,6 +4,7 @@
 //! - [`verification`]: over the ledger log; answers verdicts, also as of an earlier time, and serves the lists.
 //! - [`history`]: over the audit log; knows which verifications a credential has had.
 //! - [`read_store`]: the store that keeps them, one contract for both engines.
+//! - [`lookups`]: look-ups by id for many callers at once.
 //! - [`fold`]: from events to the [`table`]s' rows.
 //! - [`generation`]: what the writers of a read model need of its store.
 //! - [`projector`]: a log to fold and a store to write to; what the two that follow share.
@@ -18,6 +19,7 @@ pub mod digest;
 pub mod fold;
 pub mod generation;
 pub mod history;
+pub mod lookups;
 pub mod projection;
 pub mod projector;
 pub mod read_store;

@@ -207,7 +207,10 @@ async fn find(services: &Services, presented: &Presented, at: At) -> Result<(Mat
     let read = &services.read;
     match presented {
         Presented::Id { id, name, email } => {
-            let (credential, cursor) = read.find(&Lookup::Id(*id), at).await?;
+            let (credential, cursor) = match at {
+                At::Newest => services.lookups.by_id(*id).await?,
+                At::Time(_) | At::Position(_) => read.find(&Lookup::Id(*id), at).await?,
+            };
             let matches = name.is_none() && email.is_none()
                 || details_match(services, credential.as_ref(), *id, name.as_deref(), email.as_deref()).await?;
             let mut found = Match::of(credential);
@@ -261,7 +264,7 @@ async fn details_match(
     email: Option<&str>,
 ) -> Result<bool, Error> {
     let subject = credential.and_then(|credential| credential.subject_id);
-    let known = services.vault.subject_refs(subject.unwrap_or(id)).await?.filter(|_| subject.is_some());
+    let known = services.subjects.refs(subject.unwrap_or(id)).await?.filter(|_| subject.is_some());
     let issuer = credential.map_or(id, |credential| credential.issuer);
     let lookup = services.vault.lookup();
     let name = name.map(|name| lookup.name(issuer, name));
@@ -272,7 +275,7 @@ async fn details_match(
 /// Finds out whether the subject's data has been erased.
 async fn with_erasure(services: &Services, mut found: Match) -> Result<Match, Error> {
     if let Some(subject) = found.credential.as_ref().and_then(|credential| credential.subject_id) {
-        found.erased = services.vault.subject_refs(subject).await?.is_none();
+        found.erased = services.subjects.refs(subject).await?.is_none();
     }
     Ok(found)
 }

@@ -207,8 +207,8 @@ pub trait Vault: Send + Sync + 'static {
     /// give neither finds none.
     async fn find_subjects(&self, name: Option<Reference>, email: Option<Reference>) -> Result<Vec<Uuid>, Error>;
 
-    /// A subject's references; `None` when it is not there (any more). Reads the reference columns only.
-    async fn subject_refs(&self, id: Uuid) -> Result<Option<SubjectRefs>, Error>;
+    /// Subjects' references, in the order asked for; `None` for one that is not there (any more). Reads the reference columns only.
+    async fn subject_refs(&self, ids: &[Uuid]) -> Result<Vec<Option<SubjectRefs>>, Error>;
 
     /// The sealing keys that still exist, of those asked for.
     async fn open_keys(&self, ids: &[KeyId]) -> Result<HashMap<KeyId, SealingKey>, Error>;

@@ -117,19 +117,27 @@ impl Postgres {
     async fn find(&self, wanted: &BTreeSet<SubjectRefs>) -> Result<HashMap<SubjectRefs, Subject>, Error> {
         let (issuers, names, emails) = columns(wanted);
         let rows = bounded(sqlx::query(sql::SELECT_SUBJECTS).bind(issuers).bind(names).bind(emails).fetch_all(&self.pool)).await?;
-        let subject = |row: &PgRow| {
-            let refs = SubjectRefs { issuer: column(row, 1)?, name: reference(row, 2)?, email: reference(row, 3)? };
-            Ok((refs, self.keyring.subject(column(row, 0)?, column(row, 4)?)?))
-        };
-        rows.iter().map(subject).collect()
+        rows.iter().map(|row| Ok((subject_refs(row)?, self.keyring.subject(column(row, 0)?, column(row, 4)?)?))).collect()
     }
 
-    async fn insert(&self, new: &[(SubjectRefs, NewSubject)]) -> Result<(), Error> {
+    /// Finds subjects, or makes those that are not there as they were prepared. What another process makes meanwhile is left out.
+    async fn ensure(&self, new: &[(SubjectRefs, NewSubject)]) -> Result<HashMap<SubjectRefs, Subject>, Error> {
         let (issuers, names, emails) = columns(new.iter().map(|(refs, _)| refs));
         let ids: Vec<Uuid> = new.iter().map(|(_, new)| new.subject.id).collect();
         let keys: Vec<&[u8]> = new.iter().map(|(_, new)| new.wrapped_key.as_slice()).collect();
-        let insert = sqlx::query(sql::INSERT_SUBJECTS).bind(ids).bind(issuers).bind(names).bind(emails).bind(keys);
-        bounded(insert.execute(&self.pool)).await.map(drop)
+        let ensure = sqlx::query(sql::ENSURE_SUBJECTS).bind(ids).bind(issuers).bind(names).bind(emails).bind(keys);
+        let rows = bounded(ensure.fetch_all(&self.pool)).await?;
+        // What was made here need not be unwrapped again.
+        let prepared: HashMap<Uuid, &Subject> = new.iter().map(|(_, new)| (new.subject.id, &new.subject)).collect();
+        let subject = |row: &PgRow| {
+            let id = column(row, 0)?;
+            let subject = match prepared.get(&id) {
+                Some(made) => (*made).clone(),
+                None => self.keyring.subject(id, column(row, 4)?)?,
+            };
+            Ok((subject_refs(row)?, subject))
+        };
+        rows.iter().map(subject).collect()
     }
 
     async fn issuer(&self, name: &str) -> Result<Option<Issuer>, Error> {
@@ -160,11 +168,10 @@ impl Vault for Postgres {
 
     async fn subjects(&self, wanted: &[SubjectRefs], now: Timestamp) -> Result<Vec<Subject>, Error> {
         let distinct: BTreeSet<SubjectRefs> = wanted.iter().copied().collect();
-        let mut found = self.find(&distinct).await?;
+        let new: Vec<_> = distinct.iter().map(|refs| (*refs, self.keyring.new_subject(now))).collect();
+        let mut found = self.ensure(&new).await?;
         let missing: BTreeSet<SubjectRefs> = distinct.into_iter().filter(|refs| !found.contains_key(refs)).collect();
         if !missing.is_empty() {
-            let new: Vec<_> = missing.iter().map(|refs| (*refs, self.keyring.new_subject(now))).collect();
-            self.insert(&new).await?;
             found.extend(self.find(&missing).await?);
         }
         let answer = |refs: &SubjectRefs| found.get(refs).cloned().ok_or_else(|| Error::Corrupt("a subject just made is gone".to_owned()));
@@ -181,9 +188,13 @@ impl Vault for Postgres {
         bounded(query.fetch_all(&self.pool)).await
     }
 
-    async fn subject_refs(&self, id: Uuid) -> Result<Option<SubjectRefs>, Error> {
-        let row = bounded(sqlx::query(sql::SELECT_SUBJECT_REFS).bind(id).fetch_optional(&self.pool)).await?;
-        row.map(|row| Ok(SubjectRefs { issuer: column(&row, 0)?, name: reference(&row, 1)?, email: reference(&row, 2)? })).transpose()
+    async fn subject_refs(&self, ids: &[Uuid]) -> Result<Vec<Option<SubjectRefs>>, Error> {
+        let rows = bounded(sqlx::query(sql::SELECT_SUBJECT_REFS).bind(ids).fetch_all(&self.pool)).await?;
+        let refs = |row: &PgRow| match column(row, 0)? {
+            Some(issuer) => Ok(Some(SubjectRefs { issuer, name: reference(row, 1)?, email: reference(row, 2)? })),
+            None => Ok(None),
+        };
+        rows.iter().map(refs).collect()
     }
 
     async fn open_keys(&self, ids: &[KeyId]) -> Result<HashMap<KeyId, SealingKey>, Error> {
@@ -306,6 +317,11 @@ async fn settings(pool: &PgPool) -> Result<Option<Settings>, Error> {
         Err(Error::NotMigrated) => Ok(None),
         Err(other) => Err(other),
     }
+}
+
+/// What [`sql::SELECT_SUBJECTS`] and [`sql::ENSURE_SUBJECTS`] answer.
+fn subject_refs(row: &PgRow) -> Result<SubjectRefs, Error> {
+    Ok(SubjectRefs { issuer: column(row, 1)?, name: reference(row, 2)?, email: reference(row, 3)? })
 }
 
 /// References as the arrays that statements take: issuers, names, e-mail addresses.

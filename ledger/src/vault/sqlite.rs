@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 
 use self::rows::{api_key, issuer, query, query_one, run, uuid, worker};
 use super::api_key::{self, NewApiKey};
-use super::rows::{Keyring, Settings};
+use super::rows::{Keyring, NewSubject, Settings};
 use super::{
     ApiKey, FIRST_START_WAIT, FirstStart, Issuer, LookupKeys, OpenError, Reference, Role, Subject, SubjectRefs, Vault, Worker, master_key,
 };
@@ -183,6 +183,9 @@ impl Vault for Sqlite {
     async fn subjects(&self, wanted: &[SubjectRefs], now: Timestamp) -> Result<Vec<Subject>, Error> {
         let asked: Arc<[SubjectRefs]> = wanted.into();
         let refs = Arc::clone(&asked);
+        // For those, too, that turn out to be there, as on PostgreSQL, where one statement finds and makes: so that with randomness
+        // from a test both engines draw alike.
+        let prepared: Vec<NewSubject> = asked.iter().map(|_| self.keyring.new_subject(now)).collect();
         // Most that is asked for more than once is asked for long after it was made: no lock, no commit.
         let found = self.read(move |connection, keyring| refs.iter().map(|refs| subject(connection, keyring, refs)).collect());
         let found: Vec<Option<Subject>> = found.await?;
@@ -190,7 +193,8 @@ impl Vault for Sqlite {
             return Ok(found.into_iter().flatten().collect());
         }
         let make = move |connection: &Connection, keyring: &Keyring| {
-            asked.iter().zip(found).map(|(refs, found)| found.map_or_else(|| ensure_subject(connection, keyring, refs, now), Ok)).collect()
+            let asked = asked.iter().zip(prepared).zip(found);
+            asked.map(|((refs, new), found)| found.map_or_else(|| ensure_subject(connection, keyring, refs, new), Ok)).collect()
         };
         self.write(make).await
     }
@@ -205,9 +209,13 @@ impl Vault for Sqlite {
         self.read(find).await
     }
 
-    async fn subject_refs(&self, id: Uuid) -> Result<Option<SubjectRefs>, Error> {
+    async fn subject_refs(&self, ids: &[Uuid]) -> Result<Vec<Option<SubjectRefs>>, Error> {
+        let ids = ids.to_vec();
         let refs = |row: &Row<'_>| Ok(SubjectRefs { issuer: uuid(row, 0)?, name: row.get(1)?, email: row.get(2)? });
-        self.read(move |connection, _| query_one(connection, sql::SELECT_SUBJECT_REFS, params![id.as_bytes()], refs)).await
+        let find = move |connection: &Connection, _: &Keyring| {
+            ids.iter().map(|id| query_one(connection, sql::SELECT_SUBJECT_REFS, params![id.as_bytes()], refs)).collect()
+        };
+        self.read(find).await
     }
 
     async fn open_keys(&self, ids: &[KeyId]) -> Result<HashMap<KeyId, SealingKey>, Error> {
@@ -347,11 +355,10 @@ fn subject(connection: &Connection, keyring: &Keyring, refs: &SubjectRefs) -> Re
     stored.map(|(id, wrapped_key)| keyring.subject(id, &wrapped_key)).transpose()
 }
 
-fn ensure_subject(connection: &Connection, keyring: &Keyring, refs: &SubjectRefs, now: Timestamp) -> Result<Subject, Error> {
+fn ensure_subject(connection: &Connection, keyring: &Keyring, refs: &SubjectRefs, new: NewSubject) -> Result<Subject, Error> {
     if let Some(subject) = subject(connection, keyring, refs)? {
         return Ok(subject);
     }
-    let new = keyring.new_subject(now);
     let row = params![new.subject.id.as_bytes(), refs.issuer.as_bytes(), refs.name, refs.email, new.wrapped_key];
     run(connection, sql::INSERT_SUBJECT, row)?;
     Ok(new.subject)

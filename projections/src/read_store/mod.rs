@@ -112,6 +112,9 @@ pub trait ReadStore: Send + Sync + 'static {
     /// The credential looked up, as it was at the moment asked for; one issued later is not there.
     async fn find(&self, lookup: &Lookup, at: At) -> Result<(Option<Credential>, Cursor), Error>;
 
+    /// The credentials with these ids, in the order asked for, in their newest state.
+    async fn find_by_ids(&self, ids: &[Uuid]) -> Result<(Vec<Option<Credential>>, Cursor), Error>;
+
     /// Credentials, newest first.
     async fn list(&self, filter: &Filter) -> Result<(Vec<Credential>, Cursor), Error>;
 

@@ -1,9 +1,11 @@
 //! What a read store answers, on every engine.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::common::{Engine, Logs, digest_of, id};
-use credence_projections::projection::Projection;
+use credence_projections::lookups::Lookups;
+use credence_projections::projection::{Error, Projection};
 use credence_projections::read_store::wait_for;
 use credence_projections::verification::{At, Filter, Lookup, State, Status};
 use serde_bytes::ByteArray;
@@ -48,6 +50,29 @@ async fn finds_credentials_as_they_are_and_as_they_were(engine: &Engine) {
     assert_eq!(store.position_at(crate::common::start_time()).await.unwrap().0, None);
     let (found, _) = store.find(&Lookup::Id(id(11)), At::Newest).await.unwrap();
     assert_eq!(found, None);
+    runner.stop().await;
+}
+
+async fn many_look_ups_at_once_answer_as_each_alone_does(engine: &Engine) {
+    let (store, logs) = (engine.open().await, Logs::new());
+    let lookups = Lookups::start(Arc::clone(&store));
+    assert!(matches!(lookups.by_id(id(1)).await, Err(Error::Vanished(Projection::Verification))), "nobody has built it");
+    let runner = logs.run(Projection::Verification, &store);
+    let last = logs.fill(0, 30).await;
+    wait_for(store.as_ref(), Projection::Verification, last, LONG).await.unwrap();
+    // Each twice, and some that nobody has issued.
+    let ids: Vec<_> = (0..40).chain((0..40).rev()).map(id).collect();
+    let found = futures::future::join_all(ids.iter().map(|id| lookups.by_id(*id))).await;
+    let mut known = 0;
+    for (id, found) in ids.iter().zip(found) {
+        let (found, cursor) = found.unwrap();
+        assert_eq!(found, store.find(&Lookup::Id(*id), At::Newest).await.unwrap().0);
+        assert_eq!(cursor.position, Some(last));
+        known += usize::from(found.is_some());
+    }
+    assert_eq!(known, 60);
+    let (found, cursor) = store.find_by_ids(&[]).await.unwrap();
+    assert_eq!((found, cursor.position), (Vec::new(), Some(last)));
     runner.stop().await;
 }
 
@@ -153,6 +178,7 @@ async fn history_knows_a_credentials_verifications(engine: &Engine) {
 
 on_every_engine!(
     finds_credentials_as_they_are_and_as_they_were,
+    many_look_ups_at_once_answer_as_each_alone_does,
     a_secret_is_found_at_its_issuer_and_the_newest_speaks,
     lists_are_filtered_and_newest_first,
     history_knows_a_credentials_verifications,

@@ -1,1 +1,4 @@
-select issuer, name_ref, email_ref from subjects where id = $1
+select subjects.issuer, subjects.name_ref, subjects.email_ref
+from unnest($1::uuid[]) with ordinality as wanted (id, place)
+left join subjects on subjects.id = wanted.id
+order by wanted.place

@@ -207,7 +207,7 @@ async fn verification_reads_references_and_the_read_store_and_nothing_of_the_led
     audit.commit(append()).await.unwrap();
     let vault = open_vault(&url).await.unwrap();
     assert_eq!(vault.lookup().secret(b"x"), owner.lookup().secret(b"x"));
-    assert_eq!(vault.subject_refs(subject.id).await.unwrap(), Some(refs));
+    assert_eq!(vault.subject_refs(&[subject.id]).await.unwrap(), [Some(refs)]);
     lives_in(&vault, &text).await;
     assert!(matches!(vault.open_keys(&[KeyId::Subject(subject.id)]).await, Err(Error::Denied(_))));
     assert!(matches!(vault.subjects(&[refs], now()).await, Err(Error::Denied(_))));

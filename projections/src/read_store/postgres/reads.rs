@@ -111,6 +111,16 @@ impl ReadStore for Postgres {
         Ok((found.pop(), cursor))
     }
 
+    async fn find_by_ids(&self, ids: &[Uuid]) -> Result<(Vec<Option<Credential>>, Cursor), Error> {
+        let projection = Projection::Verification;
+        if ids.is_empty() {
+            return Ok((Vec::new(), self.cursor(projection).await?));
+        }
+        let rows = self.read(projection, sql::FIND_BY_IDS, &arguments!(ids)).await?;
+        let found: Result<Vec<_>, _> = rows.iter().map(sql::credential).collect();
+        Ok((found.map_err(|failed| error(projection, failed))?, first_cursor(projection, &rows)?))
+    }
+
     async fn list(&self, filter: &Filter) -> Result<(Vec<Credential>, Cursor), Error> {
         let status = filter.status.map(|(status, now)| (status.as_str(), now.as_micros_i64()));
         let state = filter.status.and_then(|(status, _)| stored_state(status));

@@ -59,6 +59,7 @@ sql! {
     SELECT_STATUS_CHANGES = "select_status_changes";
     SELECT_VERIFICATIONS = "select_verifications";
     FIND_BY_ID = "find_by_id";
+    FIND_BY_IDS = "find_by_ids";
     FIND_BY_DOCUMENT = "find_by_document";
     FIND_BY_SECRET = "find_by_secret";
     LIST = "list";

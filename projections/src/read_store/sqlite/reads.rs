@@ -123,6 +123,21 @@ impl ReadStore for Sqlite {
         .await
     }
 
+    async fn find_by_ids(&self, ids: &[Uuid]) -> Result<(Vec<Option<Credential>>, Cursor), Error> {
+        let projection = Projection::Verification;
+        let ids = ids.to_vec();
+        self.read(projection, move |connection| {
+            // One snapshot for all of them.
+            let snapshot = connection.unchecked_transaction()?;
+            let (cursor, stage) = snapshot.prepare_cached(sql::SELECT_CURSOR)?.query_row([], |row| sql::cursor(projection, row))?;
+            let mut find = snapshot.prepare_cached(sql::FIND_BY_ID)?;
+            let newest = |id: &Uuid| find.query_row(params![id.as_bytes(), true, i64::MAX, i64::MAX], sql::credential);
+            let found = ids.iter().map(newest).collect::<rusqlite::Result<_>>()?;
+            Ok(((found, cursor), stage))
+        })
+        .await
+    }
+
     async fn list(&self, filter: &Filter) -> Result<(Vec<Credential>, Cursor), Error> {
         let filter = filter.clone();
         self.read(Projection::Verification, move |connection| {

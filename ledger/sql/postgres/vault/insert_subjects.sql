@@ -1,7 +1,0 @@
--- another process may have been faster: what stands there counts. In one order, so that two such statements do not lock each
--- other out.
-insert into subjects (id, issuer, name_ref, email_ref, wrapped_key)
-select id, issuer, name_ref, email_ref, wrapped_key
-from unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::bytea[], $5::bytea[]) as new (id, issuer, name_ref, email_ref, wrapped_key)
-order by email_ref, name_ref, issuer
-on conflict on constraint subjects_refs do nothing
