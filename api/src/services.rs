@@ -2,7 +2,7 @@
 //!
 //! A verification process has no ledger: its login may not read it. Everything else is there in every role.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -154,13 +154,26 @@ impl LogAccess {
 pub struct Issuers {
     vault: Arc<dyn Vault>,
     known: RwLock<Vec<Issuer>>,
+    /// Those whose registration was seen in the ledger, where it stays.
+    registered: RwLock<HashSet<Uuid>>,
 }
 
 impl Issuers {
     /// Over a vault.
     #[must_use]
     pub fn new(vault: Arc<dyn Vault>) -> Issuers {
-        Issuers { vault, known: RwLock::default() }
+        Issuers { vault, known: RwLock::default(), registered: RwLock::default() }
+    }
+
+    /// Whether the issuer is known to be registered in the ledger.
+    #[must_use]
+    pub fn is_registered(&self, id: Uuid) -> bool {
+        self.registered.read().unwrap_or_else(PoisonError::into_inner).contains(&id)
+    }
+
+    /// Remembers that the issuer is registered in the ledger.
+    pub fn note_registered(&self, id: Uuid) {
+        self.registered.write().unwrap_or_else(PoisonError::into_inner).insert(id);
     }
 
     /// The issuer of that name.

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use credence_ledger::chain::Origin;
 use credence_ledger::clock::SystemClock;
 use credence_ledger::log::Log;
 use credence_ledger::random::SystemRandom;
@@ -25,7 +26,7 @@ use tokio::time::Instant;
 use crate::config::{self, StoreConfig, Stores};
 use crate::services::AppendError;
 
-pub use first_start::{DEFAULT_ISSUER, first_start, register_issuer};
+pub use first_start::{DEFAULT_ISSUER, first_start, register, register_issuer};
 
 /// For how long a store that cannot be reached is tried.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -101,14 +102,18 @@ impl Error {
     }
 }
 
-/// Opens the vault.
+/// Opens the vault. It is made where there is none yet; but beside a log a vault that is not there has been lost, and a new one in
+/// its place would take all its subjects for erased.
 ///
 /// # Errors
-/// There is no master key or another one; the vault cannot be reached or used.
+/// There is no master key or another one; the vault cannot be reached or used, or is gone.
 pub async fn vault(config: &StoreConfig, schema: Schema, sources: &Sources) -> Result<Arc<dyn Vault>, Error> {
     let url = &config.stores.vault;
     patiently("vault", url, async || {
         let keyring = Keyring::new(master_key(config, schema, sources).await?, sources.random.clone());
+        if schema == Schema::Migrate && !vault_exists(config).await? {
+            require_no_log(&config.stores).await?;
+        }
         match open_vault(config, schema, keyring).await {
             Ok(vault) => Ok(vault),
             Err(OpenError::WrongMasterKey) => Err(Unopened::Configuration(config::Error {
@@ -166,9 +171,10 @@ pub async fn unsafe_durability(config: &StoreConfig) -> Result<Vec<String>, Erro
 pub async fn log(config: &StoreConfig, name: LogName, vault: &dyn Vault, sources: &Sources) -> Result<Arc<dyn Log>, Error> {
     let url = url_of(&config.stores, &name);
     patiently(name.as_str(), url, async || {
-        if !log_exists(url, &name).await? && !vault.keys().await?.is_empty() {
+        if !log_exists(&config.stores, &name).await? && !vault.keys().await?.is_empty() {
             return Err(store::Error::Missing.into());
         }
+        let expected = Origin::new(vault.origin_base(), &name);
         let (name, clock) = (name.clone(), sources.clock());
         let opened: Arc<dyn Log> = match url {
             Url::Sqlite(folder) => Arc::new(log::sqlite::Sqlite::open(folder, name, vault.origin_base(), clock).await?),
@@ -177,16 +183,33 @@ pub async fn log(config: &StoreConfig, name: LogName, vault: &dyn Vault, sources
                 Arc::new(log::postgres::Postgres::open(url, name, base, clock, durability(config)).await?)
             }
         };
+        if *opened.origin() != expected {
+            let (found, expected) = (opened.origin().as_str().to_owned(), expected.as_str().to_owned());
+            return Err(store::Error::Foreign { found, expected }.into());
+        }
         Ok(opened)
     })
     .await
 }
 
-async fn log_exists(url: &Url, name: &LogName) -> Result<bool, store::Error> {
-    match url {
-        Url::Sqlite(folder) => Ok(log::sqlite::exists(folder, name)),
+async fn log_exists(stores: &Stores, name: &LogName) -> Result<bool, store::Error> {
+    match url_of(stores, name) {
+        Url::Sqlite(folder) => log::sqlite::exists(folder, name).await,
         Url::Postgres(url) => log::postgres::Postgres::exists(url, name).await,
     }
+}
+
+/// A log without a vault has lost it.
+async fn require_no_log(stores: &Stores) -> Result<(), store::Error> {
+    for name in [LogName::LEDGER, LogName::AUDIT] {
+        match log_exists(stores, &name).await {
+            Ok(false) => {}
+            // One that is not this login's to look at is there.
+            Ok(true) | Err(store::Error::Denied(_)) => return Err(store::Error::Missing),
+            Err(failed) => return Err(failed),
+        }
+    }
+    Ok(())
 }
 
 /// Opens a log as it is.
@@ -285,6 +308,7 @@ async fn master_key(config: &StoreConfig, schema: Schema, sources: &Sources) -> 
     if schema == Schema::AsItIs {
         return Err(Unopened::Store(store::Error::NotMigrated));
     }
+    require_no_log(&config.stores).await?;
     std::fs::create_dir_all(folder).map_err(|error| store::Error::Unavailable(error.into()))?;
     MasterKey::load_or_generate(&file, &*sources.random).map_err(refused)
 }

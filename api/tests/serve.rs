@@ -19,7 +19,12 @@ use serde_json::json;
 use support::{Child, Engine, Stores, TestApp, User, command, eventually};
 use tempfile::TempDir;
 
-engines!(of_processes_that_start_at_once_exactly_one_tells_a_key, a_log_that_was_lost_exits_3_and_no_empty_one_takes_its_place);
+engines!(
+    of_processes_that_start_at_once_exactly_one_tells_a_key,
+    a_log_that_was_lost_exits_3_and_no_empty_one_takes_its_place,
+    a_vault_that_was_lost_exits_3_and_no_new_one_takes_its_place,
+    an_issuer_that_the_ledger_does_not_know_is_registered_before_its_first_event,
+);
 
 fn store(folder: &Path) -> String {
     format!("sqlite:{}", folder.join("data").display())
@@ -98,7 +103,7 @@ async fn a_log_that_was_lost_exits_3_and_no_empty_one_takes_its_place(engine: En
     app.issuer().await.issue("Ada", "ada@example.org").await;
     app.shutdown().await;
     for log in ["ledger", "audit"] {
-        let put_back = stores.lose_log(log).await;
+        let put_back = stores.lose(log).await;
         for command in [&["serve", "--listen", "127.0.0.1:0"][..], &["migrate"]] {
             let stores = ["--store", &stores.url(), "--data-dir", stores.data_dir().to_str().unwrap()];
             let Output { status, stderr, .. } = support::command(&[command, &stores].concat()).output().unwrap();
@@ -110,6 +115,47 @@ async fn a_log_that_was_lost_exits_3_and_no_empty_one_takes_its_place(engine: En
     }
     let app = TestApp::on(stores).start().await;
     assert_eq!(app.services().ledger().unwrap().log.head().await.unwrap().size, 2);
+}
+
+/// What a restored ledger lacks whose vault was backed up later.
+async fn an_issuer_that_the_ledger_does_not_know_is_registered_before_its_first_event(engine: Engine) {
+    let app = TestApp::start(engine).await;
+    let (vault, now) = (&app.services().vault, SystemClock.now());
+    let issuer = vault.ensure_issuer("later", now).await.unwrap();
+    let (_, key) = vault.create_key(Role::Issuer, issuer.id, None, now).await.unwrap();
+    let issued = app.issuer_with(&key).issue("Ada", "ada@example.org").await;
+    let found =
+        app.anonymous().post("/v1/verifications", &json!({"id": issued["id"], "as_of_position": issued["position"]})).await.expect(200);
+    assert_eq!((found.body["status"].as_str(), found.body["credential"]["issuer"].as_str()), (Some("active"), Some("later")));
+}
+
+async fn a_vault_that_was_lost_exits_3_and_no_new_one_takes_its_place(engine: Engine) {
+    let stores = Arc::new(Stores::new(engine).await);
+    let app = TestApp::on(stores.clone()).start().await;
+    app.issuer().await.issue("Ada", "ada@example.org").await;
+    app.shutdown().await;
+    let put_back = stores.lose("vault").await;
+    for command in [&["serve", "--listen", "127.0.0.1:0"][..], &["migrate"]] {
+        let stores = ["--store", &stores.url(), "--data-dir", stores.data_dir().to_str().unwrap()];
+        let Output { status, stderr, .. } = support::command(&[command, &stores].concat()).output().unwrap();
+        let stderr = String::from_utf8(stderr).unwrap();
+        assert_eq!(status.code(), Some(3), "{command:?}: {stderr}");
+        assert!(stderr.contains("vault") && stderr.contains("restore it from a backup"), "{command:?}: {stderr}");
+    }
+    put_back.await;
+    TestApp::on(stores).start().await;
+}
+
+#[tokio::test]
+async fn a_log_of_another_vault_exits_3() {
+    let (stores, others) = (Stores::new(Engine::Sqlite).await, Stores::new(Engine::Sqlite).await);
+    for stores in [&stores, &others] {
+        assert_eq!(Child::serve(stores.data_dir(), &["--store", &stores.url()]).terminate().code(), Some(0));
+    }
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--store", &stores.url(), "--audit-store", &others.url()];
+    let (status, stderr) = fails(&arguments, &[]);
+    assert_eq!(status, 3, "{stderr}");
+    assert!(stderr.contains("audit") && stderr.contains("another vault"), "{stderr}");
 }
 
 #[test]

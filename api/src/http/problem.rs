@@ -318,6 +318,7 @@ impl From<&store::Error> for Problem {
             | store::Error::Denied(_)
             | store::Error::NotMigrated
             | store::Error::Missing
+            | store::Error::Foreign { .. }
             | store::Error::NewerSchema
             | store::Error::UnsafeDurability(_) => {
                 tracing::warn!(cause = chain(error), "a store is unavailable");

@@ -10,6 +10,7 @@ use credence_ledger::event::audit::{KeyCreated, KeyRevoked};
 use credence_ledger::event::issuer::IssuerRegistered;
 use credence_ledger::event::{New, Origination, Payload};
 use credence_ledger::log::{Append, Expected, Outcome, Query, UniqueKey};
+use credence_ledger::store;
 use credence_ledger::stream::category;
 use credence_ledger::vault::{ApiKey, Issuer, Role, Vault};
 use credence_ledger::{Clock, Random, Stream};
@@ -37,18 +38,29 @@ pub async fn register_issuer(
     random: &(impl Random + ?Sized),
 ) -> Result<Issuer, AppendError> {
     let issuer = vault.ensure_issuer(name, clock.now()).await?;
-    let key = UniqueKey::issuer_name(name);
+    register(ledger, &issuer, worker, random).await?;
+    Ok(issuer)
+}
+
+/// Registers an issuer of the vault in the ledger, where it is not: the ledger may be older than the vault, restored from a backup.
+///
+/// # Errors
+/// A store failed, or the ledger knows another issuer of that name.
+pub async fn register(ledger: &LogAccess, issuer: &Issuer, worker: &str, random: &(impl Random + ?Sized)) -> Result<(), AppendError> {
+    let (key, stream) = (UniqueKey::issuer_name(&issuer.name), Stream::issuer(issuer.id));
     if ledger.log.key_owner(&key).await?.is_none() {
         let registered = IssuerRegistered { did: issuer.did.clone(), name: issuer.name.clone() };
-        let stream = Stream::issuer(issuer.id);
         let events = vec![New::of(&registered, &Origination::system(worker).metadata(random))];
-        let append = Append { claims: vec![(key, stream.clone())], ..Append::to(stream, Expected::None, events) };
-        // Refused: another process was faster. It is there, that is what counts.
+        let append = Append { claims: vec![(key.clone(), stream.clone())], ..Append::to(stream.clone(), Expected::None, events) };
+        // Refused: another process was faster.
         if let Outcome::Refused(refusal) = ledger.append(append).await? {
             tracing::debug!(?refusal, "the issuer is registered already");
         }
     }
-    Ok(issuer)
+    match ledger.log.key_owner(&key).await? {
+        Some(owner) if owner.stream == stream => Ok(()),
+        _ => Err(store::Error::Corrupt(format!("the ledger knows another issuer than the vault by the name {}", issuer.name)).into()),
+    }
 }
 
 /// The default issuer, in vault and ledger, and the administrator's key, in the vault and told once: a key that was made but not

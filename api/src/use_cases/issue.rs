@@ -20,6 +20,7 @@ use super::credential::{self, Credential, Done};
 use super::{Error, idempotency};
 use crate::caller::Caller;
 use crate::services::Services;
+use crate::stores;
 
 /// A command. Every text in normal form, every rule kept.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,6 +82,11 @@ pub async fn issue(
     key: Option<&idempotency::Key>,
 ) -> Result<Done, Error> {
     let issuer = services.issuers.by_id(issuer).await?.ok_or_else(|| Error::corrupt("a key of an issuer that the vault does not know"))?;
+    if !services.issuers.is_registered(issuer.id) {
+        // No event of an issuer that the ledger does not know: the read models could not apply it.
+        stores::register(services.ledger()?, &issuer, &services.worker, &services.random).await?;
+        services.issuers.note_registered(issuer.id);
+    }
     let stream = Stream::credential(new_id(&services.clock, &services.random));
     let draft = draft(services, &issuer, &stream, command).await?;
     let event = decision::issue(State::Unissued, draft.issued).map_err(Error::Rejected)?;

@@ -62,23 +62,23 @@ impl Stores {
         Stores { folder: TempDir::new().unwrap(), database }
     }
 
-    /// Moves a log out of the way, as if it had been lost. The answer, awaited, puts it back.
-    pub async fn lose_log(&self, log: &str) -> impl Future<Output = ()> + use<> {
+    /// Moves a store out of the way, as if it had been lost. The answer, awaited, puts it back.
+    pub async fn lose(&self, store: &str) -> impl Future<Output = ()> + use<> {
         let rename = async |url: String, from: String, to: String| {
             let mut connection = sqlx::PgConnection::connect(&url).await.unwrap();
             let rename = format!("alter schema {from} rename to {to}");
             sqlx::raw_sql(sqlx::AssertSqlSafe(rename)).execute(&mut connection).await.unwrap();
         };
-        let (file, aside) = (self.folder.path().join(format!("{log}.sqlite")), self.folder.path().join("aside"));
-        let (log, url) = (log.to_owned(), self.database.as_ref().map(|database| database.url.clone()));
+        let (file, aside) = (self.folder.path().join(format!("{store}.sqlite")), self.folder.path().join("aside"));
+        let (store, url) = (store.to_owned(), self.database.as_ref().map(|database| database.url.clone()));
         match &url {
             None => std::fs::rename(&file, &aside).unwrap(),
-            Some(url) => rename(url.clone(), log.clone(), "aside".to_owned()).await,
+            Some(url) => rename(url.clone(), store.clone(), "aside".to_owned()).await,
         }
         async move {
             match url {
                 None => std::fs::rename(aside, file).unwrap(),
-                Some(url) => rename(url, "aside".to_owned(), log).await,
+                Some(url) => rename(url, "aside".to_owned(), store).await,
             }
         }
     }
@@ -188,6 +188,11 @@ impl TestApp {
     /// An issuer of the default issuer's credentials.
     pub async fn issuer(&self) -> Issuer {
         self.issuer_of(DEFAULT_ISSUER).await
+    }
+
+    /// An issuer with this key.
+    pub fn issuer_with(&self, key: &str) -> Issuer {
+        Issuer(self.session(Some(key.to_owned())))
     }
 
     /// An issuer of the credentials of the organisation `name`, which is registered if it is not.

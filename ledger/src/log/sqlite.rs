@@ -47,10 +47,27 @@ pub fn path(folder: &Path, name: &LogName) -> PathBuf {
     folder.join(format!("{name}.sqlite"))
 }
 
-/// Whether the log has been made. A file without anything in it is none.
-#[must_use]
-pub fn exists(folder: &Path, name: &LogName) -> bool {
-    std::fs::metadata(path(folder, name)).is_ok_and(|file| file.len() > 0)
+/// Whether the log has been made: a file that has lost what its write-ahead log held is none.
+///
+/// # Errors
+/// The file cannot be opened or read.
+pub async fn exists(folder: &Path, name: &LogName) -> Result<bool, Error> {
+    let path = path(folder, name);
+    if !path.exists() {
+        return Ok(false);
+    }
+    let connection = store::connect(&path, Options { access: Access::Existing, ..READER }).await?;
+    store::call(&connection, |connection| {
+        if !connection.table_exists(None, "head").map_err(store::error)? {
+            return Ok(false);
+        }
+        match head_row(connection) {
+            Ok(_) => Ok(true),
+            Err(Error::NotMigrated) => Ok(false),
+            Err(failed) => Err(failed),
+        }
+    })
+    .await
 }
 
 /// The durable schema of a log.

@@ -79,6 +79,14 @@ pub enum Error {
     /// The store has been there, by what another one remembers, and is not any more.
     #[error("it is missing, though it has been there: restore it from a backup; only a first start makes a new one")]
     Missing,
+    /// The log was made beside another vault.
+    #[error("its origin is {found}, and the vault's is {expected}: it belongs to another vault, or the vault was replaced")]
+    Foreign {
+        /// What the log says.
+        found: String,
+        /// What the vault says.
+        expected: String,
+    },
     /// The store was written by a newer program.
     #[error("the store's schema is newer than this program")]
     NewerSchema,

@@ -312,7 +312,7 @@ async fn missing(connection: &mut PgConnection, schema: &str, steps: &[Step]) ->
         Ok(applied) => applied,
         // A schema that one may not use looks as if it were not there.
         Err(Error::NotMigrated) => match access(connection, schema).await? {
-            Some(false) => return Err(Error::Denied(format!("no right to use the schema {schema}").into())),
+            Some(false) => return Err(denied(schema)),
             _ => Vec::new(),
         },
         Err(other) => return Err(other),
@@ -321,6 +321,23 @@ async fn missing(connection: &mut PgConnection, schema: &str, steps: &[Step]) ->
         return Err(Error::NewerSchema);
     }
     Ok(steps.iter().filter(|(number, _, _)| !applied.contains(number)).map(|(_, name, _)| *name).collect())
+}
+
+/// Whether `schema` is there.
+///
+/// # Errors
+/// [`Error::Denied`] when it is, but not for this login; the server's.
+pub async fn schema_exists(pool: &PgPool, schema: &str) -> Result<bool, Error> {
+    let mut connection = bounded(pool.acquire()).await?;
+    match access(&mut connection, schema).await? {
+        Some(true) => Ok(true),
+        Some(false) => Err(denied(schema)),
+        None => Ok(false),
+    }
+}
+
+fn denied(schema: &str) -> Error {
+    Error::Denied(format!("no right to use the schema {schema}").into())
 }
 
 /// Whether the login may use `schema`; `None` when it does not exist.

@@ -62,9 +62,12 @@ impl Postgres {
     /// Whether the log has been made.
     ///
     /// # Errors
-    /// The server's.
+    /// [`Error::Denied`] when it is there but not for this login; the server's.
     pub async fn exists(url: &str, name: &LogName) -> Result<bool, Error> {
         let pool = Sessions::new(url, schema(name), Durability::UnsafeAllowed)?.pool(1).await?;
+        if !store::schema_exists(&pool, schema(name)).await? {
+            return Ok(false);
+        }
         match head(&pool).await {
             Ok(head) => Ok(head.is_some()),
             Err(Error::NotMigrated) => Ok(false),
