@@ -188,7 +188,10 @@ async fn every_statement_prepares_and_none_scans_what_grows() {
             statement.query_map(rusqlite::params_from_iter(nulls), |row| row.get(3)).unwrap().map(Result::unwrap).collect();
         // The oldest rows first, a thousand at most.
         let bounded = *name == "delete_old_idempotency";
-        assert!(bounded || !plan.iter().any(|step| step.starts_with("SCAN") || step.contains("TEMP B-TREE")), "{name}: {plan:?}");
+        assert!(
+            bounded || !plan.iter().any(|step| step.starts_with("SCAN") && step != "SCAN CONSTANT ROW" || step.contains("TEMP B-TREE")),
+            "{name}: {plan:?}"
+        );
     }
 }
 
