@@ -4,13 +4,14 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use credence_ledger::event::new_id;
 use credence_projections::check;
 use credence_projections::projection::Projection;
-use credence_projections::read_store::Rebuild;
-use credence_projections::rebuild::Options as How;
+use credence_projections::read_store::{Phase, Rebuild};
+use credence_projections::rebuild::{Observer, Options as How};
 use tokio_util::sync::CancellationToken;
 
 use super::progress::Progress;
@@ -69,9 +70,41 @@ fn how(app: &App, what: &str, projection: Projection, cancel: &CancellationToken
     How { cancel: cancel.clone(), observer: Arc::new(observer), ..How::new(new_id(&app.clock, &app.random)) }
 }
 
+/// When a rebuild began, and when it came to comparing: what is built is only then complete.
+struct Watch {
+    began: Instant,
+    comparing: Mutex<Option<Instant>>,
+}
+
+impl Watch {
+    fn start() -> Arc<Watch> {
+        Arc::new(Watch { began: Instant::now(), comparing: Mutex::default() })
+    }
+
+    /// The same observer, watched.
+    fn over(self: &Arc<Watch>, observer: Observer) -> Observer {
+        let watch = Arc::clone(self);
+        Arc::new(move |rebuild: &Rebuild| {
+            if rebuild.phase == Phase::Comparing {
+                watch.comparing.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Instant::now);
+            }
+            observer(rebuild);
+        })
+    }
+
+    /// How long it has been building, and how long comparing.
+    fn times(&self) -> (Duration, Duration) {
+        let now = Instant::now();
+        let comparing = self.comparing.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or(now);
+        (comparing - self.began, now - comparing)
+    }
+}
+
 async fn build(app: &App, projection: Projection, cancel: &CancellationToken) -> anyhow::Result<()> {
     let caller = Caller::operator("credence rebuild");
-    let how = how(app, "rebuild", projection, cancel);
+    let watch = Watch::start();
+    let mut how = how(app, "rebuild", projection, cancel);
+    how.observer = watch.over(how.observer);
     let job = rebuild::begin(app, &caller, app.projector(projection)?, how).await?;
     let generation = job.generation();
     if job.taken_up() > 0 {
@@ -79,12 +112,14 @@ async fn build(app: &App, projection: Projection, cancel: &CancellationToken) ->
         let _ = writeln!(std::io::stderr(), "rebuild {projection}: resumes generation {generation} after {} events", job.taken_up());
     }
     let rebuilt = rebuild::run(app, &caller, job).await?;
+    let (building, comparing) = watch.times();
     let compared = match rebuilt.equal {
         Some(true) => "equal to the one before",
         Some(false) => "DIFFERENT from the one before, which it replaces",
         None => "not compared",
     };
-    output::write(format!("{projection}: {} events, generation {generation} serves, {compared}\n", rebuilt.done))
+    let times = format!("built in {:.3} s, compared in {:.3} s", building.as_secs_f64(), comparing.as_secs_f64());
+    output::write(format!("{projection}: {} events, generation {generation} serves, {compared}; {times}\n", rebuilt.done))
         .or_else(output::unless_closed)
 }
 
