@@ -1,7 +1,7 @@
 # Thin recipes: what each does in full stands in the command it calls. `make check` is what a change must pass.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check soak bench
+.PHONY: help run test check soak bench bench-quick
 
 # cargo-nextest runs a test a process and tells slow ones apart; without it cargo's own runner does the same work.
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
@@ -11,7 +11,7 @@ help:
 	@echo 'make test    every test, on SQLite and on a real PostgreSQL (minutes); what CI runs'
 	@echo 'make check   format, lints, make test, documentation, dependencies'
 	@echo 'make soak    the long tests at full figures'
-	@echo 'make bench   how fast it is on this machine'
+	@echo 'make bench   how fast it is on this machine, beside what the machine could do (an hour); make bench-quick: a look (minutes)'
 
 run:
 	cargo run --locked --bin credence -- serve
@@ -39,3 +39,7 @@ soak:
 bench:
 	scripts/install-test-needs
 	cargo bench --locked -p credence-api --bench bench
+
+bench-quick:
+	scripts/install-test-needs
+	cargo bench --locked -p credence-api --bench bench -- --quick

@@ -1,7 +1,7 @@
 //! Appending in the process: group commit without HTTP, sealing or subjects, events of about 300 bytes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use async_trait::async_trait;
@@ -12,60 +12,57 @@ use credence_ledger::event::{New, Origination, Recorded, new_id};
 use credence_ledger::log::{Append, CommitError, Expected, Head, KeyOwner, Log, Outcome, Query, UniqueKey};
 use credence_ledger::random::SystemRandom;
 use credence_ledger::{LogName, Position, Stream, Timestamp, store};
+use hdrhistogram::Histogram;
 
-use crate::Extent;
-use crate::engine::Engine;
-use crate::row::{Row, histogram};
+use crate::engine::{Engine, Store};
+use crate::generator::Window;
+use crate::report::{Run, histogram, record};
 
-/// Measures 1, 64 and 256 writers and holds group commit to what it promises.
-pub(crate) async fn measure(engine: &Engine, extent: Extent) {
-    let mut rates = Vec::new();
-    for writers in [1, 64, 256] {
-        let row = with_writers(engine, extent, writers).await;
-        row.print();
-        rates.push((row.rate(), row.batch.unwrap_or(0.0)));
-    }
-    let (alone, together) = (rates[0].0, rates[1].0);
-    println!("{:<44} {:>9} {:>9.1}x, mean batch {:.1}", "  64 writers against 1", engine.name(), together / alone, rates[1].1);
+/// A log that is appended to.
+pub(crate) struct Appending {
+    log: Arc<Counted>,
+    _store: Store,
 }
 
-async fn with_writers(engine: &Engine, extent: Extent, writers: usize) -> Row<'_> {
-    let store = engine.store().await;
-    let counted = Arc::new(Counted { log: engine.log(&store).await, commits: AtomicU64::new(0) });
-    let appender = Appender::start(Arc::clone(&counted) as Arc<dyn Log>, Limits::default());
-    let (measuring, stop) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-    let tasks: Vec<_> = (0..writers)
-        .map(|_| {
-            let (appender, measuring, stop) = (appender.clone(), Arc::clone(&measuring), Arc::clone(&stop));
-            tokio::spawn(async move {
-                let mut latencies = histogram();
-                while !stop.load(Ordering::Relaxed) {
-                    let append = an_append();
-                    let start = Instant::now();
-                    let outcome = appender.append(append).await.unwrap();
-                    assert!(matches!(outcome, Outcome::Appended(_)));
-                    if measuring.load(Ordering::Relaxed) {
-                        latencies.record(u64::try_from(start.elapsed().as_micros()).unwrap().max(1)).unwrap();
-                    }
-                }
-                latencies
-            })
-        })
-        .collect();
-    tokio::time::sleep(extent.time / 4).await;
-    let before = counted.commits.load(Ordering::Relaxed);
-    measuring.store(true, Ordering::Relaxed);
-    let start = Instant::now();
-    tokio::time::sleep(extent.time).await;
-    measuring.store(false, Ordering::Relaxed);
-    let (elapsed, commits) = (start.elapsed(), counted.commits.load(Ordering::Relaxed) - before);
-    stop.store(true, Ordering::Relaxed);
-    let mut latencies = histogram();
-    for task in tasks {
-        latencies.add(task.await.unwrap()).unwrap();
+impl Appending {
+    pub(crate) async fn new(engine: &Engine) -> Appending {
+        let store = engine.store().await;
+        Appending { log: Arc::new(Counted { log: engine.log(&store).await, commits: AtomicU64::new(0) }), _store: store }
     }
-    let batch = Some(latencies.len() as f64 / commits.max(1) as f64);
-    Row { what: format!("append, {writers} writers"), engine, elapsed, count: latencies.len(), latencies: Some(latencies), batch }
+
+    /// So many writers, each waiting for its append before the next.
+    pub(crate) async fn run(&self, writers: usize, window: Window) -> Run {
+        let appender = Appender::start(Arc::clone(&self.log) as Arc<dyn Log>, Limits::default());
+        let from = Instant::now() + window.warm_up;
+        let until = from + window.time;
+        let tasks: Vec<_> = (0..writers).map(|_| tokio::spawn(write(appender.clone(), from, until))).collect();
+        tokio::time::sleep_until(from.into()).await;
+        let before = self.log.commits.load(Ordering::Relaxed);
+        tokio::time::sleep_until(until.into()).await;
+        let commits = self.log.commits.load(Ordering::Relaxed) - before;
+        let mut latencies = histogram();
+        for task in tasks {
+            latencies.add(task.await.unwrap()).unwrap();
+        }
+        Run { commits: Some(commits), ..Run::of(latencies, window.time) }
+    }
+}
+
+async fn write(appender: Appender, from: Instant, until: Instant) -> Histogram<u64> {
+    let mut latencies = histogram();
+    loop {
+        let append = an_append();
+        let start = Instant::now();
+        if start >= until {
+            return latencies;
+        }
+        let outcome = appender.append(append).await.unwrap();
+        assert!(matches!(outcome, Outcome::Appended(_)));
+        let now = Instant::now();
+        if (from..until).contains(&now) {
+            record(&mut latencies, now - start);
+        }
+    }
 }
 
 /// One event on a stream of its own.

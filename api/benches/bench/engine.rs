@@ -1,16 +1,18 @@
 //! The engines that are measured, each fresh and with full durability.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
 
 use credence_ledger::LogName;
 use credence_ledger::clock::SystemClock;
 use credence_ledger::log::Log;
 use credence_ledger::log::postgres::Postgres;
 use credence_ledger::log::sqlite::Sqlite;
-use credence_ledger::store::postgres::Durability;
+use credence_ledger::store::postgres::{Durability, Sessions};
+use credence_ledger::store::sqlite;
 use credence_ledger::testing::postgres::{Database, Server};
+use sqlx::AssertSqlSafe;
 
 /// An engine, with a server of its own where it needs one.
 pub(crate) enum Engine {
@@ -41,12 +43,36 @@ impl Engine {
         }
     }
 
-    /// The settings that decide whether an acknowledgement survives a power failure.
-    pub(crate) fn durability(&self) -> &'static str {
+    pub(crate) async fn version(&self, store: &Store) -> String {
         match self {
-            Engine::Sqlite => "WAL, synchronous=FULL",
-            Engine::Postgres(_) => "fsync=on, synchronous_commit=on",
+            Engine::Sqlite => rusqlite::version().to_owned(),
+            Engine::Postgres(_) => show(store, "server_version").await,
         }
+    }
+
+    /// What decides whether an acknowledgement survives a power failure, and what else the rates rest on, as a session of the
+    /// product on the ledger log finds it.
+    pub(crate) async fn settings(&self, store: &Store) -> BTreeMap<&'static str, String> {
+        let mut settings = BTreeMap::new();
+        match self {
+            Engine::Sqlite => {
+                let options =
+                    sqlite::Options { access: sqlite::Access::Existing, durability: sqlite::Durability::Durable, cache_kib: 1024 };
+                let connection = sqlite::open(&store.folder.path().join("ledger.sqlite"), options).unwrap();
+                for name in ["journal_mode", "synchronous", "wal_autocheckpoint", "page_size"] {
+                    let value = connection.pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0)).unwrap();
+                    settings.insert(name, told(name, value));
+                }
+            }
+            Engine::Postgres(_) => {
+                let names =
+                    ["fsync", "synchronous_commit", "full_page_writes", "wal_sync_method", "shared_buffers", "max_wal_size", "wal_level"];
+                for name in names {
+                    settings.insert(name, show(store, name).await);
+                }
+            }
+        }
+        settings
     }
 
     pub(crate) async fn store(&self) -> Store {
@@ -76,34 +102,26 @@ impl Engine {
     }
 }
 
+fn told(name: &str, value: rusqlite::types::Value) -> String {
+    match value {
+        rusqlite::types::Value::Text(text) => text,
+        // SQLite's documentation of `pragma synchronous` names its numbers.
+        rusqlite::types::Value::Integer(level @ 0..=3) if name == "synchronous" => {
+            ["off", "normal", "full", "extra"][usize::try_from(level).unwrap()].to_owned()
+        }
+        rusqlite::types::Value::Integer(number) => number.to_string(),
+        other => panic!("{name} is {other:?}"),
+    }
+}
+
+async fn show(store: &Store, setting: &str) -> String {
+    let mut session = Sessions::new(&store.url, "ledger", Durability::Durable).unwrap().connect().await.unwrap();
+    sqlx::query_scalar(AssertSqlSafe(format!("show {setting}"))).fetch_one(&mut session).await.unwrap()
+}
+
 /// Where the stores lie: on the disk that the build lies on, since the folder for temporary files may be memory.
 pub(crate) fn scratch() -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     std::fs::create_dir_all(&folder).unwrap();
     folder
-}
-
-/// Processor, cores, and what one forced write costs: the floor beneath every durable commit.
-pub(crate) fn print_machine() {
-    let processors = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = processors.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map_or("unknown", |(_, model)| model);
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    println!("{model}, {cores} cores; a forced write of 4 KiB takes {:.0} µs (median of 200)\n", forced_write_us());
-}
-
-fn forced_write_us() -> f64 {
-    use std::io::{Seek, Write};
-    let mut file = tempfile::tempfile_in(scratch()).unwrap();
-    file.write_all(&[0; 4096]).unwrap();
-    let mut times: Vec<f64> = (0..200)
-        .map(|_| {
-            let start = Instant::now();
-            file.rewind().unwrap();
-            file.write_all(&[1; 4096]).unwrap();
-            file.sync_data().unwrap();
-            start.elapsed().as_secs_f64() * 1e6
-        })
-        .collect();
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
 }

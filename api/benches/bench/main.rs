@@ -1,59 +1,140 @@
-//! `make bench`: what the product does in a second on this machine, with full durability.
+//! `make bench`: what the product does in a second on this machine, with full durability, and how far that is from what the
+//! machine could do.
 //!
-//! Three rooms: appending in the process (`append`), issuing and verifying over HTTP (`load`), rebuilding a read model
-//! (`rebuild`). Each prints one row a measurement: rate, latencies, batch size, engine and durability settings. A
-//! measurement in which anything fails stops the bench: a rate with failures in it says nothing.
+//! Floors and product are measured in the same run, on the same data, in turns: rates move with the machine's mood, ratios
+//! hold. Every figure is the median of some rounds, told with its spread. Anything that goes wrong stops the bench, since a
+//! rate with failures in it says nothing; a figure that misses its target is told and stops nothing.
 //!
-//! `--quick` measures for a shorter time, `--only append|load|rebuild` one room.
+//! ```text
+//! machine, engine, product     what is measured on, and the program that is measured
+//! floor                        what the machine does without us
+//! generator, requests, load    who asks, what for, and what must be true of the answers
+//! online, append               while it serves: issuing, verifying; appending without HTTP
+//! offline, disk                at rest: rebuild, fsck, replay, start, memory, size
+//! report                       medians, ratios, targets, the table and the file
+//! ```
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a bench stops at the first thing that is not as it should be")]
+#![expect(clippy::cast_precision_loss, reason = "counts and bytes lie far below 2^52")]
 
 mod append;
+mod disk;
 mod engine;
+mod floor;
+mod generator;
 mod load;
-mod rebuild;
-mod row;
+mod machine;
+mod offline;
+mod online;
+mod product;
+mod report;
+mod requests;
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::{Parser, ValueEnum};
+use serde_json::{Value, json};
+
 use engine::Engine;
+use machine::Machine;
+use report::Book;
+
+/// The product's, so that a floor is not slower for its allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How fast Credence is on this machine, and how far from the machine's floors.
+#[derive(Parser)]
+struct Options {
+    /// Short runs and little data: a look, not a figure to be quoted.
+    #[arg(long)]
+    quick: bool,
+    /// How many events are rebuilt, checked and replayed [default: 1000000; quick: as many as were issued].
+    #[arg(long, value_name = "N")]
+    events: Option<u64>,
+    /// One engine only.
+    #[arg(long, value_enum)]
+    only: Option<Only>,
+    /// Where the figures are written for programs.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Passed by cargo.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Only {
+    Sqlite,
+    Postgres,
+}
 
 /// How much is measured.
 #[derive(Clone, Copy)]
 struct Extent {
-    /// How long each rate is measured, after a warm-up of a quarter of it.
+    /// How often each rate is measured.
+    rounds: usize,
+    /// How long each time, where there is a floor beside; after a warm-up of a quarter of it.
     time: Duration,
-    /// How many events the rebuilt model is folded from.
-    events: usize,
+    /// How long each time elsewhere.
+    time_beside: Duration,
     /// How many credentials are verified.
-    credentials: usize,
+    credentials: u64,
+    /// How many events are rebuilt, at least.
+    events: Option<u64>,
+}
+
+impl Options {
+    fn extent(&self) -> Extent {
+        if self.quick {
+            let (time, time_beside) = (Duration::from_millis(1500), Duration::from_millis(400));
+            Extent { rounds: 3, time, time_beside, credentials: 5_000, events: self.events }
+        } else {
+            let (time, time_beside) = (Duration::from_secs(10), Duration::from_secs(5));
+            Extent { rounds: 3, time, time_beside, credentials: 100_000, events: Some(self.events.unwrap_or(1_000_000)) }
+        }
+    }
 }
 
 #[tokio::main]
 async fn main() {
-    let arguments: Vec<String> = std::env::args().collect();
+    if std::env::args().any(|argument| argument == floor::handler::ARGUMENT) {
+        return floor::handler::serve().await;
+    }
     // cargo asks a bench without a harness for its tests, too.
-    if arguments.iter().any(|argument| argument == "--test" || argument == "--list") {
+    if std::env::args().any(|argument| argument == "--test" || argument == "--list") {
         return;
     }
-    let quick = arguments.iter().any(|argument| argument == "--quick");
-    let only = arguments.iter().skip_while(|argument| *argument != "--only").nth(1).cloned();
-    let wanted = |room: &str| only.as_ref().is_none_or(|only| only == room);
-    let extent = if quick {
-        Extent { time: Duration::from_secs(3), events: 50_000, credentials: 2_000 }
-    } else {
-        Extent { time: Duration::from_secs(10), events: 1_000_000, credentials: 100_000 }
-    };
-    engine::print_machine();
-    row::print_head();
-    for engine in [Engine::sqlite(), Engine::postgres().await] {
-        if wanted("append") {
-            append::measure(&engine, extent).await;
-        }
-        if wanted("load") {
-            load::measure(&engine, extent).await;
-        }
-        if wanted("rebuild") {
-            rebuild::measure(&engine, extent).await;
-        }
+    let options = Options::parse();
+    let machine = Machine::look();
+    machine.print();
+    let mut engines = Vec::new();
+    if options.only != Some(Only::Postgres) {
+        engines.push(measure(&Engine::sqlite(), options.extent()).await);
     }
+    if options.only != Some(Only::Sqlite) {
+        engines.push(measure(&Engine::postgres().await, options.extent()).await);
+    }
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("a folder of the build's");
+    let path = options.json.clone().unwrap_or_else(|| folder.join("bench.json"));
+    let told = json!({ "quick": options.quick, "machine": machine.json(), "engines": engines });
+    std::fs::write(&path, format!("{told:#}\n")).unwrap();
+    println!("\nevery run is in {}", path.display());
+}
+
+/// Everything on one engine: printed, and as JSON.
+async fn measure(engine: &Engine, extent: Extent) -> Value {
+    let store = engine.store().await;
+    let mut book = Book::new(engine.name());
+    online::measure(engine, &store, extent, &mut book).await;
+    offline::measure(engine, &store, extent, &mut book).await;
+    let (version, settings) = (engine.version(&store).await, engine.settings(&store).await);
+    report::print(&book);
+    let told: Vec<String> = settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    println!("{} {version}: {}; {} events", engine.name(), told.join(", "), product::log_sizes(&store).ledger);
+    let mut told = report::json(&book);
+    told["version"] = json!(version);
+    told["settings"] = json!(settings);
+    told["events"] = json!(product::log_sizes(&store).ledger);
+    told
 }
