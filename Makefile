@@ -11,7 +11,8 @@ help:
 	@echo 'make test    every test, on SQLite and on a real PostgreSQL (minutes); what CI runs'
 	@echo 'make check   format, lints, make test, documentation, dependencies'
 	@echo 'make soak    the long tests at full figures'
-	@echo 'make bench   how fast it is on this machine, beside what the machine could do (an hour); make bench-quick: a look (minutes)'
+	@echo 'make bench   how fast it is on this machine, beside what the machine could do; about an hour'
+	@echo 'make bench-quick  the same at a glance, in two minutes; no figures to be quoted'
 
 run:
 	cargo run --locked --bin credence -- serve

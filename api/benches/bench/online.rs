@@ -16,8 +16,8 @@ const CONNECTIONS: usize = 64;
 /// The share of its best rate at which an open loop drives the product.
 const OPEN_LOAD: f64 = 0.6;
 
-const HANDLER: &str = "handler floor, 64 connections";
-const COMMIT: &str = "commit floor, 64 writers";
+const HANDLER: &str = "handler floor";
+const COMMIT: &str = "commit floor";
 const ONE_COMMIT: &str = "one durable commit";
 
 /// Measures all rounds on a fresh store, and leaves it with as many events as are wanted.

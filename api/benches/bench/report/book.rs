@@ -73,14 +73,14 @@ impl Book {
     /// Holds the slowest of a hundred operations against the usual one.
     pub(crate) fn tail(&mut self, what: &str, target: Option<Bound>) {
         let values = self.runs(what).iter().filter_map(|run| Some(run.quantile_ms(0.99)? / run.quantile_ms(0.5)?)).collect();
-        self.compare(what, "p99 to p50".to_owned(), values, target);
+        self.compare(what, "× p50 at p99".to_owned(), values, target);
     }
 
     /// Holds the usual latency of `what` against that of `floor`.
     pub(crate) fn latency(&mut self, what: &str, floor: &str, target: Option<Bound>) {
         let pairs = self.runs(what).iter().zip(self.runs(floor));
         let values = pairs.filter_map(|(run, floor)| Some(run.quantile_ms(0.5)? / floor.quantile_ms(0.5)?)).collect();
-        self.compare(what, format!("p50 to that of {floor}"), values, target);
+        self.compare(what, format!("× p50 of {floor}"), values, target);
     }
 
     /// Holds a figure against a bound.

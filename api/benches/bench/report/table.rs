@@ -8,7 +8,7 @@ use super::run::{Run, median};
 /// Prints a row for each thing measured: the median of its runs, how far they lie apart, and what it is held against.
 pub(crate) fn print(book: &Book) {
     println!(
-        "\n{:<42} {:>8} {:>13} {:>21} {:>8} {:>8} {:>6}  held against",
+        "\n{:<30} {:>8} {:>13} {:>21} {:>8} {:>8} {:>6}  ratios (targets)",
         "what", "engine", "per second", "least..most", "p50 ms", "p99 ms", "batch"
     );
     for entry in &book.entries {
@@ -17,7 +17,7 @@ pub(crate) fn print(book: &Book) {
         let numbers = values.numbers();
         let (least, most) = span(&numbers);
         let line = format!(
-            "{:<42} {:>8} {:>13} {:>21} {:>8} {:>8} {:>6}  {}",
+            "{:<30} {:>8} {:>13} {:>21} {:>8} {:>8} {:>6}  {}",
             entry.what,
             book.engine,
             with_unit(values, median(numbers).unwrap_or(f64::NAN)),
@@ -69,8 +69,8 @@ fn told(comparison: &Comparison) -> String {
     let target = target.map_or_else(String::new, |target| {
         let met = if comparison.met() == Some(true) { "met" } else { "missed" };
         match target {
-            Bound::AtLeast(bound) => format!(" (target ≥ {bound}: {met})"),
-            Bound::AtMost(bound) => format!(" (target ≤ {bound}: {met})"),
+            Bound::AtLeast(bound) => format!(" (≥ {bound}: {met})"),
+            Bound::AtMost(bound) => format!(" (≤ {bound}: {met})"),
         }
     });
     format!("{} {with}{target}", short(comparison.median()))
