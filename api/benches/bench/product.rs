@@ -25,12 +25,16 @@ impl Server {
             .stderr(File::options().create(true).append(true).open(&log).unwrap())
             .spawn()
             .unwrap();
+        let output = child.stdout.take().unwrap();
+        // From here on it ends with this value, whatever comes.
+        let mut server = Server { child, address: String::new(), key: String::new() };
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("listening on http://").map(str::to_owned);
-        let address = address.unwrap_or_else(|| panic!("the server did not start: {}", std::fs::read_to_string(&log).unwrap()));
-        let key = std::fs::read_to_string(store.folder.path().join("admin.key")).unwrap().trim().to_owned();
-        Server { child, address, key }
+        BufReader::new(output).read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("listening on http://");
+        server.address =
+            address.unwrap_or_else(|| panic!("the server did not start: {}", std::fs::read_to_string(&log).unwrap())).to_owned();
+        server.key = std::fs::read_to_string(store.folder.path().join("admin.key")).unwrap().trim().to_owned();
+        server
     }
 
     /// Starts it and measures how long it takes until it says that it is ready.
@@ -75,6 +79,10 @@ fn is_ready(address: &str) -> bool {
 /// A command on a store, with the environment in which every process of it runs.
 pub(crate) fn command(store: &Store) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_credence"));
+    // What the caller has set for other purposes must not change what is measured.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CREDENCE_")) {
+        command.env_remove(name);
+    }
     command.envs([("CREDENCE_STORE", store.url.as_str()), ("CREDENCE_RATE_LIMIT", "off"), ("CREDENCE_LOG", "warn")]);
     if store.url.starts_with("postgres") {
         let folder = store.folder.path();
