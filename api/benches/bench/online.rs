@@ -64,10 +64,14 @@ async fn at_64(load: &mut Load<'_>, floors: Floors, extent: Extent, book: &mut B
 /// The latencies of one that is alone, of many, and of some that come when they come; and appending without HTTP.
 async fn beside(load: &mut Load<'_>, floors: &mut Floors, appending: &Appending, extent: Extent, book: &mut Book) {
     let window = Window::of(extent.time_beside);
-    book.run(ONE_COMMIT, floors.commit.one_by_one(extent.time_beside).await);
+    // Before and after: the disk's mood changes faster than anything else's.
+    let before = floors.commit.one_by_one(extent.time_beside / 2).await;
+    for ask in [Ask::Issue, Ask::Verify] {
+        book.run(&format!("{}, 1 connection", ask.name()), load.run(ask, 1, window, None).await);
+    }
+    book.run(ONE_COMMIT, before.and(floors.commit.one_by_one(extent.time_beside / 2).await));
     for ask in [Ask::Issue, Ask::Verify] {
         let name = ask.name();
-        book.run(&format!("{name}, 1 connection"), load.run(ask, 1, window, None).await);
         book.run(&format!("{name}, 256 connections"), load.run(ask, 256, window, None).await);
         let per_second = book.newest_rate(&format!("{name}, 64 connections")) * OPEN_LOAD;
         book.run(&format!("{name}, 64 connections at 60 %"), load.run(ask, CONNECTIONS, window, Some(per_second)).await);

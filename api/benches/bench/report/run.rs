@@ -27,6 +27,15 @@ impl Run {
         Run { elapsed, count: events, latencies: None, commits: None }
     }
 
+    /// The same operations, measured in two spans of time.
+    pub(crate) fn and(mut self, other: Run) -> Run {
+        if let (Some(latencies), Some(others)) = (&mut self.latencies, other.latencies) {
+            latencies.add(others).expect("all histograms have the same bounds");
+        }
+        let commits = self.commits.zip(other.commits).map(|(commits, others)| commits + others);
+        Run { elapsed: self.elapsed + other.elapsed, count: self.count + other.count, commits, ..self }
+    }
+
     pub(crate) fn per_second(&self) -> f64 {
         self.count as f64 / self.elapsed.as_secs_f64()
     }
