@@ -324,6 +324,21 @@ async fn what_was_tampered_with_is_found_and_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_says_what_cannot_be_is_a_finding() {
+    let (app, _) = with_two_credentials(Engine::Sqlite).await;
+    let stores = app.shutdown().await;
+    for (size, expected) in [("-1", "ledger file: column size: "), ("9223372036854775807", "ledger@3 gap: ")] {
+        let file = rusqlite::Connection::open(stores.data_dir().join("ledger.sqlite")).unwrap();
+        file.execute_batch(&format!("update head set size = {size}")).unwrap();
+        let found = run(&["fsck"], &stores).await.expect(1);
+        assert!(found.out.starts_with(expected), "{}", found.out);
+        // The other log is checked all the same.
+        assert!(found.out.lines().last().unwrap().starts_with("audit: "), "{}", found.out);
+        assert!(!found.err.contains("panicked"), "{}", found.err);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_read_model_that_tells_something_else_is_found_and_repaired() {
     let (app, issued) = with_two_credentials(Engine::Sqlite).await;
     let id = issued[0]["id"].as_str().unwrap();

@@ -38,6 +38,8 @@ pub enum Kind {
     Head,
     /// The table of unique keys does not follow from the events.
     UniqueKey,
+    /// What the engine keeps is not whole: its pages, its indexes against their tables.
+    File,
 }
 
 impl fmt::Display for Kind {
@@ -50,6 +52,7 @@ impl fmt::Display for Kind {
             Kind::Encoding => "encoding",
             Kind::Head => "head",
             Kind::UniqueKey => "unique-key",
+            Kind::File => "file",
         })
     }
 }
@@ -116,6 +119,10 @@ pub async fn check(
     progress: &mut (dyn FnMut(u64, u64) + Send),
 ) -> Result<Summary, Error> {
     let mut reporter = Reporter { log: log.name().clone(), findings: 0, report };
+    // It comes first: of a file that is not whole the rest can tell anything.
+    for wrong in log.damages().await? {
+        reporter.add(None, Kind::File, wrong);
+    }
     let Some(head) = read_head(log, &mut reporter).await? else {
         return Ok(Summary { log: reporter.log, events: 0, head: None, chain_hash: log.origin().genesis(), findings: reporter.findings });
     };

@@ -4,11 +4,12 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Args;
-use credence_ledger::{LogName, fsck};
+use credence_ledger::{LogName, fsck, store};
 
 use super::progress::Progress;
 use super::{open, output};
 use crate::config::StoreOptions;
+use crate::stores;
 
 /// What `fsck` takes.
 #[derive(Debug, Args)]
@@ -25,7 +26,14 @@ pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (Os
     let names = options.log.clone().map_or_else(|| vec![LogName::LEDGER, LogName::AUDIT], |name| vec![name]);
     let mut findings = 0;
     for name in names {
-        let log = open::log(&config, name.clone()).await?;
+        let log = match open::log(&config, name.clone()).await {
+            Err(stores::Error::Store { source: store::Error::Corrupt(what), .. }) => {
+                tell_unopened(name, what).or_else(output::unless_closed)?;
+                findings += 1;
+                continue;
+            }
+            log => log?,
+        };
         let mut progress = Progress::new(format!("fsck {name}"));
         let mut written = Ok(());
         let mut report = |finding: fsck::Finding| {
@@ -40,4 +48,10 @@ pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (Os
         findings += summary.findings;
     }
     Ok(ExitCode::from(u8::from(findings > 0)))
+}
+
+/// That a log holds what keeps it from being opened is found as much as anything that can be read.
+fn tell_unopened(log: LogName, what: String) -> anyhow::Result<()> {
+    let finding = fsck::Finding { log: log.clone(), position: None, kind: fsck::Kind::File, detail: what };
+    output::write(format!("{finding}\n{log}: cannot be opened, 1 findings\n"))
 }

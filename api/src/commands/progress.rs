@@ -52,7 +52,8 @@ impl Progress {
 }
 
 fn percent(done: u64, total: u64) -> u64 {
-    (done * 100).checked_div(total).unwrap_or(100)
+    let percent = (u128::from(done) * 100).checked_div(total.into()).unwrap_or(100);
+    u64::try_from(percent).unwrap_or(u64::MAX)
 }
 
 impl Drop for Progress {
@@ -77,6 +78,8 @@ mod tests {
     fn a_line_tells_the_rate_and_the_time_left() {
         let after_5_s = |done| line("fsck ledger", "checking", done, 20_000, Duration::from_secs(5));
         assert_eq!(after_5_s(5000), "fsck ledger: checking 25%, 5000 of 20000 events, 1000/s, 15 s left");
+        // A damaged head may say any number.
+        assert_eq!(percent(u64::MAX, u64::MAX), 100);
         assert_eq!(after_5_s(0), "fsck ledger: checking 0%, 0 of 20000 events, 0/s");
     }
 }

@@ -10,7 +10,7 @@ use super::{Kind, PAGE, Reporter};
 use crate::event::credential::{CredentialIssued, CredentialRevoked};
 use crate::event::issuer::IssuerRegistered;
 use crate::event::{DecodeError, Payload, Recorded};
-use crate::log::{Head, Log, Query, UniqueKey};
+use crate::log::{Head, KeyOwner, Log, Query, UniqueKey};
 use crate::store::Error;
 use crate::stream::category;
 use crate::{Position, Stream, Version};
@@ -89,14 +89,28 @@ pub(super) async fn check(log: &dyn Log, head: &Head, streams: &mut Streams, rep
                 reporter.add(None, Kind::UniqueKey, what);
                 return Ok(());
             }
+            // The log could be opened and its events be read: what is wrong is the table.
+            Err(wrong @ (Error::NotMigrated | Error::Failed(_))) => {
+                reporter.add(None, Kind::UniqueKey, format!("the table cannot be read: {}", in_one_line(&wrong)));
+                return Ok(());
+            }
             page => page?,
         };
+        let size_now = size_after(&page, log, head).await?;
         let full = page.len() == PAGE;
         after = page.last().map(|(key, _)| key.clone());
         let positions: Vec<Position> = page.iter().map(|(_, owner)| owner.position).collect();
         let events = readable(log, &positions).await?;
-        // What was claimed since the head was taken is none of ours.
-        for (key, owner) in page.into_iter().filter(|(_, owner)| owner.position.0 < head.size) {
+        for (key, owner) in page {
+            if owner.position.0 >= size_now {
+                let detail = format!("{} owns {} by an event beyond the head, which says {size_now} events", owner.stream, hex(&key));
+                reporter.add(owner.position, Kind::UniqueKey, detail);
+                continue;
+            }
+            // What was claimed since the head was taken is none of ours.
+            if owner.position.0 >= head.size {
+                continue;
+            }
             let event = events.get(&owner.position).filter(|event| event.stream == owner.stream);
             let key_of_event = event.and_then(|event| claimed(event).ok().flatten());
             let claim = streams.0.get_mut(&name(&owner.stream)).and_then(|state| state.claim.as_mut());
@@ -114,6 +128,12 @@ pub(super) async fn check(log: &dyn Log, head: &Head, streams: &mut Streams, rep
         }
     }
     missing(log, head, streams, reporter).await
+}
+
+/// The log's size, taken again after `page` if a row of it lies beyond `head`: by an append since then, or by none.
+async fn size_after(page: &[(UniqueKey, KeyOwner)], log: &dyn Log, head: &Head) -> Result<u64, Error> {
+    let is_beyond = page.iter().any(|(_, owner)| owner.position.0 >= head.size);
+    Ok(if is_beyond { log.head().await?.size } else { head.size })
 }
 
 /// The events at these positions, but for those that cannot be read, which have been found before.
@@ -156,6 +176,13 @@ async fn missing(log: &dyn Log, head: &Head, streams: &Streams, reporter: &mut R
         reporter.add(position, Kind::UniqueKey, format!("{} claims {}, but {found}", event.stream, hex(&key)));
     }
     Ok(())
+}
+
+fn in_one_line(error: &Error) -> String {
+    std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source())
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
 }
 
 fn hex(key: &UniqueKey) -> String {

@@ -17,7 +17,7 @@ use crate::event::{New, Origination, Payload, new_id};
 use crate::log::contract::noon;
 use crate::log::memory::Memory;
 use crate::log::sqlite::{self, Sqlite};
-use crate::log::{Append, Expected, UniqueKey};
+use crate::log::{Append, CommitError, Expected, KeyOwner, Outcome, UniqueKey};
 use crate::random::SystemRandom;
 
 fn encode<P: Payload>(payload: &P) -> New {
@@ -268,4 +268,120 @@ async fn the_table_of_unique_keys_must_follow_from_the_log() {
     assert_eq!(findings[0].to_string(), format!("ledger@4 unique-key: {} owns 0909, which its events do not claim", damaged.streams[3]));
     assert!(summary.to_string().ends_with(", 1 findings"));
     assert_ne!(revoked, secret);
+}
+
+#[tokio::test]
+async fn a_key_claimed_beyond_the_head_is_found() {
+    let beyond = Damaged::new().await;
+    beyond.damage(&format!("insert into unique_keys values (x'0909', '{}', 999)", beyond.streams[1]));
+    let detail = format!("{} owns 0909 by an event beyond the head, which says 6 events", beyond.streams[1]);
+    assert_eq!(run(&beyond.log).await.0[0].to_string(), format!("ledger@999 unique-key: {detail}"));
+
+    // The last event is deleted and the head set back; its key is left over.
+    let log = Damaged::new().await;
+    let claim = Append {
+        claims: vec![(UniqueKey::issuer_name("left over"), log.streams[0].clone())],
+        ..Append::to(log.streams[0].clone(), Expected::Any, vec![encode(&KeyRevoked {})])
+    };
+    log.log.commit(vec![claim]).await.unwrap();
+    log.damage(
+        "delete from events where position = 6;
+         update head set size = 6, chain_hash = (select chain_hash from events where position = 5)",
+    );
+    assert_eq!(log.findings().await, [(Some(6), Kind::UniqueKey)]);
+}
+
+/// A log that appends just before its keys are read: what they tell is newer than the head that was taken first.
+struct Appending(Memory);
+
+#[async_trait::async_trait]
+impl Log for Appending {
+    fn name(&self) -> &LogName {
+        self.0.name()
+    }
+
+    fn origin(&self) -> &Origin {
+        self.0.origin()
+    }
+
+    async fn head(&self) -> Result<Head, Error> {
+        self.0.head().await
+    }
+
+    async fn commit(&self, batch: Vec<Append>) -> Result<Vec<Outcome>, CommitError> {
+        self.0.commit(batch).await
+    }
+
+    async fn read(&self, query: &Query) -> Result<Vec<Recorded>, Error> {
+        self.0.read(query).await
+    }
+
+    async fn read_at(&self, positions: &[Position]) -> Result<Vec<Recorded>, Error> {
+        self.0.read_at(positions).await
+    }
+
+    async fn key_owner(&self, key: &UniqueKey) -> Result<Option<KeyOwner>, Error> {
+        self.0.key_owner(key).await
+    }
+
+    async fn keys(&self, after: Option<&UniqueKey>, limit: usize) -> Result<Vec<(UniqueKey, KeyOwner)>, Error> {
+        fill(&self.0).await;
+        self.0.keys(after, limit).await
+    }
+
+    async fn forget_idempotency(&self, before: crate::Timestamp) -> Result<u64, Error> {
+        self.0.forget_idempotency(before).await
+    }
+}
+
+#[tokio::test]
+async fn a_key_claimed_while_the_check_runs_is_no_finding() {
+    let log = Memory::new(LogName::LEDGER, Origin::new("fsck.example", &LogName::LEDGER), Arc::new(ManualClock::at(noon())));
+    let log = Appending(log);
+    fill(&log).await;
+    assert_eq!(run(&log).await.0, []);
+    // The name of the issuer is taken the second time.
+    assert_eq!(log.head().await.unwrap().size, 11);
+}
+
+#[tokio::test]
+async fn a_row_without_a_key_and_a_table_that_is_gone_are_found() {
+    let damaged = Damaged::new().await;
+    damaged.damage(&format!("insert into unique_keys values (x'', '{}', 4)", damaged.streams[3]));
+    assert_eq!(damaged.findings().await, [(Some(4), Kind::UniqueKey)]);
+    assert_eq!(after("drop table unique_keys").await, [(None, Kind::UniqueKey)]);
+}
+
+#[tokio::test]
+async fn a_head_of_any_size_is_checked_to_the_end() {
+    let far = after("update head set size = 9223372036854775807").await;
+    assert_eq!(far, [(Some(6), Kind::Gap), (Some(9_223_372_036_854_775_806), Kind::Head)]);
+    assert_eq!(after("update head set size = -1").await, [(None, Kind::Head)]);
+}
+
+/// Every event and key is as it was, but a stream's events are not found by its name any more.
+#[tokio::test]
+async fn an_index_that_does_not_follow_from_its_table_is_found() {
+    let Damaged { folder, log, streams } = Damaged::new().await;
+    let path = sqlite::path(folder.path(), &LogName::LEDGER);
+    let (page, page_size) = {
+        let raw = Connection::open(&path).unwrap();
+        raw.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(())).unwrap();
+        let page = "select rootpage from sqlite_schema where type = 'index' and tbl_name = 'events'";
+        let page: usize = raw.query_row(page, [], |row| row.get(0)).unwrap();
+        (page - 1, raw.query_row("pragma page_size", [], |row| row.get::<_, usize>(0)).unwrap())
+    };
+    drop(log);
+    let mut file = std::fs::read(&path).unwrap();
+    let page = &mut file[page * page_size..(page + 1) * page_size];
+    let name = streams[1].as_str().as_bytes();
+    let at = page.windows(name.len()).position(|bytes| bytes == name).unwrap() + name.len() - 1;
+    page[at] ^= 1;
+    std::fs::write(&path, file).unwrap();
+
+    let log = Sqlite::open_existing(folder.path(), LogName::LEDGER, Arc::new(SystemClock)).await.unwrap();
+    assert_eq!(log.read(&Query::stream(&streams[1])).await.unwrap(), []);
+    let (findings, _) = run(&log).await;
+    assert!(!findings.is_empty() && findings.iter().all(|finding| finding.kind == Kind::File), "{findings:?}");
+    assert!(findings[0].to_string().starts_with("ledger file: "), "{}", findings[0]);
 }

@@ -476,6 +476,7 @@ mod sentences {
     pub async fn keys_are_listed_by_their_bytes_page_by_page(fixture: &dyn Fixture) {
         let log = fixture.open().await;
         let mut keys: Vec<UniqueKey> = ["b", "a", "ab", "é", "", "\u{0}"].map(name_key).into();
+        keys.push(UniqueKey(Vec::new()));
         keys.push(UniqueKey::secret(Uuid::nil(), &[0xff; 32]));
         keys.push(UniqueKey::natural(Uuid::max(), Uuid::nil(), "badge"));
         log.commit(keys.iter().map(claim).collect()).await.unwrap();

@@ -38,6 +38,11 @@ impl UniqueKey {
     }
 }
 
+/// The least bytes that come after a key's; without a key the least of all, which are none: no key of ours, but a row may hold them.
+pub(super) fn least_after(after: Option<&UniqueKey>) -> Vec<u8> {
+    after.map_or_else(Vec::new, |key| [&key.0[..], &[0]].concat())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -250,6 +250,12 @@ pub trait Log: Send + Sync + 'static {
     /// Unique keys in the order of their bytes, after `after`, at most `limit`: for the self-check.
     async fn keys(&self, after: Option<&UniqueKey>, limit: usize) -> Result<Vec<(UniqueKey, KeyOwner)>, Error>;
 
+    /// What the engine itself finds wrong with how it keeps the log, such as an index that does not follow from its table: for
+    /// the self-check. It may read everything. Nothing from an engine that has no such check.
+    async fn damages(&self) -> Result<Vec<String>, Error> {
+        Ok(Vec::new())
+    }
+
     /// Forgets idempotency rows written before `before`; answers how many.
     async fn forget_idempotency(&self, before: Timestamp) -> Result<u64, Error>;
 

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use rusqlite_migration::{M, Migrations};
 
-use super::{Append, CommitError, Head, KeyOwner, Log, Outcome, Query, UniqueKey};
+use super::{Append, CommitError, Head, KeyOwner, Log, Outcome, Query, UniqueKey, key};
 use crate::chain::{Hash, Origin};
 use crate::event::Recorded;
 use crate::planner::{self, Found, Plan, Remembered};
@@ -197,11 +197,10 @@ impl Log for Sqlite {
     }
 
     async fn keys(&self, after: Option<&UniqueKey>, limit: usize) -> Result<Vec<(UniqueKey, KeyOwner)>, Error> {
-        // No key is empty, so the empty one comes before all.
-        let after = after.map_or_else(Vec::new, |key| key.0.clone());
+        let from = key::least_after(after);
         let list = move |connection: &mut Connection| {
             let mut statement = connection.prepare_cached(sql::SELECT_KEYS).map_err(store::error)?;
-            let mut rows = statement.query(params![after, i64::try_from(limit).unwrap_or(i64::MAX)]).map_err(store::error)?;
+            let mut rows = statement.query(params![from, i64::try_from(limit).unwrap_or(i64::MAX)]).map_err(store::error)?;
             let mut keys = Vec::new();
             while let Some(row) = rows.next().map_err(store::error)? {
                 let owner = KeyOwner { stream: stream(row, 1)?, position: Position(column(row, 2)?) };
@@ -210,6 +209,20 @@ impl Log for Sqlite {
             Ok(keys)
         };
         self.on_reader(list).await
+    }
+
+    async fn damages(&self) -> Result<Vec<String>, Error> {
+        let check = |connection: &mut Connection| {
+            let mut statement = connection.prepare(sql::CHECK_INTEGRITY).map_err(store::error)?;
+            let lines = statement.query_map([], |row| row.get(0)).and_then(Iterator::collect::<rusqlite::Result<Vec<String>>>);
+            lines.map_err(store::error)
+        };
+        match self.on_reader(check).await {
+            Ok(lines) => Ok(lines.into_iter().filter(|line| line != "ok").collect()),
+            // So much is damaged that the check itself cannot go on.
+            Err(Error::Corrupt(what)) => Ok(vec![what]),
+            Err(failed) => Err(failed),
+        }
     }
 
     async fn forget_idempotency(&self, before: Timestamp) -> Result<u64, Error> {
@@ -459,6 +472,7 @@ mod sql {
     }
 
     statements! {
+        CHECK_INTEGRITY = "check_integrity",
         DELETE_KEY = "delete_key",
         DELETE_OLD_IDEMPOTENCY = "delete_old_idempotency",
         INSERT_EVENT = "insert_event",

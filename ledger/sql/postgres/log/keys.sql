@@ -1,2 +1,1 @@
--- an empty key, which nobody owns, comes before all others
-select key, stream, position from unique_keys where key > $1 order by key limit $2
+select key, stream, position from unique_keys where key >= $1 order by key limit $2

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use self::commit::Writer;
 use self::wake::Wakeups;
-use super::{Append, CommitError, Head, KeyOwner, Log, Outcome, Query, UniqueKey};
+use super::{Append, CommitError, Head, KeyOwner, Log, Outcome, Query, UniqueKey, key};
 use crate::chain::{Hash, Origin};
 use crate::event::Recorded;
 use crate::store::Error;
@@ -225,9 +225,9 @@ impl Log for Postgres {
     }
 
     async fn keys(&self, after: Option<&UniqueKey>, limit: usize) -> Result<Vec<(UniqueKey, KeyOwner)>, Error> {
-        let after = after.map_or(&[][..], |key| &key.0);
+        let from = key::least_after(after);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let statement = sqlx::query_as(include_str!("../../../sql/postgres/log/keys.sql")).bind(after).bind(limit);
+        let statement = sqlx::query_as(include_str!("../../../sql/postgres/log/keys.sql")).bind(from).bind(limit);
         let rows: Vec<(Vec<u8>, String, i64)> = bounded(statement.fetch_all(&self.pool)).await?;
         rows.into_iter().map(|(key, stream, position)| Ok((UniqueKey(key), key_owner(&stream, position)?))).collect()
     }
