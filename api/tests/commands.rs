@@ -390,6 +390,18 @@ fn what_is_told_wrongly_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_read_model_that_stopped_is_not_ok() {
+    let (app, _) = with_two_credentials(Engine::Sqlite).await;
+    let stores = app.shutdown().await;
+    run(&["rebuild", "verification", "--check"], &stores).await.expect(0);
+    let file = rusqlite::Connection::open(stores.data_dir().join("read-verification-1.sqlite")).unwrap();
+    assert_eq!(file.execute("update cursor set unhealthy = 'for the test'", []).unwrap(), 1);
+    drop(file);
+    let stopped = run(&["rebuild", "verification", "--check"], &stores).await.expect(1).out;
+    assert_eq!(stopped, "verification: 3 rows at ledger@2, stopped there: for the test\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_owner_of_the_tables_need_not_hold_the_master_key() {
     let stores = Stores::new(Engine::Postgres).await;
     let url = stores.url();

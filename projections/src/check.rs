@@ -9,8 +9,8 @@ use std::fmt;
 
 use credence_ledger::Position;
 
-use crate::generation::{Snapshot, Stage};
-use crate::projection::{self, Projection};
+use crate::generation::{Place, Snapshot, Stage};
+use crate::projection::{self, Cursor, Projection};
 use crate::projector::Projector;
 use crate::read_store::Phase;
 use crate::rebuild::{self, Error, Job, Options, Together};
@@ -45,15 +45,44 @@ impl fmt::Display for Difference {
     }
 }
 
-/// What was compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What was compared. Shown as `3 rows at ledger@2, ok`.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checked {
-    /// The position at which.
+    /// Of which projection.
+    pub projection: Projection,
+    /// Where what serves stands, and both were compared.
     pub position: Option<Position>,
-    /// Rows that the log says there are.
+    /// Rows that the log says there are; none were compared with what tells of another log.
     pub rows: u64,
     /// Differences told.
     pub differences: u64,
+    /// Why what serves will not move on from where it stands, whatever its rows say: it was stopped, or tells of another log.
+    pub stopped: Option<String>,
+}
+
+impl Checked {
+    /// Whether what serves is what the log says, and goes on being so.
+    #[must_use]
+    pub fn is_ok(&self) -> bool {
+        self.differences == 0 && self.stopped.is_none()
+    }
+}
+
+impl fmt::Display for Checked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} rows at ", self.rows)?;
+        match self.position {
+            Some(position) => write!(f, "{}", self.projection.log().at(position))?,
+            None => f.write_str("the beginning")?,
+        }
+        if self.is_ok() {
+            return f.write_str(", ok");
+        }
+        if self.differences > 0 {
+            write!(f, ", {} differences", self.differences)?;
+        }
+        self.stopped.iter().try_for_each(|reason| write!(f, ", stopped there: {reason}"))
+    }
 }
 
 /// Compares the serving generation with the log and tells every difference, in the order of tables and positions. No rebuild of
@@ -88,9 +117,13 @@ async fn compare(job: &mut Job, projection: Projection, tell: &mut (dyn FnMut(Di
     let (old, new) = match job.at_one_position().await? {
         Together::Snapshots { old, new } => (old, new),
         Together::Alone => return Err(projection::Error::Vanished(projection).into()),
-        Together::OtherLog(_) => return Err(Error::Disturbed("what serves tells of another log")),
+        Together::OtherLog(Place { position, .. }) => {
+            let stopped = Some("it tells of another log, or of more than the log holds".to_owned());
+            return Ok(Checked { projection, position, rows: 0, differences: 0, stopped });
+        }
     };
-    let mut checked = Checked { position: new.generation().cursor.position, rows: 0, differences: 0 };
+    let Cursor { position, unhealthy, .. } = old.generation().cursor.clone();
+    let mut checked = Checked { projection, position, rows: 0, differences: 0, stopped: unhealthy };
     let (mut old, mut new) = (old, new);
     for table in table::of(projection) {
         let (mut expected, mut found) = (Pages::of(new.as_mut(), table), Pages::of(old.as_mut(), table));

@@ -42,16 +42,16 @@ pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (Os
     projections.dedup();
     let cancel = CancellationToken::new();
     let interruption = tokio::spawn(cancel_when_interrupted(cancel.clone()));
-    let mut differences = 0;
+    let mut is_ok = true;
     for projection in projections {
         if options.check {
-            differences += compare(&app, projection, &cancel).await?;
+            is_ok &= compare(&app, projection, &cancel).await?;
         } else {
             build(&app, projection, &cancel).await?;
         }
     }
     interruption.abort();
-    Ok(ExitCode::from(u8::from(differences > 0)))
+    Ok(ExitCode::from(u8::from(!is_ok)))
 }
 
 /// What was built is kept, and the next rebuild goes on from there.
@@ -123,8 +123,8 @@ async fn build(app: &App, projection: Projection, cancel: &CancellationToken) ->
         .or_else(output::unless_closed)
 }
 
-/// Answers how many differences there are.
-async fn compare(app: &App, projection: Projection, cancel: &CancellationToken) -> anyhow::Result<u64> {
+/// Answers whether what serves is what the log says, and is not stopped.
+async fn compare(app: &App, projection: Projection, cancel: &CancellationToken) -> anyhow::Result<bool> {
     let how = how(app, "check", projection, cancel);
     let mut written = Ok(());
     let tell = |difference: check::Difference| {
@@ -133,9 +133,6 @@ async fn compare(app: &App, projection: Projection, cancel: &CancellationToken) 
         }
     };
     let checked = check::check(app.projector(projection)?, how, tell).await?;
-    let position = checked.position.map_or_else(|| "the beginning".to_owned(), |position| projection.log().at(position).to_string());
-    let found = if checked.differences == 0 { "ok".to_owned() } else { format!("{} differences", checked.differences) };
-    let summary = format!("{projection}: {} rows at {position}, {found}\n", checked.rows);
-    written.and_then(|()| output::write(summary)).or_else(output::unless_closed)?;
-    Ok(checked.differences)
+    written.and_then(|()| output::write(format!("{projection}: {checked}\n"))).or_else(output::unless_closed)?;
+    Ok(checked.is_ok())
 }

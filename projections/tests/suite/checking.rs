@@ -8,7 +8,7 @@ use credence_projections::projection::Projection;
 use credence_projections::rebuild::Options;
 use uuid::Uuid;
 
-use crate::common::{Engine, Logs, applied, id};
+use crate::common::{Engine, Logs, applied, eventually, id};
 
 const VERIFICATION: Projection = Projection::Verification;
 
@@ -62,4 +62,36 @@ async fn a_check_holds_while_the_model_moves_on(engine: &Engine) {
     runner.stop().await;
 }
 
-on_every_engine!(what_was_altered_deleted_or_added_is_named, a_check_holds_while_the_model_moves_on);
+async fn a_model_that_stopped_is_not_ok(engine: &Engine) {
+    let (store, logs) = (engine.open().await, Logs::new());
+    let last = logs.fill(0, 3).await;
+    let runner = logs.run(VERIFICATION, &store);
+    applied(&store, last).await;
+    // A change of a credential that was never issued.
+    logs.suspend(id(99)).await;
+    eventually("it is stopped", || async { store.cursor(VERIFICATION).await.ok().filter(|cursor| cursor.unhealthy.is_some()) }).await;
+    runner.stop().await;
+    let (checked, told) = run(&logs, &store).await;
+    assert_eq!((told, checked.is_ok()), (vec![], false));
+    let stood = checked.to_string();
+    assert!(stood.starts_with("5 rows at ledger@4, stopped there: the event ledger@5 cannot be applied"), "{stood}");
+}
+
+async fn a_model_ahead_of_a_restored_log_is_not_ok(engine: &Engine) {
+    let (store, logs) = (engine.open().await, Logs::new());
+    let runner = logs.run(VERIFICATION, &store);
+    applied(&store, logs.fill(0, 3).await).await;
+    runner.stop().await;
+    let restored = Logs::new();
+    restored.fill(0, 1).await;
+    let (checked, told) = run(&restored, &store).await;
+    assert_eq!((checked.is_ok(), told), (false, vec![]));
+    assert!(checked.to_string().starts_with("0 rows at ledger@4, stopped there: it tells of another log"), "{checked}");
+}
+
+on_every_engine!(
+    what_was_altered_deleted_or_added_is_named,
+    a_check_holds_while_the_model_moves_on,
+    a_model_that_stopped_is_not_ok,
+    a_model_ahead_of_a_restored_log_is_not_ok,
+);
