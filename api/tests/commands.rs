@@ -291,6 +291,37 @@ async fn a_closed_pipe_is_no_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_could_not_be_told_is_revoked() {
+    let app = TestApp::start(Engine::Sqlite).await;
+    let create = ["keys", "create", "--role", "issuer", "--name", "untold"];
+    let mut full = raw(&create, &app.stores);
+    full.stdout(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+    let mut closed = raw(&create, &app.stores);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    closed.stdout(writer);
+    for mut command in [full, closed] {
+        let refused = Ran::new(tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()).expect(3);
+        assert!(refused.err.contains("is revoked, for nobody was told it: standard output "), "{}", refused.err);
+    }
+    // Where there is nothing to write to, no key is made.
+    let mut null = raw(&create, &app.stores);
+    null.stdout(Stdio::null());
+    let refused = Ran::new(tokio::task::spawn_blocking(move || null.output().unwrap()).await.unwrap()).expect(2);
+    assert!(refused.err.contains("credence: standard output: "), "{}", refused.err);
+
+    let list: Vec<Value> = serde_json::from_str(&run(&["keys", "list", "--format", "json"], &app.stores).await.expect(0).out).unwrap();
+    let untold: Vec<&Value> = list.iter().filter(|key| key["name"] == "untold").collect();
+    assert_eq!(untold.len(), 2);
+    for key in untold {
+        assert!(key["revoked_at"].is_string(), "{key}");
+        let stream: Stream = format!("key/{}", key["id"].as_str().unwrap()).parse().unwrap();
+        let events = app.services().audit.log.read(&Query::stream(&stream)).await.unwrap();
+        assert_eq!(events.iter().map(|event| event.kind.as_str()).collect::<Vec<_>>(), ["KeyCreated", "KeyRevoked"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_tampered_with_is_found_and_named() {
     let (app, issued) = with_two_credentials(Engine::Sqlite).await;
     let stores = app.shutdown().await;
@@ -360,6 +391,18 @@ async fn a_read_model_that_tells_something_else_is_found_and_repaired() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_read_model_that_stopped_is_not_ok() {
+    let (app, _) = with_two_credentials(Engine::Sqlite).await;
+    let stores = app.shutdown().await;
+    run(&["rebuild", "verification", "--check"], &stores).await.expect(0);
+    let file = rusqlite::Connection::open(stores.data_dir().join("read-verification-1.sqlite")).unwrap();
+    assert_eq!(file.execute("update cursor set unhealthy = 'for the test'", []).unwrap(), 1);
+    drop(file);
+    let stopped = run(&["rebuild", "verification", "--check"], &stores).await.expect(1).out;
+    assert_eq!(stopped, "verification: 3 rows at ledger@2, stopped there: for the test\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_demonstration_comes_to_its_end() {
     let folder = tempfile::TempDir::new().unwrap();
     let mut demo = command(&["demo"]);
@@ -379,6 +422,9 @@ fn what_is_told_wrongly_is_named() {
         (&["replay", "--since", "yesterday"], "--since"),
         (&["keys", "create"], "--role"),
         (&["keys", "create", "--role", "king"], "--role"),
+        (&["keys", "create", "--role", "issuer", "--name", ""], "--name"),
+        (&["keys", "create", "--role", "issuer", "--name", "a\nb"], "--name"),
+        (&["keys", "create", "--role", "issuer", "--name", &"x".repeat(256)], "--name"),
         (&["keys", "revoke", "x"], "<ID>"),
         (&["fsck", "--store", "mysql://x"], "--store"),
         (&["nothing"], "nothing"),
@@ -387,18 +433,6 @@ fn what_is_told_wrongly_is_named() {
         let ran = Ran::new(command(arguments).output().unwrap()).expect(2);
         assert!(ran.err.contains(named) && ran.out.is_empty(), "{arguments:?}: {}", ran.err);
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_read_model_that_stopped_is_not_ok() {
-    let (app, _) = with_two_credentials(Engine::Sqlite).await;
-    let stores = app.shutdown().await;
-    run(&["rebuild", "verification", "--check"], &stores).await.expect(0);
-    let file = rusqlite::Connection::open(stores.data_dir().join("read-verification-1.sqlite")).unwrap();
-    assert_eq!(file.execute("update cursor set unhealthy = 'for the test'", []).unwrap(), 1);
-    drop(file);
-    let stopped = run(&["rebuild", "verification", "--check"], &stores).await.expect(1).out;
-    assert_eq!(stopped, "verification: 3 rows at ledger@2, stopped there: for the test\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]

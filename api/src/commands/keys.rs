@@ -3,20 +3,22 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand, ValueEnum};
-use credence_ledger::Stream;
 use credence_ledger::event::Payload as _;
 use credence_ledger::event::audit::{KeyCreated, KeyRevoked};
 use credence_ledger::log::{Expected, Query};
 use credence_ledger::stream::category;
 use credence_ledger::vault::{ApiKey, Issuer, Role};
+use credence_ledger::{Stream, subject};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{open, output};
 use crate::caller::Caller;
 use crate::config::{self, StoreOptions};
+use crate::http::body::Text;
+use crate::services::App;
 use crate::stores;
 use crate::use_cases::audit;
 
@@ -46,7 +48,7 @@ struct Create {
     #[arg(long, value_name = "NAME", default_value = stores::DEFAULT_ISSUER, value_parser = issuer_name)]
     issuer: String,
     /// For people to tell keys apart.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = key_name)]
     name: Option<String>,
     #[command(flatten)]
     stores: StoreOptions,
@@ -86,23 +88,38 @@ pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (Os
 
 /// An issuer's name stands in requests and answers for ever.
 fn issuer_name(text: &str) -> Result<String, String> {
-    let normal = credence_ledger::subject::normal_name(text);
+    let normal = subject::normal_name(text);
     let whole = (1..=100).contains(&normal.chars().count()) && !normal.chars().any(char::is_control);
     if whole { Ok(normal) } else { Err("expected 1 to 100 characters without control characters".to_owned()) }
 }
 
+/// A key's name stands in lists, one key a line.
+fn key_name(text: &str) -> Result<String, String> {
+    const NAME: Text = Text { length_max: 255, normal: subject::normal_name, lines: false };
+    NAME.read(text).map_err(|(_, problem)| problem)
+}
+
 async fn create(options: &Create, environment: impl Iterator<Item = (OsString, OsString)>) -> anyhow::Result<()> {
-    let app = open::services(&open::config(&options.stores, environment)?).await?;
+    let config = open::config(&options.stores, environment)?;
+    if output::is_discarded() {
+        let problem = "is closed or the null device, but the key is told nowhere else".to_owned();
+        return Err(config::Error { source_name: "standard output".to_owned(), problem }.into());
+    }
+    let app = open::services(&config).await?;
     let issuer = stores::register_issuer(&*app.vault, app.ledger()?, &options.issuer, &app.worker, &app.clock, &app.random).await?;
     let (key, text) = app.vault.create_key(options.role, issuer.id, options.name.as_deref(), app.clock.now()).await?;
     let created = KeyCreated { role: key.role.as_str().to_owned(), issuer: issuer.id };
-    let recorded = audit::record_on(&app, &Caller::operator("credence keys create"), stream(key.id), Expected::None, &created).await;
+    let caller = Caller::operator("credence keys create");
+    let recorded = audit::record_on(&app, &caller, stream(key.id), Expected::None, &created).await;
     if let Err(error) = recorded {
         // A key that nobody was told is no key.
         app.vault.revoke_key(key.id, app.clock.now()).await?;
         return Err(error.into());
     }
-    output::write(format!("{}\n", *text))
+    let Err(untold) = output::write(format!("{}\n", *text)) else { return Ok(()) };
+    revoke_key(&app, &caller, key.id).await.with_context(|| format!("{untold:#}, and the key {} could not be revoked", key.id))?;
+    // Not the error itself: that a pipe was closed is a success elsewhere.
+    bail!("the key {} is revoked, for nobody was told it: {untold:#}", key.id)
 }
 
 async fn list(options: &List, environment: impl Iterator<Item = (OsString, OsString)>) -> anyhow::Result<()> {
@@ -151,13 +168,16 @@ fn row([id, role, issuer, prefix, created, used, revoked, name]: [&str; 8]) -> S
 
 async fn revoke(options: &Revoke, environment: impl Iterator<Item = (OsString, OsString)>) -> anyhow::Result<()> {
     let app = open::services(&open::config(&options.stores, environment)?).await?;
-    let key = app.vault.revoke_key(options.id, app.clock.now()).await?;
+    revoke_key(&app, &Caller::operator("credence keys revoke"), options.id).await
+}
+
+async fn revoke_key(app: &App, caller: &Caller, id: Uuid) -> anyhow::Result<()> {
+    let key = app.vault.revoke_key(id, app.clock.now()).await?;
     let key = key.ok_or_else(|| config::Error { source_name: "ID".to_owned(), problem: "there is no key with this id".to_owned() })?;
     let revoked = Query { kind: Some(KeyRevoked::TYPE.to_owned()), limit: 1, ..Query::stream(&stream(key.id)) };
     // A second revocation changes nothing; but one that could not be recorded is recorded now.
     if app.audit.log.read(&revoked).await?.is_empty() {
-        let caller = Caller::operator("credence keys revoke");
-        let recorded = audit::record_on(&app, &caller, stream(key.id), Expected::Any, &KeyRevoked {}).await;
+        let recorded = audit::record_on(app, caller, stream(key.id), Expected::Any, &KeyRevoked {}).await;
         recorded.context("the key is revoked, but that could not be recorded: run this again")?;
     }
     Ok(())

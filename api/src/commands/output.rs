@@ -1,6 +1,9 @@
 //! Standard output: data alone, nothing for people's eyes between it.
 
+use std::fs::{File, Metadata};
 use std::io::{ErrorKind, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 
 /// Whoever read standard output has gone. There is nobody left to tell anything, so a command that meets it is done.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +21,14 @@ pub(super) fn write(data: impl AsRef<[u8]>) -> anyhow::Result<()> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Closed.into()),
         Err(error) => Err(anyhow::Error::new(error).context("standard output cannot be written")),
     }
+}
+
+/// Whether standard output is the null device, as it also is when the process was started with it closed: Rust opens that in its
+/// place.
+pub(super) fn is_discarded() -> bool {
+    let output = std::io::stdout().as_fd().try_clone_to_owned().and_then(|output| File::from(output).metadata());
+    let device = |file: &Metadata| file.file_type().is_char_device().then(|| file.rdev());
+    matches!((output, std::fs::metadata("/dev/null")), (Ok(output), Ok(null)) if device(&output).is_some() && device(&output) == device(&null))
 }
 
 /// Lets a closed output pass, for commands that have more to do than to write.
