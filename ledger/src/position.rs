@@ -74,14 +74,19 @@ pub struct LogPosition {
 #[error("expected a log's name, '@' and a whole number, such as ledger@42")]
 pub struct Malformed;
 
-impl FromStr for LogName {
-    type Err = Malformed;
+/// A text that names no log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected ledger or audit")]
+pub struct UnknownLog;
 
-    fn from_str(text: &str) -> Result<Self, Malformed> {
+impl FromStr for LogName {
+    type Err = UnknownLog;
+
+    fn from_str(text: &str) -> Result<Self, UnknownLog> {
         match text {
             "ledger" => Ok(LogName::LEDGER),
             "audit" => Ok(LogName::AUDIT),
-            _ => Err(Malformed),
+            _ => Err(UnknownLog),
         }
     }
 }
@@ -96,7 +101,7 @@ impl FromStr for LogPosition {
         let canonical = digits.bytes().all(|b| b.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
         let position: i64 = digits.parse().map_err(|_| Malformed)?;
         match (canonical, u64::try_from(position)) {
-            (true, Ok(position)) => Ok(LogPosition { log: log.parse()?, position: Position(position) }),
+            (true, Ok(position)) => Ok(LogPosition { log: log.parse().map_err(|_| Malformed)?, position: Position(position) }),
             _ => Err(Malformed),
         }
     }

@@ -35,7 +35,7 @@ pub(crate) enum Halt {
     #[error("the generation is being moved by somebody else")]
     Fenced,
     /// The log does not continue what has been applied.
-    #[error("the log at {at:?} is not the one that was applied")]
+    #[error("the log{} is not the one that was applied", at.as_ref().map(|at| format!(" at {at}")).unwrap_or_default())]
     OtherLog {
         /// The last position applied.
         at: Option<LogPosition>,
@@ -152,4 +152,19 @@ pub(crate) fn describe(error: &dyn std::error::Error) -> String {
         source = beneath.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_log_is_told_with_the_position_as_it_is_shown_everywhere() {
+        let told = |position: Option<u64>| {
+            let at = position.map(|position| Projection::Verification.log().at(Position(position)));
+            Halt::OtherLog { at }.to_string()
+        };
+        assert_eq!(told(Some(5)), "the log at ledger@5 is not the one that was applied");
+        assert_eq!(told(None), "the log is not the one that was applied");
+    }
 }

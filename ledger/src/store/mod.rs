@@ -21,20 +21,26 @@ pub enum Url {
 
 /// A text that is no store's URL. It does not repeat the text, which may hold a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("expected sqlite:DIR or postgres://user@host/database")]
-pub struct MalformedUrl;
+pub enum MalformedUrl {
+    /// It names no kind of store.
+    #[error("expected sqlite:DIR or postgres://user@host/database")]
+    Kind,
+    /// It is meant for PostgreSQL.
+    #[error("expected postgres://user@host:port/database?parameter=value, but the host, the port or a parameter is malformed")]
+    Postgres,
+}
 
 impl FromStr for Url {
     type Err = MalformedUrl;
 
     fn from_str(text: &str) -> Result<Self, MalformedUrl> {
         if let Some(folder) = text.strip_prefix("sqlite:") {
-            return if folder.is_empty() { Err(MalformedUrl) } else { Ok(Url::Sqlite(folder.into())) };
+            return if folder.is_empty() { Err(MalformedUrl::Kind) } else { Ok(Url::Sqlite(folder.into())) };
         }
         if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-            return Ok(Url::Postgres(text.to_owned()));
+            return if postgres::is_url(text) { Ok(Url::Postgres(text.to_owned())) } else { Err(MalformedUrl::Postgres) };
         }
-        Err(MalformedUrl)
+        Err(MalformedUrl::Kind)
     }
 }
 

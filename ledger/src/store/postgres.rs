@@ -40,6 +40,12 @@ pub enum Durability {
     Derived,
 }
 
+/// Whether sessions can be asked for at `url`, with its port and parameters.
+#[must_use]
+pub fn is_url(url: &str) -> bool {
+    PgConnectOptions::from_str(url).is_ok()
+}
+
 /// How the sessions of one store begin.
 #[derive(Clone)]
 pub struct Sessions {
@@ -207,18 +213,18 @@ pub fn error(failed: sqlx::Error) -> Error {
             if code == "08P01" && refused.message().contains("startup parameter") {
                 return Error::Failed(POOLER.into());
             }
-            by_code(&code, sqlx::Error::Database(refused).into())
+            // The server's own words: around them sqlx tells the line of the server's source, and twice.
+            by_code(&code, refused.message().into())
         }
+        sqlx::Error::Io(failed) => Error::Unavailable(failed.into()),
+        sqlx::Error::Tls(failed) => Error::Unavailable(failed),
         sqlx::Error::Configuration(refused) => match refused.downcast::<Error>() {
             Ok(ours) => *ours,
             Err(other) => Error::Failed(other),
         },
-        sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed
-        | sqlx::Error::BeginFailed => Error::Unavailable(failed.into()),
+        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed | sqlx::Error::BeginFailed => {
+            Error::Unavailable(failed.into())
+        }
         _ => Error::Failed(failed.into()),
     }
 }
@@ -429,6 +435,18 @@ mod tests {
         assert!(matches!(refused, Err(Error::Denied(_))), "{refused:?}");
         let refused = connect("postgres://me@127.0.0.1:1/x", "ledger", Durability::Durable).await;
         assert!(matches!(refused, Err(Error::Unavailable(_))), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn what_the_server_says_is_told_once_and_without_its_source() {
+        let database = Database::create().await;
+        let refused = connect(&database.url_as("nobody_we_know", "geheim"), "ledger", Durability::Durable).await.unwrap_err();
+        let mut connection = PgConnection::connect(&database.url).await.unwrap();
+        let failed = error(sqlx::query("select 1 / 0").execute(&mut connection).await.unwrap_err());
+        for (error, words) in [(refused, "role \"nobody_we_know\" does not exist"), (failed, "division by zero")] {
+            let (Error::Denied(source) | Error::Failed(source)) = error else { panic!("{error:?}") };
+            assert_eq!((source.to_string().as_str(), source.source().map(ToString::to_string)), (words, None));
+        }
     }
 
     #[tokio::test]
