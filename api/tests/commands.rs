@@ -242,6 +242,10 @@ async fn what_is_in_a_store_is_told(engine: Engine) {
     let origin = app.services().ledger().unwrap().log.origin().as_str().to_owned();
     assert!(told.starts_with(&format!("credence {}\n", env!("CARGO_PKG_VERSION"))));
     assert!(told.contains(&format!("ledger: origin {origin}, schema 1, head ledger@2 {}\n", head.chain_hash)), "{told}");
+    let file = app.stores.data_dir().join("credence.toml");
+    std::fs::write(&file, format!("store = \"{}\"\n", app.stores.url())).unwrap();
+    let configured = tokio::task::spawn_blocking(move || command(&["version", "--config", file.to_str().unwrap()]).output().unwrap());
+    assert_eq!(Ran::new(configured.await.unwrap()).expect(0).out, told);
     let bare = tokio::task::spawn_blocking(|| command(&["version"]).output().unwrap()).await.unwrap();
     assert_eq!(Ran::new(bare).expect(0).out, format!("credence {}\n", env!("CARGO_PKG_VERSION")));
 }
@@ -415,6 +419,32 @@ async fn the_demonstration_comes_to_its_end() {
 }
 
 #[test]
+fn a_demonstration_that_is_told_to_stop_leaves_nothing_behind() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let mut demo = command(&["demo"]).env("TMPDIR", folder.path()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().starts_with("A service"));
+    let told = std::process::Command::new("kill").args(["-INT", &demo.id().to_string()]).status().unwrap();
+    assert!(told.success());
+    assert!(lines.all(|line| !line.unwrap().contains("thrown away")), "it was told in time");
+    assert!(demo.wait().unwrap().success());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_folder_that_is_a_file_is_told_as_that() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let store = format!("sqlite:{}", file.display());
+    for arguments in [&["fsck"][..], &["replay"], &["keys", "list"], &["rebuild"], &["version"]] {
+        let ran = Ran::new(command(&[arguments, &["--store", &store]].concat()).output().unwrap()).expect(3);
+        let told = format!("{} cannot be entered: Not a directory", file.display());
+        assert!(ran.err.contains(&told) && !ran.err.contains("migrate"), "{arguments:?}: {}", ran.err);
+    }
+}
+
+#[test]
 fn what_is_told_wrongly_is_named() {
     for (arguments, named) in [
         (&["replay", "--format", "xml"][..], "--format"),
@@ -426,7 +456,10 @@ fn what_is_told_wrongly_is_named() {
         (&["keys", "create", "--role", "issuer", "--name", "a\nb"], "--name"),
         (&["keys", "create", "--role", "issuer", "--name", &"x".repeat(256)], "--name"),
         (&["keys", "revoke", "x"], "<ID>"),
+        (&["fsck", "--log", "other"], "expected ledger or audit"),
         (&["fsck", "--store", "mysql://x"], "--store"),
+        (&["fsck", "--store", "postgres://me@host:999999/x"], "--store"),
+        (&["fsck", "--ledger-store", "postgres://me@host/x?sslmode=foo"], "--ledger-store"),
         (&["nothing"], "nothing"),
         (&[], "Usage"),
     ] {

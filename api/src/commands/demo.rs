@@ -28,12 +28,24 @@ pub(super) async fn run() -> anyhow::Result<ExitCode> {
     let serve = ServeOptions { listen: Some("127.0.0.1:0".to_owned()), log: Some("warn".to_owned()), ..ServeOptions::default() };
     let (config, warnings) = Config::read(&stores, &serve, std::iter::empty())?;
     super::start_logging(&config.store.log, &warnings);
-    let node = Node::start(config, Sources::default()).await?;
-    let key = node.administrator_key.as_ref().map(|key| key.to_string()).context("a fresh store without a key")?;
-    let told = tell(&Client { address: node.address.to_string(), key }, &node).await;
+    // The folder holds a master key: it goes, too, when the demonstration is told to stop.
+    let mut stopped = std::pin::pin!(super::interrupted());
+    let node = tokio::select! {
+        node = Node::start(config, Sources::default()) => node?,
+        stopped = &mut stopped => return Ok(stopped.map(|()| ExitCode::SUCCESS)?),
+    };
+    let told = tokio::select! {
+        told = demonstrate(&node) => told,
+        stopped = &mut stopped => stopped.map_err(Into::into),
+    };
     node.shutdown().await;
     told.or_else(output::unless_closed)?;
     Ok(ExitCode::SUCCESS)
+}
+
+async fn demonstrate(node: &Node) -> anyhow::Result<()> {
+    let key = node.administrator_key.as_ref().map(|key| key.to_string()).context("a fresh store without a key")?;
+    tell(&Client { address: node.address.to_string(), key }, node).await
 }
 
 async fn tell(client: &Client, node: &Node) -> anyhow::Result<()> {

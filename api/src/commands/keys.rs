@@ -124,7 +124,7 @@ async fn create(options: &Create, environment: impl Iterator<Item = (OsString, O
 
 async fn list(options: &List, environment: impl Iterator<Item = (OsString, OsString)>) -> anyhow::Result<()> {
     let config = open::config(&options.stores, environment)?;
-    let vault = stores::vault(&config, stores::Schema::AsItIs, &stores::Sources::default()).await?;
+    let vault = open::vault(&config).await?;
     let (keys, issuers) = (vault.keys().await?, vault.issuers().await?);
     match options.format {
         Format::Json => {

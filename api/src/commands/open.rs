@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use credence_ledger::LogName;
 use credence_ledger::log::Log;
+use credence_ledger::store::{self, Url};
+use credence_ledger::vault::Vault;
 
 use crate::config::{Role, StoreConfig, StoreOptions};
 use crate::services::{App, LogAccess, Services, Settings, Stores};
@@ -20,13 +22,34 @@ pub(super) fn config(options: &StoreOptions, environment: impl Iterator<Item = (
 
 /// Opens a log, to read it.
 pub(super) async fn log(config: &StoreConfig, name: LogName) -> Result<Arc<dyn Log>, Error> {
+    let url = if name == LogName::AUDIT { &config.stores.audit } else { &config.stores.ledger };
+    require_folder(name.as_str(), url)?;
     stores::existing_log(config, name, &Sources::default()).await
+}
+
+/// Opens the vault.
+pub(super) async fn vault(config: &StoreConfig) -> Result<Arc<dyn Vault>, Error> {
+    require_folder("vault", &config.stores.vault)?;
+    stores::vault(config, Schema::AsItIs, &Sources::default()).await
+}
+
+/// A folder that one may not enter, or that is a file, is another thing than one in which nothing has been made yet.
+fn require_folder(store: &str, url: &Url) -> Result<(), Error> {
+    let Url::Sqlite(folder) = url else { return Ok(()) };
+    // Of a file within: to enter a folder takes another right than to see it.
+    match folder.join("within").try_exists() {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let source = store::Error::Failed(format!("{} cannot be entered: {error}", folder.display()).into());
+            Err(Error::Store { store: store.to_owned(), url: url.clone(), source })
+        }
+    }
 }
 
 /// Opens all stores, to do what is recorded.
 pub(super) async fn services(config: &StoreConfig) -> Result<App, Error> {
     let sources = Sources::default();
-    let vault = stores::vault(config, Schema::AsItIs, &sources).await?;
+    let vault = vault(config).await?;
     let ledger = LogAccess::new(log(config, LogName::LEDGER).await?, sources.appender);
     let audit = LogAccess::new(log(config, LogName::AUDIT).await?, sources.appender);
     let read = stores::read(config).await?;

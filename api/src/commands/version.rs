@@ -18,7 +18,8 @@ pub(super) struct Options {
 
 pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (OsString, OsString)>) -> anyhow::Result<ExitCode> {
     output::write(format!("credence {}\n", env!("CARGO_PKG_VERSION")))?;
-    let named = [&options.stores.store, &options.stores.store_file, &options.stores.ledger_store, &options.stores.audit_store];
+    let StoreOptions { config, store, store_file, ledger_store, ledger_store_file, audit_store, audit_store_file, .. } = &options.stores;
+    let named = [config, store, store_file, ledger_store, ledger_store_file, audit_store, audit_store_file];
     if named.iter().all(|option| option.is_none()) {
         return Ok(ExitCode::SUCCESS);
     }
