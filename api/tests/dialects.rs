@@ -13,6 +13,7 @@ engines!(
     what_is_issued_twice_is_refused_with_what_there_is,
     a_credential_that_does_not_count_is_not_found,
     a_secret_is_issued_checked_and_verified,
+    a_secret_is_asked_for_at_the_issuer_of_the_key,
     open_issuance_opens_the_two_issuing_routes_alone,
 );
 
@@ -125,6 +126,25 @@ async fn a_secret_is_issued_checked_and_verified(engine: Engine) {
     issuer.post_empty(&format!("/v1/credentials/{id}/suspend")).await.expect(200);
     app.eventually("the read model has seen the suspension", || async { verify("open sesame").await["isValid"] == false }).await;
     assert_eq!(check(hash).await, json!({"exists": false}));
+}
+
+async fn a_secret_is_asked_for_at_the_issuer_of_the_key(engine: Engine) {
+    let app = TestApp::start(engine).await;
+    let (acme, other, anybody) = (app.issuer_of("acme").await, app.issuer().await, app.anonymous());
+    let issued = acme.post("/issue", &json!({"credential": "open sesame"})).await.expect(200).body;
+    let (secret, hash) = (json!({"credential": "open sesame"}), json!({"credential_hash": issued["credential_hash"]}));
+    assert_eq!(acme.post("/verify", &secret).await.expect(200).body["isValid"], true);
+    assert_eq!(acme.post("/check", &hash).await.expect(200).body["exists"], true);
+    // Everybody else asks another issuer, which has none; then it has one of its own.
+    for valid in [false, true] {
+        assert_eq!(other.post("/verify", &secret).await.expect(200).body["isValid"], valid);
+        assert_eq!(other.post("/check", &hash).await.expect(200).body["exists"], valid);
+        assert_eq!(anybody.post("/verify", &secret).await.expect(200).body["isValid"], valid);
+        assert_eq!(anybody.post("/check", &hash).await.expect(200).body["exists"], valid);
+        if !valid {
+            other.post("/issue", &secret).await.expect(200);
+        }
+    }
 }
 
 async fn open_issuance_opens_the_two_issuing_routes_alone(engine: Engine) {

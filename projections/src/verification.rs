@@ -121,13 +121,32 @@ pub enum Lookup {
     Id(Uuid),
     /// Its document's BLAKE3 digest.
     Document([u8; 32]),
-    /// Its secret's HMAC-SHA256, at the issuer of that name; the newest match speaks.
+    /// Its secret's HMAC-SHA256, at that issuer; the newest match speaks.
     Secret {
         /// The keyed digest.
         digest: [u8; 32],
-        /// The issuer's name.
-        issuer: String,
+        /// Whose.
+        issuer: AtIssuer,
     },
+}
+
+/// Which issuer is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AtIssuer {
+    /// The one of that name.
+    Name(String),
+    /// The one with that id.
+    Id(Uuid),
+}
+
+impl AtIssuer {
+    /// Its name, or its id.
+    pub(crate) fn parts(&self) -> (Option<&str>, Option<Uuid>) {
+        match self {
+            AtIssuer::Name(name) => (Some(name), None),
+            AtIssuer::Id(id) => (None, Some(*id)),
+        }
+    }
 }
 
 /// The moment asked for.

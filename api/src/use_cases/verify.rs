@@ -9,7 +9,7 @@ use credence_ledger::event::audit::{Cause, CredentialVerified, PresentedBy};
 use credence_ledger::stream::category;
 use credence_ledger::{Position, Timestamp, document};
 use credence_projections::projection::{Cursor, Projection};
-use credence_projections::verification::{At, Credential, Lookup, Status};
+use credence_projections::verification::{At, AtIssuer, Credential, Lookup, Status};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -54,19 +54,19 @@ pub enum Presented {
         /// The credential that it names.
         id: Option<Uuid>,
     },
-    /// A secret's keyed digest, with the issuer's name.
+    /// A secret's keyed digest, with its issuer.
     SecretDigest {
         /// HMAC-SHA256.
         digest: [u8; 32],
-        /// The issuer's name.
-        issuer: String,
+        /// Whose.
+        issuer: AtIssuer,
     },
-    /// A secret, with the issuer's name.
+    /// A secret, with its issuer.
     Secret {
         /// The opaque string.
         secret: String,
-        /// The issuer's name.
-        issuer: String,
+        /// Whose.
+        issuer: AtIssuer,
     },
 }
 

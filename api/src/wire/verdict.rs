@@ -1,7 +1,7 @@
 //! A verdict, as it is asked for and answered.
 
 use credence_ledger::{LogName, LogPosition, Timestamp};
-use credence_projections::verification::{Credential, Status};
+use credence_projections::verification::{AtIssuer, Credential, Status};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -190,7 +190,9 @@ pub fn read_question(fields: &mut Fields, now: Timestamp) -> Option<VerifyCreden
         "id" => id(fields),
         "digest" => digest(fields),
         "document" => document(fields),
-        _ => secret(fields, "secret").map(|secret| (secret, issuer(fields))).map(|(secret, issuer)| Presented::Secret { secret, issuer }),
+        _ => secret(fields, "secret")
+            .map(|secret| (secret, AtIssuer::Name(issuer(fields))))
+            .map(|(secret, issuer)| Presented::Secret { secret, issuer }),
     };
     fields.refuse_the_rest(&format!("no such member beside {way}"));
     Some(VerifyCredential { presented: presented?, as_of, passed: None })
@@ -224,7 +226,7 @@ fn digest(fields: &mut Fields) -> Option<Presented> {
     let issuer = fields.text("issuer", &ISSUER);
     Some(match found? {
         (true, digest) => Presented::DocumentDigest { digest, issuer },
-        (false, digest) => Presented::SecretDigest { digest, issuer: issuer.unwrap_or_else(|| DEFAULT_ISSUER.to_owned()) },
+        (false, digest) => Presented::SecretDigest { digest, issuer: AtIssuer::Name(issuer.unwrap_or_else(|| DEFAULT_ISSUER.to_owned())) },
     })
 }
 
@@ -292,10 +294,10 @@ mod tests {
         assert_eq!(presented(json!({"digest": format!("blake3:{hex}")})), Presented::DocumentDigest { digest, issuer: None });
         assert_eq!(
             presented(json!({"digest": format!("hmac-sha256:{hex}")})),
-            Presented::SecretDigest { digest, issuer: "default".into() }
+            Presented::SecretDigest { digest, issuer: AtIssuer::Name("default".into()) }
         );
         let acme = json!({"secret": " s ", "issuer": "acme"});
-        assert_eq!(presented(acme), Presented::Secret { secret: " s ".into(), issuer: "acme".into() });
+        assert_eq!(presented(acme), Presented::Secret { secret: " s ".into(), issuer: AtIssuer::Name("acme".into()) });
         let document = json!({"id": format!("urn:uuid:{ID}"), "x": 1});
         assert_eq!(presented(json!({"document": document})), Presented::Document { document, id: Some(id) });
         assert_eq!(presented(json!({"document": {}})), Presented::Document { document: json!({}), id: None });

@@ -1,5 +1,5 @@
--- The newest credential with this secret's digest (a secret has no subject) at the issuer named $5, beside the cursor of the
--- same snapshot.
+-- The newest credential with this secret's digest (a secret has no subject) at the issuer named $5, or with the id $6, beside the
+-- cursor of the same snapshot.
 -- $1 digest, $2 whether the newest state is wanted, $3 and $4 the time and position asked for.
 select
     k.generation, k.stage, k.position, k.chain_hash, k.head_seen, k.confirmed_at, k.unhealthy,
@@ -23,7 +23,7 @@ left join credentials_{generation} c on c.position = (
     select d.position
     from credentials_{generation} d
     where d.digest = $1 and d.subject_id is null
-      and d.issuer in (select j.id from issuers_{generation} j where j.name = $5)
+      and d.issuer in (select j.id from issuers_{generation} j where j.name = $5 or j.id = $6)
       and d.issued_at <= $3 and d.position <= $4
     order by d.position desc
     limit 1

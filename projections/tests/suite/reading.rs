@@ -7,7 +7,7 @@ use crate::common::{Engine, Logs, digest_of, id};
 use credence_projections::lookups::Lookups;
 use credence_projections::projection::{Error, Projection};
 use credence_projections::read_store::wait_for;
-use credence_projections::verification::{At, Filter, Lookup, State, Status};
+use credence_projections::verification::{At, AtIssuer, Filter, Lookup, State, Status};
 use serde_bytes::ByteArray;
 
 const LONG: Duration = Duration::from_secs(10);
@@ -90,10 +90,19 @@ async fn a_secret_is_found_at_its_issuer_and_the_newest_speaks(engine: &Engine) 
     }
     let last = logs.issue(id(13), id(1), |issued| issued.digest = ByteArray::new([7; 32])).await;
     wait_for(store.as_ref(), Projection::Verification, last, LONG).await.unwrap();
-    for (issuer, expected) in [("default", Some(id(11))), ("other", Some(id(12))), ("unknown", None)] {
-        let lookup = Lookup::Secret { digest: [7; 32], issuer: issuer.to_owned() };
+    let name = |name: &str| AtIssuer::Name(name.to_owned());
+    let expected = [
+        (name("default"), Some(id(11))),
+        (name("other"), Some(id(12))),
+        (name("unknown"), None),
+        (AtIssuer::Id(id(1)), Some(id(11))),
+        (AtIssuer::Id(id(2)), Some(id(12))),
+        (AtIssuer::Id(id(3)), None),
+    ];
+    for (issuer, expected) in expected {
+        let lookup = Lookup::Secret { digest: [7; 32], issuer };
         let (found, _) = store.find(&lookup, At::Newest).await.unwrap();
-        assert_eq!(found.map(|found| found.id), expected, "{issuer}");
+        assert_eq!(found.map(|found| found.id), expected, "{lookup:?}");
     }
     let (found, _) = store.find(&Lookup::Document([7; 32]), At::Newest).await.unwrap();
     assert_eq!(found.map(|found| found.id), Some(id(13)));

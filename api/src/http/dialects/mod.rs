@@ -11,6 +11,7 @@ pub mod verification;
 use credence_ledger::Position;
 use credence_ledger::vault::Role;
 use credence_projections::projection::Projection;
+use credence_projections::verification::AtIssuer;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -21,7 +22,7 @@ use crate::caller::Caller;
 use crate::services::Services;
 use crate::use_cases::Error;
 
-/// The issuer in whose name open issuance issues, and whose secrets are checked.
+/// The issuer in whose name open issuance issues, and whose secrets are checked for anybody without a key.
 const ISSUER: &str = "default";
 
 pub(crate) fn routes() -> Vec<Route> {
@@ -59,6 +60,11 @@ async fn issuer(services: &Services, caller: &Caller) -> Result<Uuid, Problem> {
         return issuer.map(|issuer| issuer.id).ok_or_else(|| Problem::internal("there is no default issuer"));
     }
     Ok(caller.require(&[Role::Issuer])?.issuer)
+}
+
+/// Whose secrets the caller asks about: those that its key issues; without a key those of issuer `default`.
+fn asked(caller: &Caller) -> AtIssuer {
+    caller.principal.as_ref().map_or_else(|| AtIssuer::Name(ISSUER.to_owned()), |principal| AtIssuer::Id(principal.issuer))
 }
 
 /// These clients verify as soon as they have issued: gives the read model time to see what was appended. If it does not, the

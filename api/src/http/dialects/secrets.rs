@@ -123,7 +123,7 @@ async fn issue_secret_older(
 
 /// Check an opaque string by its hash.
 ///
-/// Older dialect: new clients use `POST /v1/verifications`.
+/// Asked is the issuer of the caller's API key; without a key the issuer `default`. Older dialect: new clients use `POST /v1/verifications`.
 #[utoipa::path(
     post,
     path = "/check",
@@ -147,7 +147,7 @@ async fn check_secret_older(
     if hex::decode_to_slice(&hash, &mut digest).is_err() {
         digest = [0; 32];
     }
-    let verdict = ask(&app, &caller, Presented::SecretDigest { digest, issuer: super::ISSUER.to_owned() }).await?;
+    let verdict = ask(&app, &caller, Presented::SecretDigest { digest, issuer: super::asked(&caller) }).await?;
     let (exists, issued) = found(verdict);
     let (worker_id, issued_at) = issued.unzip();
     Ok(Json(SecretChecked { exists, worker_id, issued_at }))
@@ -155,7 +155,7 @@ async fn check_secret_older(
 
 /// Verify an opaque string.
 ///
-/// Older dialect: new clients use `POST /v1/verifications`.
+/// Asked is the issuer of the caller's API key; without a key the issuer `default`. Older dialect: new clients use `POST /v1/verifications`.
 #[utoipa::path(
     post,
     path = "/verify",
@@ -174,7 +174,7 @@ async fn verify_secret_older(
     body: Result<body::Json, Problem>,
 ) -> Result<Json<SecretVerified>, Problem> {
     let secret = read(body, |fields| credential::secret(fields, "credential"))?;
-    let verdict = ask(&app, &caller, Presented::Secret { secret, issuer: super::ISSUER.to_owned() }).await?;
+    let verdict = ask(&app, &caller, Presented::Secret { secret, issuer: super::asked(&caller) }).await?;
     let (is_valid, issued) = found(verdict);
     let what = if is_valid { "credential verified by" } else { "credential not found - verified by" };
     let (issued_by, issued_at) = issued.unzip();

@@ -104,7 +104,8 @@ impl ReadStore for Postgres {
             Lookup::Id(id) => (sql::FIND_BY_ID, arguments!(*id, newest, time, position)),
             Lookup::Document(digest) => (sql::FIND_BY_DOCUMENT, arguments!(digest.as_slice(), newest, time, position)),
             Lookup::Secret { digest, issuer } => {
-                (sql::FIND_BY_SECRET, arguments!(digest.as_slice(), newest, time, position, issuer.as_str()))
+                let (name, id) = issuer.parts();
+                (sql::FIND_BY_SECRET, arguments!(digest.as_slice(), newest, time, position, name, id))
             }
         };
         let (mut found, cursor) = credentials(&self.read(Projection::Verification, statement, &arguments).await?)?;

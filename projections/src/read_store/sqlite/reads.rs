@@ -116,7 +116,9 @@ impl ReadStore for Sqlite {
                     connection.prepare_cached(sql::FIND_BY_DOCUMENT)?.query_row(params![digest, newest, time, position], answer)
                 }
                 Lookup::Secret { digest, issuer } => {
-                    connection.prepare_cached(sql::FIND_BY_SECRET)?.query_row(params![digest, newest, time, position, issuer], answer)
+                    let (name, id) = issuer.parts();
+                    let params = params![digest, newest, time, position, name, id.as_ref().map(Uuid::as_bytes)];
+                    connection.prepare_cached(sql::FIND_BY_SECRET)?.query_row(params, answer)
                 }
             }
         })
