@@ -5,6 +5,7 @@ pub mod postgres;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,23 +13,52 @@ use crate::{Clock, Random, Timestamp};
 
 /// A clock that stands still until it is moved.
 #[derive(Debug)]
-pub struct ManualClock(AtomicU64);
+pub struct ManualClock {
+    micros: AtomicU64,
+    /// Where the next reading is told, and what lets it go.
+    held: Mutex<Option<(Sender<Timestamp>, Receiver<()>)>>,
+}
+
+/// Holds up whoever reads a [`ManualClock`] next, on its thread, until this is dropped.
+#[derive(Debug)]
+pub struct Held {
+    reading: Receiver<Timestamp>,
+    _release: Sender<()>,
+}
+
+impl Held {
+    /// Waits, and blocks the thread, until the clock was read: the time that was read, and is not handed out yet. `None` if
+    /// nobody reads it for ten seconds.
+    #[must_use]
+    pub fn reading(&self) -> Option<Timestamp> {
+        self.reading.recv_timeout(Duration::from_secs(10)).ok()
+    }
+}
 
 impl ManualClock {
     /// Stands at `now`.
     #[must_use]
     pub fn at(now: Timestamp) -> ManualClock {
-        ManualClock(AtomicU64::new(now.as_micros()))
+        ManualClock { micros: AtomicU64::new(now.as_micros()), held: Mutex::new(None) }
+    }
+
+    /// The next reading takes the time as ever, but returns only when the answer is dropped. Later readings are not held.
+    #[must_use]
+    pub fn hold_next(&self) -> Held {
+        let ((told, reading), (release, released)) = (mpsc::channel(), mpsc::channel());
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some((told, released));
+        Held { reading, _release: release }
     }
 
     /// Moves it to `now`, back if need be.
     pub fn set(&self, now: Timestamp) {
-        self.0.store(now.as_micros(), Ordering::SeqCst);
+        self.micros.store(now.as_micros(), Ordering::SeqCst);
     }
 
     /// Moves it on.
     pub fn advance(&self, by: Duration) {
-        let _ = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |micros| Some(Timestamp::from_micros(micros).plus(by).as_micros()));
+        let later = |micros| Some(Timestamp::from_micros(micros).plus(by).as_micros());
+        let _ = self.micros.fetch_update(Ordering::SeqCst, Ordering::SeqCst, later);
     }
 }
 
@@ -41,7 +71,13 @@ impl Default for ManualClock {
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_micros(self.0.load(Ordering::SeqCst))
+        let now = Timestamp::from_micros(self.micros.load(Ordering::SeqCst));
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((told, released)) = held {
+            let _ = told.send(now);
+            let _ = released.recv();
+        }
+        now
     }
 }
 
