@@ -43,6 +43,7 @@ macro_rules! log_contract {
             the_chain_can_be_recomputed_from_the_origin
             recorded_at_never_decreases_although_the_clock_may
             the_head_tells_the_clock_and_the_end
+            what_a_head_says_is_complete_stays_so
             expected_none_wants_a_stream_without_events
             expected_exact_wants_the_last_version
             expected_any_takes_every_stream
@@ -151,6 +152,12 @@ fn owner(append: &Append) -> &Stream {
 
 async fn all(log: &dyn Log) -> Vec<Recorded> {
     log.read(&Query::from(Position::FIRST, usize::MAX)).await.unwrap()
+}
+
+/// Apart from the test's own threads, which it may block.
+fn on_a_thread<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> tokio::task::JoinHandle<T> {
+    let runtime = tokio::runtime::Handle::current();
+    tokio::task::spawn_blocking(move || runtime.block_on(work))
 }
 
 fn stale(stream: &Stream, actual: Option<u64>) -> Outcome {
@@ -284,6 +291,37 @@ mod sentences {
         let head = log.head().await.unwrap();
         assert_eq!((head.size, head.last(), head.chain_hash), (2, Some(last.position), last.chain_hash));
         assert_eq!((head.recorded_at, head.now), (last.recorded_at, fixture.clock().now()));
+    }
+
+    pub async fn what_a_head_says_is_complete_stays_so(fixture: &dyn Fixture) {
+        let (committing, asking, fresh) = (fixture.open().await, fixture.open().await, fixture.open().await);
+        append(&*committing, one(&stream(), Expected::None)).await;
+        asking.head().await.unwrap();
+        fixture.clock().advance(Duration::from_secs(1));
+        let held = fixture.clock().hold_next();
+        let commit = {
+            let log = committing.clone();
+            on_a_thread(async move { append(&*log, one(&stream(), Expected::None)).await })
+        };
+        let recorded_at = held.reading().unwrap();
+        fixture.clock().advance(Duration::from_secs(1));
+        // A head may wait for the commit, or answer while it is in flight.
+        let heads = [&committing, &asking, &fresh].map(|log| {
+            let log = log.clone();
+            on_a_thread(async move { log.head().await.unwrap() })
+        });
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        drop(held);
+        assert_eq!(commit.await.unwrap()[0].recorded_at, recorded_at);
+        for head in heads {
+            let head = head.await.unwrap();
+            assert!(head.size == 2 || head.now < recorded_at, "recorded at {recorded_at}: {head:?}");
+        }
+        fixture.clock().advance(Duration::from_secs(1));
+        for log in [&committing, &asking, &fresh] {
+            let head = log.head().await.unwrap();
+            assert_eq!((head.size, head.now), (2, fixture.clock().now()));
+        }
     }
 
     pub async fn expected_none_wants_a_stream_without_events(fixture: &dyn Fixture) {

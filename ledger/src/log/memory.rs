@@ -59,6 +59,7 @@ impl Log for Memory {
     }
 
     async fn head(&self) -> Result<Head, Error> {
+        // The clock is read under the lock that a commit holds from before it reads its own: nothing is in flight.
         let state = self.state();
         let (size, chain_hash, recorded_at) = self.end(&state);
         Ok(Head { size, chain_hash, recorded_at, now: self.clock.now() })

@@ -153,7 +153,9 @@ pub struct Head {
     pub chain_hash: Hash,
     /// When the last event was recorded; the epoch while the log is empty.
     pub recorded_at: Timestamp,
-    /// The log's clock, read together with the rest.
+    /// By the log's clock: no event with this `recorded_at` or an earlier one will become visible any more, but for those that
+    /// this head counts, as long as the clock does not go back. The present, give or take a moment, unless a commit may be in
+    /// flight.
     pub now: Timestamp,
 }
 
@@ -163,6 +165,12 @@ impl Head {
     pub fn last(&self) -> Option<Position> {
         self.size.checked_sub(1).map(Position)
     }
+}
+
+/// The latest [`Head::now`] that holds whatever is in flight: `recorded_at` never decreases, so what is committed after an event
+/// that was recorded at `last` bears this time at least.
+fn settled_before(last: Timestamp) -> Timestamp {
+    Timestamp::from_micros(last.as_micros().saturating_sub(1))
 }
 
 /// Which events are wanted, in position order. The bounds hold together.
@@ -226,7 +234,8 @@ pub trait Log: Send + Sync + 'static {
     /// The log's origin, as it was when the log was created.
     fn origin(&self) -> &Origin;
 
-    /// The log's end, and the log's clock at that moment: nothing newer existed at [`Head::now`].
+    /// The log's end, and the time up to which that is all there will ever be ([`Head::now`]). A commit takes its time before it
+    /// becomes visible, so while one may be in flight this time stays behind the clock. It is the clock's again soon after.
     ///
     /// After a commit of this handle was answered with [`CommitError::Unknown`], this waits until that commit is no longer under
     /// way, or fails: what it wrote, if anything, is visible from then on.

@@ -1,8 +1,9 @@
 //! The log on SQLite: one file a log, `<folder>/<log>.sqlite`, shared by any number of processes on one host.
 //!
-//! One connection writes, a few read beside it. The head is taken under `begin immediate`, so that of all processes one at a
-//! time plans and writes. The log's clock is the process's, read under that lock. Triggers refuse whatever would change an
-//! event, by whichever connection; `recorded_at` never decreases, so a time is found by halving, without an index.
+//! One connection writes, a few read beside it, and one looks whether anybody writes. The head is taken under `begin immediate`,
+//! so that of all processes one at a time plans and writes. The log's clock is the process's, read under that lock. Triggers
+//! refuse whatever would change an event, by whichever connection; `recorded_at` never decreases, so a time is found by halving,
+//! without an index.
 //!
 //! A file that was deleted or moved under the running process is neither written to nor read from: what is acknowledged can be
 //! found again.
@@ -10,13 +11,14 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use rusqlite_migration::{M, Migrations};
 
-use super::{Append, CommitError, Head, KeyOwner, Log, Outcome, Query, UniqueKey, key};
+use super::{Append, CommitError, Head, KeyOwner, Log, Outcome, Query, UniqueKey, key, settled_before};
 use crate::chain::{Hash, Origin};
 use crate::event::Recorded;
 use crate::planner::{self, Found, Plan, Remembered};
@@ -27,6 +29,11 @@ use crate::{Clock, LogName, Position, Stream, Timestamp, Version};
 const READERS: usize = 3;
 const WRITER: Options = Options { access: Access::Create, durability: Durability::Durable, cache_kib: 64 * 1024 };
 const READER: Options = Options { access: Access::ReadOnly, durability: Durability::Durable, cache_kib: 8 * 1024 };
+const PROBER: Options = Options { access: Access::Existing, durability: Durability::Durable, cache_kib: 256 };
+
+/// How far, by the log's clock, [`Head::now`] may stay behind before it is moved on: an appender that meets the lock which that
+/// takes for some microseconds has to wait for a millisecond.
+const PROBE: Duration = Duration::from_millis(200);
 
 /// A log in a file.
 pub struct Sqlite {
@@ -37,6 +44,10 @@ pub struct Sqlite {
     writer: tokio_rusqlite::Connection,
     readers: Vec<tokio_rusqlite::Connection>,
     next_reader: AtomicUsize,
+    /// Takes the write lock, to see that nobody holds it. It never waits and never writes.
+    prober: tokio_rusqlite::Connection,
+    /// The clock when the write lock was taken last, in microseconds.
+    proved: AtomicU64,
     /// A commit of ours ended unknown: what it wrote may still stand behind the file's last commit.
     unsettled: Arc<AtomicBool>,
 }
@@ -113,8 +124,16 @@ impl Sqlite {
         for _ in 0..READERS {
             readers.push(store::connect(path, READER).await?);
         }
-        let (next_reader, unsettled) = (AtomicUsize::new(0), Arc::new(AtomicBool::new(false)));
-        Ok(Sqlite { name, origin: row.origin, clock, file, writer, readers, next_reader, unsettled })
+        let prober = store::connect(path, PROBER).await?;
+        store::call(&prober, |connection| connection.busy_timeout(Duration::ZERO).map_err(store::error)).await?;
+        let (next_reader, proved, unsettled) = (AtomicUsize::new(0), AtomicU64::new(0), Arc::new(AtomicBool::new(false)));
+        Ok(Sqlite { name, origin: row.origin, clock, file, writer, readers, next_reader, prober, proved, unsettled })
+    }
+
+    /// The head, and the clock, at a moment when no commit was in flight; `None` if one was.
+    async fn probe(&self) -> Result<Option<(HeadRow, Timestamp)>, Error> {
+        let clock = self.clock.clone();
+        self.on(&self.prober, move |connection| probe(connection, &*clock)).await
     }
 
     async fn on_reader<T, F>(&self, work: F) -> Result<T, Error>
@@ -123,12 +142,20 @@ impl Sqlite {
         T: Send + 'static,
     {
         let next = self.next_reader.fetch_add(1, Ordering::Relaxed) % self.readers.len();
+        self.on(&self.readers[next], work).await
+    }
+
+    async fn on<T, F>(&self, connection: &tokio_rusqlite::Connection, work: F) -> Result<T, Error>
+    where
+        F: FnOnce(&mut Connection) -> Result<T, Error> + Send + 'static,
+        T: Send + 'static,
+    {
         let file = self.file.clone();
         let work = move |connection: &mut Connection| {
             file.require()?;
             work(connection)
         };
-        store::call(&self.readers[next], work).await
+        store::call(connection, work).await
     }
 }
 
@@ -148,9 +175,19 @@ impl Log for Sqlite {
             store::call(&self.writer, settle).await?;
             self.unsettled.store(false, Ordering::SeqCst);
         }
-        // The clock comes first: what is committed between the two is newer than `now`, and seen.
-        let now = self.clock.now();
-        let row = self.on_reader(|connection| head_row(connection)).await?;
+        let proved = Timestamp::from_micros(self.proved.load(Ordering::SeqCst));
+        let probed = if self.clock.now().since(proved) >= PROBE { self.probe().await? } else { None };
+        let (row, now) = match probed {
+            Some((row, now)) => {
+                self.proved.fetch_max(now.as_micros(), Ordering::SeqCst);
+                (row, now)
+            }
+            None => {
+                let row = self.on_reader(|connection| head_row(connection)).await?;
+                let now = proved.max(settled_before(row.recorded_at));
+                (row, now)
+            }
+        };
         Ok(Head { size: row.size, chain_hash: row.chain_hash, recorded_at: row.recorded_at, now })
     }
 
@@ -265,6 +302,17 @@ fn commit(connection: &mut Connection, file: &OpenFile, clock: &dyn Clock, batch
     // failed can come back when the file is recovered, unless it is settled before.
     transaction.commit().map_err(|failed| CommitError::Unknown(store::error(failed)))?;
     Ok(plan.outcomes)
+}
+
+/// A commit takes its time under the write lock and is visible when it gives it back: whoever gets the lock sees every event that
+/// has its time already, and reads the clock before all others will.
+fn probe(connection: &mut Connection, clock: &dyn Clock) -> Result<Option<(HeadRow, Timestamp)>, Error> {
+    match connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(store::error) {
+        Ok(transaction) => Ok(Some((head_row(&transaction)?, clock.now()))),
+        // Whoever may only read the file cannot know.
+        Err(Error::Busy | Error::Denied(_)) => Ok(None),
+        Err(failed) => Err(failed),
+    }
 }
 
 /// Commits a head that is what it was. A failed commit's frames stand behind the last good one in the write-ahead log, where

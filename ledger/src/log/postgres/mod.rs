@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use self::commit::Writer;
 use self::wake::Wakeups;
-use super::{Append, CommitError, Head, KeyOwner, Log, Outcome, Query, UniqueKey, key};
+use super::{Append, CommitError, Head, KeyOwner, Log, Outcome, Query, UniqueKey, key, settled_before};
 use crate::chain::{Hash, Origin};
 use crate::event::Recorded;
 use crate::store::Error;
@@ -175,10 +175,14 @@ impl Log for Postgres {
             self.writer.settle().await?;
             std::mem::forget(still);
         }
-        // Our clock is read before the query, as the server's is before its snapshot.
+        // Our clock is read before the query, as the server's is before the row is looked at.
         let ours = self.now(Timestamp::EPOCH);
         let head = head(&self.pool).await?.ok_or(Error::NotMigrated)?;
-        let now = if self.clock.is_some() { ours } else { head.now };
+        let now = match (head.in_flight, &self.clock) {
+            (true, _) => settled_before(head.recorded_at),
+            (false, Some(_)) => ours,
+            (false, None) => head.now,
+        };
         Ok(Head { size: head.size, chain_hash: head.chain_hash, recorded_at: head.recorded_at, now })
     }
 
@@ -262,18 +266,21 @@ struct StoredHead {
     chain_hash: Hash,
     recorded_at: Timestamp,
     now: Timestamp,
+    /// A commit may have taken its time before `now` and not be counted.
+    in_flight: bool,
 }
 
 async fn head(pool: &PgPool) -> Result<Option<StoredHead>, Error> {
     let statement = sqlx::query_as(include_str!("../../../sql/postgres/log/head.sql"));
-    let row: Option<(String, i64, Vec<u8>, i64, i64)> = bounded(statement.fetch_optional(pool)).await?;
-    let read = |(origin, size, chain_hash, recorded_at, now): (String, i64, Vec<u8>, i64, i64)| {
+    let row: Option<(String, i64, Vec<u8>, i64, i64, bool)> = bounded(statement.fetch_optional(pool)).await?;
+    let read = |(origin, size, chain_hash, recorded_at, now, in_flight): (String, i64, Vec<u8>, i64, i64, bool)| {
         Ok(StoredHead {
             origin: Origin::from_stored(origin),
             size: unsigned(size)?,
             chain_hash: hash(&chain_hash)?,
             recorded_at: time(recorded_at)?,
             now: time(now)?,
+            in_flight,
         })
     };
     row.map(read).transpose().map_err(|what: &str| Error::Corrupt(format!("head: {what}")))

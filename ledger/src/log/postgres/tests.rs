@@ -95,6 +95,30 @@ async fn the_servers_clock_is_the_logs_clock() {
     assert!(before <= head.recorded_at && head.recorded_at <= head.now && head.now <= after, "{before} {head:?} {after}");
 }
 
+#[tokio::test]
+async fn a_head_stays_behind_what_a_transaction_in_flight_may_record() {
+    let database = migrated().await;
+    let log = open(&database.url, None).await;
+    log.commit(one()).await.unwrap();
+    let mut appender = PgConnection::connect(&database.url).await.unwrap();
+    sqlx::raw_sql("set search_path = ledger").execute(&mut appender).await.unwrap();
+    for step in ["select size from head for update", "update head set recorded_at = recorded_at"] {
+        for end in ["rollback", "commit"] {
+            let before = log.head().await.unwrap();
+            assert!(before.now > before.recorded_at, "{before:?}");
+            sqlx::raw_sql(AssertSqlSafe(format!("begin; {step}"))).execute(&mut appender).await.unwrap();
+            let during = log.head().await.unwrap();
+            assert_eq!((during.size, during.now), (before.size, settled_before(before.recorded_at)), "{step}");
+            // Others may have begun since: what is in flight is older than they.
+            execute(&database.url, "create table others (); drop table others").await.unwrap();
+            assert_eq!(log.head().await.unwrap(), during, "{step}");
+            sqlx::raw_sql(end).execute(&mut appender).await.unwrap();
+            let after = log.head().await.unwrap();
+            assert!(after.now > before.now, "{step}, {end}: {after:?}");
+        }
+    }
+}
+
 /// Sits between begin and commit, wherever the future happens to be dropped.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dropped_commit_holds_nothing_and_the_head_tells_what_became_of_it() {

@@ -131,6 +131,39 @@ async fn a_log_that_another_process_holds_for_long_is_busy_and_nothing_is_writte
 }
 
 #[tokio::test]
+async fn a_head_stays_behind_the_clock_while_anybody_writes_and_never_goes_back() {
+    let folder = fresh().await;
+    let (log, other) = (folder.log().await, folder.log().await);
+    assert_eq!(log.head().await.unwrap().now, noon());
+    let raw = folder.raw();
+    raw.execute_batch("begin immediate").unwrap();
+    folder.clock.advance(Duration::from_secs(1));
+    let asked = std::time::Instant::now();
+    assert_eq!(log.head().await.unwrap().now, noon());
+    assert_eq!(other.head().await.unwrap().now, Timestamp::EPOCH, "it has never seen the lock free");
+    assert!(asked.elapsed() < store::BUSY_TIMEOUT / 2, "nobody waits for the writer");
+    raw.execute_batch("rollback").unwrap();
+    assert_eq!(log.head().await.unwrap().now, folder.clock.now());
+    // The lock was taken for a moment only.
+    raw.busy_timeout(Duration::ZERO).unwrap();
+    raw.execute_batch("begin immediate").unwrap();
+}
+
+#[tokio::test]
+async fn heads_that_follow_each_other_closely_leave_the_writers_alone() {
+    let folder = fresh().await;
+    let log = folder.log().await;
+    log.head().await.unwrap();
+    folder.clock.advance(PROBE - Duration::from_micros(1));
+    assert_eq!(log.head().await.unwrap().now, noon());
+    log.commit(vec![one()]).await.unwrap();
+    let head = log.head().await.unwrap();
+    assert_eq!((head.size, head.recorded_at, head.now), (1, folder.clock.now(), settled_before(folder.clock.now())));
+    folder.clock.advance(Duration::from_micros(1));
+    assert_eq!(log.head().await.unwrap().now, folder.clock.now());
+}
+
+#[tokio::test]
 async fn the_origin_is_that_of_the_first_opening() {
     let folder = fresh().await;
     let first = folder.log().await;
