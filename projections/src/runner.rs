@@ -101,13 +101,20 @@ impl Active {
     /// Tells the metrics how far it is behind.
     fn measure(&mut self, projection: Projection, moving: &Moving, head: &Head) {
         let lag = head.size.saturating_sub(moving.next().0);
-        let complete_at = if lag == 0 { head.now } else { self.complete_at.unwrap_or(head.now) };
+        let known = self.complete_at.unwrap_or(head.now);
+        let complete_at = if lag == 0 { known.max(head.now) } else { known };
         self.complete_at = Some(complete_at);
         #[expect(clippy::cast_precision_loss, reason = "a gauge: nobody minds the last digits of a lag of 2^53 events")]
         metrics::gauge!("credence_projection_lag_events", "projection" => projection.as_str()).set(lag as f64);
         let seconds = head.now.since(complete_at).as_secs_f64();
         metrics::gauge!("credence_projection_lag_seconds", "projection" => projection.as_str()).set(seconds);
     }
+}
+
+/// A head that is not sure yet that its newest event was the last of its time is soon asked for again: readers may be waiting for
+/// just that time.
+fn confirmed(head: &Head) -> Option<Instant> {
+    (head.now >= head.recorded_at).then(Instant::now)
 }
 
 impl Run {
@@ -180,7 +187,7 @@ impl Run {
         active.measure(self.projector.projection, &moving, &head);
         match moved {
             Ok(true) => {
-                (active.unhealthy, active.confirmed) = (false, Some(Instant::now()));
+                (active.unhealthy, active.confirmed) = (false, confirmed(&head));
                 let more = head.last() > moving.place.position;
                 active.moving = Some(moving);
                 Ok(more)
@@ -294,7 +301,7 @@ impl Run {
             // Whatever stopped it holds no longer: the log goes on from where it stands, and nothing is missing.
             holds = store.stop(moving.place, None).await?;
         }
-        (active.unhealthy, active.confirmed) = (false, Some(Instant::now()));
+        (active.unhealthy, active.confirmed) = (false, confirmed(head));
         Ok(holds)
     }
 
