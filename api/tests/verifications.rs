@@ -13,7 +13,8 @@ use credence_ledger::event::Origination;
 use credence_ledger::event::audit::{AuditEvent, CredentialVerified};
 use credence_ledger::log::{Append, Expected};
 use credence_ledger::testing::ManualClock;
-use credence_ledger::{LogPosition, Stream};
+use credence_ledger::{Clock, LogPosition, Stream};
+use credence_projections::projection::Projection;
 use reqwest::Method;
 use serde_json::{Value, json};
 use support::{Answer, Engine, Issuer, TestApp, User, send};
@@ -25,6 +26,7 @@ engines!(
     a_changed_document_is_tampered,
     the_status_follows_from_state_dates_and_time,
     a_verdict_can_be_asked_as_of_an_earlier_time_or_position,
+    a_verdict_is_the_same_again_as_of_the_moment_it_tells,
     a_moment_that_is_not_reached_is_waited_for,
     a_secret_is_found_at_its_issuer_and_the_newest_speaks,
     each_verdict_is_recorded_with_its_true_cause,
@@ -252,6 +254,32 @@ async fn a_verdict_can_be_asked_as_of_an_earlier_time_or_position(engine: Engine
         let verdict = ask(&app, json!({"id": issued.body["id"], "as_of_position": at})).await;
         assert_eq!((&verdict["status"], &verdict["as_of_position"]), (&json!(expected), &json!(at)));
         assert_eq!(verdict["as_of"], "2026-01-06T10:00:00Z");
+    }
+}
+
+async fn a_verdict_is_the_same_again_as_of_the_moment_it_tells(engine: Engine) {
+    let (app, clock) = started(engine).await;
+    let issuer = app.issuer().await;
+    let cursor = async || app.services().read.cursor(Projection::Verification).await.unwrap();
+    let (mut issued, mut told) = (Value::Null, Vec::new());
+    for what in ["issue", "suspend", "reinstate", "revoke"] {
+        clock.advance(Duration::from_secs(1));
+        while cursor().await.confirmed_at < clock.now() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // So soon after, the read model need not be confirmed anew up to now.
+        clock.advance(Duration::from_millis(10));
+        if what == "issue" {
+            issued = issuer.post("/v1/credentials", &credential("Ada", "ada@example.org")).await.expect(201).body;
+        } else {
+            act(&issuer, &issued, what).await;
+        }
+        let verdict = ask(&app, json!({"id": issued["id"]})).await;
+        told.push((verdict["as_of"].clone(), verdict["status"].clone()));
+    }
+    clock.advance(Duration::from_secs(1));
+    for (as_of, expected) in told {
+        assert_eq!(ask(&app, json!({"id": issued["id"], "as_of": as_of})).await["status"], expected, "{as_of}");
     }
 }
 

@@ -118,7 +118,7 @@ pub struct Verdict {
     pub finding: Finding,
     /// The credential, if it was found and may be shown.
     pub credential: Option<Credential>,
-    /// The time judged.
+    /// The time judged: asked for it, the verdict is the same again.
     pub as_of: Timestamp,
     /// The last position of the ledger that was judged; `None` while it is empty.
     pub as_of_position: Option<Position>,
@@ -140,7 +140,7 @@ pub async fn verify(services: &Services, caller: &Caller, question: &VerifyCrede
     let now = services.clock.now();
     cursor.check(now, services.settings.staleness_max)?;
     let (as_of, as_of_position) = match at {
-        At::Newest => (cursor.confirmed_at, cursor.position),
+        At::Newest => (cursor.confirmed_at.max(last_change(&matched)), cursor.position),
         At::Time(time) => (time, services.read.position_at(time).await?.0),
         At::Position(position) => (now, Some(position)),
     };
@@ -169,6 +169,14 @@ pub async fn verify(services: &Services, caller: &Caller, question: &VerifyCrede
         audit_position: recorded.position,
         cursor,
     })
+}
+
+/// When what is shown came to be: while others append, that may be more recent than what is known to be complete.
+fn last_change(matched: &Match) -> Timestamp {
+    match &matched.credential {
+        Some(found) if matched.cause == Cause::Found && !matched.erased => found.status_changed_at.unwrap_or(found.issued_at),
+        _ => Timestamp::EPOCH,
+    }
 }
 
 /// Waits for what the question needs the read model to have applied.
