@@ -7,6 +7,7 @@
 mod client;
 mod durability;
 mod kills;
+mod moments;
 mod process;
 mod races;
 mod rebuild;

@@ -100,8 +100,18 @@ impl Server {
 
     /// From here on the first `fdatasync` of each of its threads fails, as on a disk that gives up for a moment.
     pub(crate) fn break_next_syncs(&self) -> Child {
+        self.tamper_with_next_syncs("error=EIO")
+    }
+
+    /// From here on the first `fdatasync` of each of its threads takes so much longer.
+    pub(crate) fn delay_next_syncs(&self, by: Duration) -> Child {
+        self.tamper_with_next_syncs(&format!("delay_enter={}", by.as_micros()))
+    }
+
+    fn tamper_with_next_syncs(&self, how: &str) -> Child {
+        let inject = format!("inject=fdatasync:{how}:when=1");
         let mut tracer = Command::new("strace")
-            .args(["-f", "-p", &self.child.id().to_string(), "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=1"])
+            .args(["-f", "-p", &self.child.id().to_string(), "-e", "trace=fdatasync", "-e", &inject])
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
