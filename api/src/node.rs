@@ -14,7 +14,7 @@ use credence_projections::generation;
 use credence_projections::projection::Projection;
 use credence_projections::projector::Projector;
 use credence_projections::runner::{self, Runner};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -151,7 +151,7 @@ fn start_runners(app: &App, read: &Arc<dyn generation::Store>) -> Vec<Runner> {
         let (clock, random) = (app.clock.clone(), Arc::new(SystemRandom));
         let projector = Projector { projection, log: access.log.clone(), store: read.clone(), clock, random };
         let wake = Arc::new(Notify::new());
-        ring(access, wake.clone(), app.draining.clone());
+        ring(access, &wake, &app.draining);
         Runner::start(projector, runner::Options { wake, ..runner::Options::default() })
     })
     .collect()
@@ -175,11 +175,17 @@ async fn is_fresh(app: &Services, projection: Projection) -> bool {
     cursor.is_ok_and(|cursor| cursor.lag_events() == 0 && cursor.check(app.clock.now(), app.settings.staleness_max).is_ok())
 }
 
-/// Rings for every batch that this process commits.
-fn ring(access: &LogAccess, wake: Arc<Notify>, stop: CancellationToken) {
-    let mut head = access.appender.head_watch();
+/// Rings for every batch that this process commits and, where the engine tells, for those of others.
+fn ring(access: &LogAccess, wake: &Arc<Notify>, stop: &CancellationToken) {
+    ring_for(access.appender.head_watch(), wake.clone(), stop.clone());
+    if let Some(others) = access.log.wakeups() {
+        ring_for(others, wake.clone(), stop.clone());
+    }
+}
+
+fn ring_for<T: Send + Sync + 'static>(mut hints: watch::Receiver<T>, wake: Arc<Notify>, stop: CancellationToken) {
     tokio::spawn(stop.run_until_cancelled_owned(async move {
-        while head.changed().await.is_ok() {
+        while hints.changed().await.is_ok() {
             wake.notify_one();
         }
     }));

@@ -69,7 +69,7 @@ impl Engine {
     }
 
     /// Overwrites the SQLite files whose names begin so.
-    pub(crate) fn ruin(&self, prefix: &str) {
+    pub(crate) async fn ruin(&self, prefix: &str) {
         let Engine::Sqlite(folder) = self else { panic!("only files can be ruined") };
         let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
         let is_meant = |path: &std::path::PathBuf| {
@@ -79,6 +79,10 @@ impl Engine {
         let ruined: Vec<_> = names.filter(is_meant).collect();
         assert!(!ruined.is_empty());
         for path in ruined {
+            // Connections close in the background, and the last one writes what the log beside the file holds.
+            while path.with_extension("sqlite-wal").exists() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
             std::fs::write(path, "what a broken disk gives back, which is no database. ".repeat(99)).unwrap();
         }
     }

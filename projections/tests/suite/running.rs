@@ -213,7 +213,7 @@ async fn a_model_whose_files_are_no_databases_any_more_is_built_again() {
     let whole = digest_of_serving(&store, VERIFICATION).await;
     drop(store);
     for ruined in ["read.sqlite", "read-verification-"] {
-        engine.ruin(ruined);
+        engine.ruin(ruined).await;
         let store = engine.open().await;
         assert!(matches!(store.cursor(VERIFICATION).await, Err(Error::Vanished(VERIFICATION))), "{ruined}");
         let runner = logs.run(VERIFICATION, &store);

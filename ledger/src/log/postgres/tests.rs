@@ -199,7 +199,12 @@ async fn a_session_lost_between_commits_is_replaced() {
     let database = migrated().await;
     let log = open(&database.url, None).await;
     log.commit(one()).await.unwrap();
-    execute(&database.url, "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'credence'").await.unwrap();
+    execute(
+        &database.url,
+        "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and application_name = 'credence'",
+    )
+    .await
+    .unwrap();
     log.commit(one()).await.unwrap();
     assert_eq!(log.head().await.unwrap().size, 2);
 }
