@@ -75,7 +75,7 @@ impl FromStr for Stream {
         let (category, id) = text.split_once('/').ok_or(Malformed)?;
         let named = !category.is_empty() && category.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
         let uuid: Uuid = id.parse().map_err(|_| Malformed)?;
-        if named && uuid.hyphenated().to_string() == id { Ok(Stream(text.into())) } else { Err(Malformed) }
+        if named && uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == id { Ok(Stream(text.into())) } else { Err(Malformed) }
     }
 }
 

@@ -9,7 +9,7 @@ use credence_ledger::appender::{Appender, Limits};
 use credence_ledger::chain::Origin;
 use credence_ledger::clock::SystemClock;
 use credence_ledger::event::{New, Origination, Recorded, new_id};
-use credence_ledger::log::{Append, CommitError, Expected, Head, KeyOwner, Log, Outcome, Query, UniqueKey};
+use credence_ledger::log::{Append, CommitError, Expected, Head, KeyOwner, Listed, Log, Outcome, Query, UniqueKey};
 use credence_ledger::random::SystemRandom;
 use credence_ledger::{LogName, Position, Stream, Timestamp, store};
 use hdrhistogram::Histogram;
@@ -105,6 +105,12 @@ impl Log for Counted {
     }
     async fn read_at(&self, positions: &[Position]) -> Result<Vec<Recorded>, store::Error> {
         self.log.read_at(positions).await
+    }
+    async fn read_first(&self, streams: &[Stream]) -> Result<Vec<Recorded>, store::Error> {
+        self.log.read_first(streams).await
+    }
+    async fn versions(&self, after: Option<&Listed>, limit: usize) -> Result<Vec<Listed>, store::Error> {
+        self.log.versions(after, limit).await
     }
     async fn key_owner(&self, key: &UniqueKey) -> Result<Option<KeyOwner>, store::Error> {
         self.log.key_owner(key).await

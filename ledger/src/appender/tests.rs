@@ -13,7 +13,7 @@ use crate::event::audit::{AccessRefused, KeyRevoked};
 use crate::event::{New, Origination};
 use crate::log::contract::noon;
 use crate::log::memory::Memory;
-use crate::log::{Expected, Head, KeyOwner, Refusal, UniqueKey};
+use crate::log::{Expected, Head, KeyOwner, Listed, Refusal, UniqueKey};
 use crate::random::SystemRandom;
 use crate::stream::category;
 use crate::{LogName, Stream, Timestamp};
@@ -125,6 +125,14 @@ impl Log for Faulty {
 
     async fn read_at(&self, positions: &[Position]) -> Result<Vec<Recorded>, store::Error> {
         self.memory.read_at(positions).await
+    }
+
+    async fn read_first(&self, streams: &[Stream]) -> Result<Vec<Recorded>, store::Error> {
+        self.memory.read_first(streams).await
+    }
+
+    async fn versions(&self, after: Option<&Listed>, limit: usize) -> Result<Vec<Listed>, store::Error> {
+        self.memory.versions(after, limit).await
     }
 
     async fn key_owner(&self, key: &UniqueKey) -> Result<Option<KeyOwner>, store::Error> {

@@ -37,10 +37,17 @@ pub struct Malformed {
     source: ciborium::de::Error<std::io::Error>,
 }
 
+/// No less than the heads and numbers of a content array take.
+const CONTENT_HEADS: usize = 64;
+
 /// Encodes a payload or metadata. The type must declare its fields in encoded-key order.
-#[expect(clippy::expect_used, reason = "a Vec takes every byte, and our types serialise only what CBOR can hold")]
 pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(256);
+    encode_sized(value, 256)
+}
+
+#[expect(clippy::expect_used, reason = "a Vec takes every byte, and our types serialise only what CBOR can hold")]
+fn encode_sized<T: Serialize>(value: &T, size: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(size);
     ciborium::into_writer(value, &mut bytes).expect("encoding into memory cannot fail");
     bytes
 }
@@ -67,5 +74,9 @@ pub fn content(
     metadata: &[u8],
     payload: &[u8],
 ) -> Vec<u8> {
-    encode(&(CONTENT_FORMAT, stream.as_str(), version.0, kind, schema, recorded_at.as_micros(), Bytes::new(metadata), Bytes::new(payload)))
+    let size = stream.as_str().len() + kind.len() + metadata.len() + payload.len() + CONTENT_HEADS;
+    encode_sized(
+        &(CONTENT_FORMAT, stream.as_str(), version.0, kind, schema, recorded_at.as_micros(), Bytes::new(metadata), Bytes::new(payload)),
+        size,
+    )
 }

@@ -1,67 +1,24 @@
-//! What is remembered of each stream, and the table of unique keys against it.
+//! The table of unique keys, which must hold exactly one row for each claim that was not released.
 //!
-//! The table must hold exactly one row for each claim that was not released. It is walked row by row: each row must be the
-//! claim of the event it names, and its stream must hold that claim; what is claimed and was not met has no row. So no copy
-//! of the table is kept.
+//! A stream claims with its first event and gives back when it is revoked. What the events claim and did not give back is summed
+//! while they are read, and so are the rows of the table. Only where the sums differ are rows and claims held against each other,
+//! row by row and then claim by claim. No copy of the table is kept, nor anything for each stream.
 
-use std::collections::HashMap;
+use std::ops::Range;
 
+use super::page::{self, events_at, first_events};
+use super::sums::{Salt, Sums, holds};
 use super::{Kind, PAGE, Reporter};
 use crate::event::credential::{CredentialIssued, CredentialRevoked};
 use crate::event::issuer::IssuerRegistered;
 use crate::event::{DecodeError, Payload, Recorded};
-use crate::log::{Head, KeyOwner, Log, Query, UniqueKey};
+use crate::log::{KeyOwner, Log, Query, UniqueKey};
 use crate::store::Error;
 use crate::stream::category;
-use crate::{Position, Stream, Version};
-
-/// Each stream's last version and claim, by a hash of its name.
-#[derive(Default)]
-pub(super) struct Streams(HashMap<[u8; 16], State>);
-
-struct State {
-    last: Version,
-    claim: Option<Claim>,
-}
-
-/// A unique key that is the stream's.
-struct Claim {
-    /// The event that claims it.
-    position: Position,
-    /// Whether its row was met.
-    met: bool,
-}
-
-fn name(stream: &Stream) -> [u8; 16] {
-    let hash: [u8; 32] = blake3::hash(stream.as_str().as_bytes()).into();
-    std::array::from_fn(|at| hash[at])
-}
-
-impl Streams {
-    /// Takes in the event's version; fails with the version expected if it is another.
-    pub(super) fn follow(&mut self, event: &Recorded) -> Result<(), Version> {
-        let mut expected = Version::FIRST;
-        let state = self.0.entry(name(&event.stream)).and_modify(|state| {
-            expected = state.last.next();
-            state.last = event.version;
-        });
-        state.or_insert(State { last: event.version, claim: None });
-        if event.version == expected { Ok(()) } else { Err(expected) }
-    }
-
-    /// Takes in what the event claims or releases.
-    pub(super) fn claim(&mut self, event: &Recorded) -> Result<(), DecodeError> {
-        let claims = claimed(event)?.is_some();
-        let state = self.0.get_mut(&name(&event.stream));
-        if let Some(state) = state.filter(|_| claims || releases(event)) {
-            state.claim = claims.then_some(Claim { position: event.position, met: false });
-        }
-        Ok(())
-    }
-}
+use crate::{Position, Stream};
 
 /// The key that an event claims for its stream.
-fn claimed(event: &Recorded) -> Result<Option<UniqueKey>, DecodeError> {
+pub(super) fn claimed(event: &Recorded) -> Result<Option<UniqueKey>, DecodeError> {
     match (event.stream.category(), event.kind.as_str()) {
         (category::ISSUER, IssuerRegistered::TYPE) => Ok(Some(UniqueKey::issuer_name(&event.payload::<IssuerRegistered>()?.name))),
         (category::CREDENTIAL, CredentialIssued::TYPE) => {
@@ -76,106 +33,158 @@ fn claimed(event: &Recorded) -> Result<Option<UniqueKey>, DecodeError> {
 }
 
 /// Whether an event gives back what its stream had claimed.
-fn releases(event: &Recorded) -> bool {
+pub(super) fn releases(event: &Recorded) -> bool {
     event.stream.category() == category::CREDENTIAL && event.kind == CredentialRevoked::TYPE
 }
 
-/// Holds the table against the claims that stood when `head` was taken.
-pub(super) async fn check(log: &dyn Log, head: &Head, streams: &mut Streams, reporter: &mut Reporter<'_>) -> Result<(), Error> {
-    let mut after: Option<UniqueKey> = None;
+/// What these streams claimed.
+pub(super) async fn claims_of(log: &dyn Log, streams: &[Stream]) -> Result<Vec<(UniqueKey, KeyOwner)>, Error> {
+    let claim = |event: Recorded| {
+        let key = claimed(&event).ok().flatten()?;
+        Some((key, KeyOwner { stream: event.stream, position: event.position }))
+    };
+    Ok(first_events(log, streams).await?.into_iter().filter_map(claim).collect())
+}
+
+/// What the table holds.
+pub(super) struct Table {
+    /// Each row that was there when the head was taken.
+    claims: Sums,
+    /// Whether a row names an event that the log has not.
+    beyond: bool,
+    /// Why it cannot be read.
+    unreadable: Option<String>,
+}
+
+/// Goes through the table of a log that was of `size` when the head was taken.
+///
+/// Meanwhile keys are claimed and released. A claim since then is known by its position. A row that is gone since then is known by
+/// the event that released it: after each page the log is read on, and what was released since the page before is put back, unless
+/// it was seen: in this page, or because it stands before it.
+pub(super) async fn walk(log: &dyn Log, size: u64, salt: Salt) -> Result<Table, Error> {
+    let mut table = Table { claims: Sums::new(size), beyond: false, unreadable: None };
+    let (mut after, mut known) = (None, size);
     loop {
-        let page = match log.keys(after.as_ref(), PAGE).await {
-            Err(Error::Corrupt(what)) => {
-                reporter.add(None, Kind::UniqueKey, what);
-                return Ok(());
-            }
-            // The log could be opened and its events be read: what is wrong is the table.
-            Err(wrong @ (Error::NotMigrated | Error::Failed(_))) => {
-                reporter.add(None, Kind::UniqueKey, format!("the table cannot be read: {}", in_one_line(&wrong)));
-                return Ok(());
-            }
-            page => page?,
+        let page = match keys(log, after.as_ref()).await? {
+            Ok(page) => page,
+            Err(what) => return Ok(Table { unreadable: Some(what), ..table }),
         };
-        let size_now = size_after(&page, log, head).await?;
-        let full = page.len() == PAGE;
-        after = page.last().map(|(key, _)| key.clone());
-        let positions: Vec<Position> = page.iter().map(|(_, owner)| owner.position).collect();
-        let events = readable(log, &positions).await?;
-        for (key, owner) in page {
-            if owner.position.0 >= size_now {
-                let detail = format!("{} owns {} by an event beyond the head, which says {size_now} events", owner.stream, hex(&key));
-                reporter.add(owner.position, Kind::UniqueKey, detail);
-                continue;
+        let now = log.head().await?.size;
+        let mut held = |key: &UniqueKey, owner: &KeyOwner| {
+            if owner.position.0 < size {
+                table.claims.add(owner.position, salt.claim(key, &owner.stream, owner.position));
             }
-            // What was claimed since the head was taken is none of ours.
-            if owner.position.0 >= head.size {
-                continue;
-            }
-            let event = events.get(&owner.position).filter(|event| event.stream == owner.stream);
-            let key_of_event = event.and_then(|event| claimed(event).ok().flatten());
-            let claim = streams.0.get_mut(&name(&owner.stream)).and_then(|state| state.claim.as_mut());
-            match claim.filter(|claim| claim.position == owner.position && key_of_event.as_ref() == Some(&key)) {
-                Some(claim) => claim.met = true,
-                None => reporter.add(
-                    owner.position,
-                    Kind::UniqueKey,
-                    format!("{} owns {}, which its events do not claim", owner.stream, hex(&key)),
-                ),
+        };
+        page.iter().for_each(|(key, owner)| held(key, owner));
+        while known < now {
+            let events = page::read(log, known, now).await?;
+            known = events.next;
+            let streams: Vec<Stream> = events.events().filter(releases).map(|event| event.stream).collect();
+            for released in claims_of(log, &streams).await? {
+                if after.as_ref() < Some(&released.0) && !page.contains(&released) {
+                    held(&released.0, &released.1);
+                }
             }
         }
-        if !full {
+        table.beyond |= page.iter().any(|(_, owner)| owner.position.0 >= now.max(size));
+        if page.len() < PAGE {
+            return Ok(table);
+        }
+        after = page.into_iter().last().map(|(key, _)| key);
+    }
+}
+
+/// A page of the table, or what is wrong with it.
+async fn keys(log: &dyn Log, after: Option<&UniqueKey>) -> Result<Result<Vec<(UniqueKey, KeyOwner)>, String>, Error> {
+    match log.keys(after, PAGE).await {
+        Err(Error::Corrupt(what)) => Ok(Err(what)),
+        // The log could be opened and its events be read: what is wrong is the table.
+        Err(wrong @ (Error::NotMigrated | Error::Failed(_))) => Ok(Err(format!("the table cannot be read: {}", in_one_line(&wrong)))),
+        page => page.map(Ok),
+    }
+}
+
+/// Says what is wrong, if anything is, with what `table` holds beside the `claims` of the events.
+pub(super) async fn name(log: &dyn Log, size: u64, table: Table, claims: &Sums, reporter: &mut Reporter<'_>) -> Result<(), Error> {
+    if let Some(what) = table.unreadable {
+        reporter.add(None, Kind::UniqueKey, what);
+        return reporter.tell().await;
+    }
+    let stretches = table.claims.differing(claims);
+    if table.beyond || !stretches.is_empty() {
+        unclaimed(log, size, &stretches, reporter).await?;
+    }
+    missing(log, size, &stretches, reporter).await
+}
+
+/// Names the rows that no event claims.
+async fn unclaimed(log: &dyn Log, size: u64, stretches: &[Range<u64>], reporter: &mut Reporter<'_>) -> Result<(), Error> {
+    let mut after = None;
+    while let Ok(page) = keys(log, after.as_ref()).await? {
+        let now = log.head().await?.size.max(size);
+        let is_full = page.len() == PAGE;
+        after = page.last().map(|(key, _)| key.clone());
+        let suspects: Vec<Position> =
+            page.iter().map(|(_, owner)| owner.position).filter(|position| position.0 < size && holds(stretches, *position)).collect();
+        let events = events_at(log, &suspects).await?;
+        for (key, KeyOwner { stream, position }) in page {
+            if position.0 >= now {
+                let detail = format!("{stream} owns {} by an event beyond the head, which says {now} events", hex(&key));
+                reporter.add(position, Kind::UniqueKey, detail);
+            } else if position.0 < size && holds(stretches, position) {
+                let event = events.iter().find(|event| event.position == position && event.stream == stream);
+                let claims_it = event.and_then(|event| claimed(event).ok().flatten()).is_some_and(|claimed| claimed == key);
+                if !claims_it || is_released(log, &stream, position, Some(size)).await? {
+                    reporter.add(position, Kind::UniqueKey, format!("{stream} owns {}, which its events do not claim", hex(&key)));
+                }
+            }
+        }
+        reporter.tell().await?;
+        if !is_full {
             break;
         }
     }
-    missing(log, head, streams, reporter).await
+    Ok(())
 }
 
-/// The log's size, taken again after `page` if a row of it lies beyond `head`: by an append since then, or by none.
-async fn size_after(page: &[(UniqueKey, KeyOwner)], log: &dyn Log, head: &Head) -> Result<u64, Error> {
-    let is_beyond = page.iter().any(|(_, owner)| owner.position.0 >= head.size);
-    Ok(if is_beyond { log.head().await?.size } else { head.size })
-}
-
-/// The events at these positions, but for those that cannot be read, which have been found before.
-async fn readable(log: &dyn Log, positions: &[Position]) -> Result<HashMap<Position, Recorded>, Error> {
-    let events = match log.read_at(positions).await {
-        Err(Error::Corrupt(_)) => {
-            let mut events = Vec::new();
-            for position in positions {
-                match log.read_at(&[*position]).await {
-                    Err(Error::Corrupt(_)) => {}
-                    event => events.extend(event?),
+/// Names the claims that have no row.
+async fn missing(log: &dyn Log, size: u64, stretches: &[Range<u64>], reporter: &mut Reporter<'_>) -> Result<(), Error> {
+    for stretch in stretches {
+        let (mut next, end) = (stretch.start, stretch.end.min(size));
+        while next < end {
+            let page = page::read(log, next, end).await?;
+            next = page.next;
+            for event in page.events() {
+                let Some(key) = claimed(&event).ok().flatten() else { continue };
+                let found = match log.key_owner(&key).await {
+                    Ok(Some(owner)) if (&owner.stream, owner.position) == (&event.stream, event.position) => continue,
+                    Ok(Some(owner)) => format!("{} owns it", owner.stream),
+                    Ok(None) => "nobody owns it".to_owned(),
+                    Err(Error::Corrupt(what)) => what,
+                    Err(failed) => return Err(failed),
+                };
+                // Before the head was taken or since.
+                if !is_released(log, &event.stream, event.position, None).await? {
+                    let detail = format!("{} claims {}, but {found}", event.stream, hex(&key));
+                    reporter.add(event.position, Kind::UniqueKey, detail);
                 }
             }
-            events
+            reporter.tell().await?;
         }
-        events => events?,
-    };
-    Ok(events.into_iter().map(|event| (event.position, event)).collect())
-}
-
-/// Names the claims whose row was not met.
-async fn missing(log: &dyn Log, head: &Head, streams: &Streams, reporter: &mut Reporter<'_>) -> Result<(), Error> {
-    let claims = streams.0.values().filter_map(|state| state.claim.as_ref());
-    let mut unmet: Vec<Position> = claims.filter(|claim| !claim.met).map(|claim| claim.position).collect();
-    unmet.sort_unstable();
-    for position in unmet {
-        let Some(event) = readable(log, &[position]).await?.remove(&position) else { continue };
-        let Some(key) = claimed(&event).ok().flatten() else { continue };
-        let later = Query { from: Position(head.size), ..Query::stream(&event.stream) };
-        // Revoked since the head was taken.
-        if log.read(&later).await?.iter().any(releases) {
-            continue;
-        }
-        let found = match log.key_owner(&key).await {
-            Ok(Some(owner)) => format!("{} owns it", owner.stream),
-            Ok(None) => "nobody owns it".to_owned(),
-            Err(Error::Corrupt(what)) => what,
-            Err(failed) => return Err(failed),
-        };
-        reporter.add(position, Kind::UniqueKey, format!("{} claims {}, but {found}", event.stream, hex(&key)));
     }
     Ok(())
+}
+
+/// Whether `stream` gave back, in a log of `size`, what it claimed at `position`.
+async fn is_released(log: &dyn Log, stream: &Stream, position: Position, size: Option<u64>) -> Result<bool, Error> {
+    let to = size.map(|size| Position(size - 1));
+    let kind = Some(CredentialRevoked::TYPE.to_owned());
+    match log.read(&Query { from: position, to, kind, limit: 1, ..Query::stream(stream) }).await {
+        Ok(events) => Ok(events.iter().any(releases)),
+        // It has been found before.
+        Err(Error::Corrupt(_)) => Ok(false),
+        Err(failed) => Err(failed),
+    }
 }
 
 fn in_one_line(error: &Error) -> String {

@@ -8,8 +8,10 @@ use serde_bytes::ByteArray;
 use uuid::Uuid;
 
 use super::*;
-use crate::chain::Origin;
+use crate::Stream;
+use crate::chain::{self, Origin};
 use crate::clock::{ManualClock, SystemClock};
+use crate::event::Recorded;
 use crate::event::audit::KeyRevoked;
 use crate::event::credential::{CredentialIssued, CredentialRevoked, CredentialSuspended};
 use crate::event::issuer::IssuerRegistered;
@@ -17,7 +19,7 @@ use crate::event::{New, Origination, Payload, new_id};
 use crate::log::contract::noon;
 use crate::log::memory::Memory;
 use crate::log::sqlite::{self, Sqlite};
-use crate::log::{Append, CommitError, Expected, KeyOwner, Outcome, UniqueKey};
+use crate::log::{Append, CommitError, Expected, KeyOwner, Listed, Outcome, Query, UniqueKey};
 use crate::random::SystemRandom;
 
 fn encode<P: Payload>(payload: &P) -> New {
@@ -318,6 +320,14 @@ impl Log for Appending {
 
     async fn read_at(&self, positions: &[Position]) -> Result<Vec<Recorded>, Error> {
         self.0.read_at(positions).await
+    }
+
+    async fn read_first(&self, streams: &[Stream]) -> Result<Vec<Recorded>, Error> {
+        self.0.read_first(streams).await
+    }
+
+    async fn versions(&self, after: Option<&Listed>, limit: usize) -> Result<Vec<Listed>, Error> {
+        self.0.versions(after, limit).await
     }
 
     async fn key_owner(&self, key: &UniqueKey) -> Result<Option<KeyOwner>, Error> {

@@ -60,6 +60,8 @@ macro_rules! log_contract {
             a_refused_append_releases_nothing
             a_key_that_nobody_owns_may_be_released
             keys_are_listed_by_their_bytes_page_by_page
+            versions_are_listed_stream_by_stream_page_by_page
+            the_first_events_of_streams_are_read_in_order
             a_repeat_answers_the_first_position_and_appends_nothing
             an_idempotency_key_is_bound_to_its_command
             an_idempotency_key_expires_by_the_logs_clock
@@ -530,6 +532,46 @@ mod sentences {
             }
         }
         assert_eq!(listed, keys);
+    }
+
+    pub async fn versions_are_listed_stream_by_stream_page_by_page(fixture: &dyn Fixture) {
+        let log = fixture.open().await;
+        assert_eq!(log.versions(None, 10).await.unwrap(), []);
+        // Of two categories, and not in the order of their names.
+        let streams = [stream(), Stream::issuer(Uuid::max()), stream(), Stream::issuer(Uuid::nil())];
+        for round in 0..3 {
+            log.commit((0..4).map(|at| one(&streams[(round * 3 + at) % 4], Expected::Any)).collect()).await.unwrap();
+        }
+        let all = log.versions(None, usize::MAX).await.unwrap();
+        let (mut listed, mut after) = (Vec::new(), None);
+        loop {
+            let page = log.versions(after.as_ref(), 5).await.unwrap();
+            assert!(page.len() <= 5);
+            listed.extend(page.iter().cloned());
+            after = page.last().cloned();
+            if page.len() < 5 {
+                break;
+            }
+        }
+        assert_eq!(listed, all);
+        for of_one in all.chunks(3) {
+            assert!(of_one.iter().enumerate().all(|(at, listed)| listed.stream == of_one[0].stream && listed.version.0 == at as u64));
+        }
+        let place = |event: Recorded| (event.position, event.stream, event.version);
+        let mut places: Vec<_> = all.into_iter().map(|listed| (listed.position, listed.stream, listed.version)).collect();
+        places.sort_unstable();
+        assert_eq!(places, super::all(&*log).await.into_iter().map(place).collect::<Vec<_>>());
+    }
+
+    pub async fn the_first_events_of_streams_are_read_in_order(fixture: &dyn Fixture) {
+        let log = fixture.open().await;
+        let streams = [stream(), stream(), stream()];
+        log.commit([2, 0, 1, 0, 2].map(|at| one(&streams[at], Expected::Any)).into()).await.unwrap();
+        assert_eq!(log.read_first(&[]).await.unwrap(), []);
+        let events = all(&*log).await;
+        let asked = [&streams[..1], &[stream()], &streams[1..]].concat();
+        assert_eq!(log.read_first(&asked).await.unwrap(), events[..3]);
+        assert_eq!(log.read_first(&[streams[1].clone(), streams[1].clone()]).await.unwrap(), events[2..3]);
     }
 
     pub async fn a_repeat_answers_the_first_position_and_appends_nothing(fixture: &dyn Fixture) {

@@ -1,11 +1,11 @@
 //! The log in memory: for tests and simulations. It keeps the contract but for durability.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use super::{Append, CommitError, Head, KeyOwner, Log, Outcome, Query, UniqueKey};
+use super::{Append, CommitError, Head, KeyOwner, Listed, Log, Outcome, Query, UniqueKey};
 use crate::chain::{Hash, Origin};
 use crate::event::Recorded;
 use crate::planner::{self, Found, Remembered};
@@ -100,6 +100,22 @@ impl Log for Memory {
         positions.dedup();
         let state = self.state();
         Ok(positions.iter().filter_map(|position| state.events.get(usize::try_from(position.0).ok()?).cloned()).collect())
+    }
+
+    async fn read_first(&self, streams: &[Stream]) -> Result<Vec<Recorded>, Error> {
+        let streams: HashSet<&Stream> = streams.iter().collect();
+        let first = |event: &&Recorded| event.version == Version::FIRST && streams.contains(&event.stream);
+        Ok(self.state().events.iter().filter(first).cloned().collect())
+    }
+
+    async fn versions(&self, after: Option<&Listed>, limit: usize) -> Result<Vec<Listed>, Error> {
+        let state = self.state();
+        let place = |event: &Recorded| (event.stream.clone(), event.version, event.position);
+        let after = after.map(|after| (after.stream.clone(), after.version));
+        let mut places: Vec<_> =
+            state.events.iter().map(place).filter(|(stream, version, _)| after < Some((stream.clone(), *version))).collect();
+        places.sort_unstable();
+        Ok(places.into_iter().take(limit).map(|(stream, version, position)| Listed { stream, version, position }).collect())
     }
 
     async fn key_owner(&self, key: &UniqueKey) -> Result<Option<KeyOwner>, Error> {

@@ -46,6 +46,17 @@ pub struct StreamAppend {
     pub events: Vec<New>,
 }
 
+/// An event's place in its stream, as an engine's index lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The stream.
+    pub stream: Stream,
+    /// The event's place in it.
+    pub version: Version,
+    /// The event's place in the log.
+    pub position: Position,
+}
+
 /// Who owns a unique key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyOwner {
@@ -252,6 +263,17 @@ pub trait Log: Send + Sync + 'static {
 
     /// The events at these positions, in position order; positions beyond the end are left out.
     async fn read_at(&self, positions: &[Position]) -> Result<Vec<Recorded>, Error>;
+
+    /// The first event of each of these streams that has one, in position order.
+    async fn read_first(&self, streams: &[Stream]) -> Result<Vec<Recorded>, Error>;
+
+    /// Every event's place in its stream, as listed by the index that finds a stream's events, after `after`, at most `limit` and
+    /// fewer only if there are no more: for the self-check. Each is listed once; those of a stream stand together, by version; the
+    /// order of streams is the engine's. A row with a stream's name or a number that is none is left out.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] also when the index is not in its own order: then things may be listed twice, or apart.
+    async fn versions(&self, after: Option<&Listed>, limit: usize) -> Result<Vec<Listed>, Error>;
 
     /// Who owns a unique key.
     async fn key_owner(&self, key: &UniqueKey) -> Result<Option<KeyOwner>, Error>;

@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use rusqlite_migration::{M, Migrations};
 
-use super::{Append, CommitError, Head, KeyOwner, Log, Outcome, Query, UniqueKey, key, settled_before};
+use super::{Append, CommitError, Head, KeyOwner, Listed, Log, Outcome, Query, UniqueKey, key, settled_before};
 use crate::chain::{Hash, Origin};
 use crate::event::Recorded;
 use crate::planner::{self, Found, Plan, Remembered};
@@ -228,6 +228,47 @@ impl Log for Sqlite {
         self.on_reader(read).await
     }
 
+    async fn read_first(&self, streams: &[Stream]) -> Result<Vec<Recorded>, Error> {
+        let mut streams = streams.to_vec();
+        streams.sort_unstable();
+        streams.dedup();
+        let read = move |connection: &mut Connection| {
+            let mut statement = connection.prepare_cached(sql::SELECT_FIRST_EVENT).map_err(store::error)?;
+            let mut events = Vec::with_capacity(streams.len());
+            for stream in streams {
+                let mut rows = statement.query([stream.as_str()]).map_err(store::error)?;
+                if let Some(row) = rows.next().map_err(store::error)? {
+                    events.push(event(row)?);
+                }
+            }
+            events.sort_unstable_by_key(|event| event.position);
+            Ok(events)
+        };
+        self.on_reader(read).await
+    }
+
+    /// Read from the index alone, whose order the engine's own check holds it to.
+    async fn versions(&self, after: Option<&Listed>, limit: usize) -> Result<Vec<Listed>, Error> {
+        let after = after.cloned();
+        let list = move |connection: &mut Connection| {
+            let mut statement = connection.prepare_cached(sql::SELECT_VERSIONS).map_err(store::error)?;
+            let mut rows = match &after {
+                Some(after) => statement.query(params![after.stream.as_str(), after.version.0]),
+                // No stream's name is as small.
+                None => statement.query(params!["", 0]),
+            }
+            .map_err(store::error)?;
+            let mut places = Vec::new();
+            while places.len() < limit
+                && let Some(row) = rows.next().map_err(store::error)?
+            {
+                places.extend(listed(row));
+            }
+            Ok(places)
+        };
+        self.on_reader(list).await
+    }
+
     async fn key_owner(&self, key: &UniqueKey) -> Result<Option<KeyOwner>, Error> {
         let key = key.clone();
         self.on_reader(move |connection| key_owner(connection, &key)).await
@@ -254,7 +295,12 @@ impl Log for Sqlite {
             let lines = statement.query_map([], |row| row.get(0)).and_then(Iterator::collect::<rusqlite::Result<Vec<String>>>);
             lines.map_err(store::error)
         };
-        match self.on_reader(check).await {
+        // A connection of its own: readers would wait for as long as it takes.
+        let checked = match store::connect(self.file.path(), READER).await {
+            Ok(connection) => self.on(&connection, check).await,
+            Err(failed) => Err(failed),
+        };
+        match checked {
             Ok(lines) => Ok(lines.into_iter().filter(|line| line != "ok").collect()),
             // So much is damaged that the check itself cannot go on.
             Err(Error::Corrupt(what)) => Ok(vec![what]),
@@ -470,6 +516,12 @@ fn first_recorded_at(snapshot: &Transaction<'_>, time: Timestamp, size: u64) -> 
     Ok(span.start)
 }
 
+/// `None` for a row that is none of ours.
+fn listed(row: &Row<'_>) -> Option<Listed> {
+    let stream = row.get_ref(0).ok()?.as_str().ok()?.parse().ok()?;
+    Some(Listed { stream, version: Version(row.get(1).ok()?), position: Position(row.get(2).ok()?) })
+}
+
 /// Takes the columns as the `select_*event*` statements list them.
 fn event(row: &Row<'_>) -> Result<Recorded, Error> {
     Ok(Recorded {
@@ -528,6 +580,7 @@ mod sql {
         REPLACE_IDEMPOTENCY = "replace_idempotency",
         SELECT_EVENT = "select_event",
         SELECT_EVENTS = "select_events",
+        SELECT_FIRST_EVENT = "select_first_event",
         SELECT_HEAD = "select_head",
         SELECT_IDEMPOTENCY = "select_idempotency",
         SELECT_KEYS = "select_keys",
@@ -535,6 +588,7 @@ mod sql {
         SELECT_LAST_VERSION = "select_last_version",
         SELECT_RECORDED_AT = "select_recorded_at",
         SELECT_STREAM_EVENTS = "select_stream_events",
+        SELECT_VERSIONS = "select_versions",
         UPDATE_HEAD = "update_head",
         UPSERT_KEY = "upsert_key",
     }

@@ -90,6 +90,12 @@ impl OpenFile {
         Ok(OpenFile { path: path.to_owned(), identity })
     }
 
+    /// Where it was opened.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Makes sure that the path still names the open file: what would be written to another one is lost when the last process
     /// closes it, and what would be read may have a successor.
     ///

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use self::commit::Writer;
 use self::wake::Wakeups;
-use super::{Append, CommitError, Head, KeyOwner, Log, Outcome, Query, UniqueKey, key, settled_before};
+use super::{Append, CommitError, Head, KeyOwner, Listed, Log, Outcome, Query, UniqueKey, key, settled_before};
 use crate::chain::{Hash, Origin};
 use crate::event::Recorded;
 use crate::store::Error;
@@ -222,6 +222,34 @@ impl Log for Postgres {
         self.events(sqlx::query(include_str!("../../../sql/postgres/log/read_at.sql")).bind(positions)).await
     }
 
+    async fn read_first(&self, streams: &[Stream]) -> Result<Vec<Recorded>, Error> {
+        let streams: Vec<&str> = streams.iter().map(Stream::as_str).collect();
+        self.events(sqlx::query(include_str!("../../../sql/postgres/log/read_first.sql")).bind(streams)).await
+    }
+
+    async fn versions(&self, after: Option<&Listed>, limit: usize) -> Result<Vec<Listed>, Error> {
+        // No stream's name is as small as none.
+        let mut after = after.map_or_else(|| (String::new(), 0), |after| (after.stream.to_string(), signed(after.version.0)));
+        let mut places = Vec::new();
+        loop {
+            let missing = limit - places.len();
+            let statement = sqlx::query_as(include_str!("../../../sql/postgres/log/versions.sql"));
+            let statement = statement.bind(after.0).bind(after.1).bind(i64::try_from(missing).unwrap_or(i64::MAX));
+            let rows: Vec<(String, i64, i64, bool)> = bounded(statement.fetch_all(&self.pool)).await?;
+            if let Some((stream, version, ..)) = rows.iter().find(|(.., grows)| !grows) {
+                return Err(Error::Corrupt(format!(
+                    "events_stream_version lists {stream} version {version} where its order has no place for it"
+                )));
+            }
+            let full = rows.len() == missing;
+            after = rows.last().map_or_else(|| (String::new(), 0), |(stream, version, ..)| (stream.clone(), *version));
+            places.extend(rows.iter().filter_map(|(stream, version, position, _)| listed(stream, *version, *position)));
+            if !full || places.len() == limit {
+                return Ok(places);
+            }
+        }
+    }
+
     async fn key_owner(&self, key: &UniqueKey) -> Result<Option<KeyOwner>, Error> {
         let statement = sqlx::query_as(include_str!("../../../sql/postgres/log/key_owner.sql")).bind(&key.0);
         let row: Option<(String, i64)> = bounded(statement.fetch_optional(&self.pool)).await?;
@@ -309,6 +337,11 @@ fn key_owner(stream: &str, position: i64) -> Result<KeyOwner, Error> {
     let corrupt = |what: &str| Error::Corrupt(format!("unique key: {what}"));
     let stream = stream.parse().map_err(|_| corrupt("its stream is none"))?;
     Ok(KeyOwner { stream, position: Position(unsigned(position).map_err(corrupt)?) })
+}
+
+/// `None` for a row that is none of ours.
+fn listed(stream: &str, version: i64, position: i64) -> Option<Listed> {
+    Some(Listed { stream: stream.parse().ok()?, version: Version(unsigned(version).ok()?), position: Position(unsigned(position).ok()?) })
 }
 
 fn unsigned(number: i64) -> Result<u64, &'static str> {

@@ -1,0 +1,4 @@
+select position, stream, version, type, schema, recorded_at, metadata, payload, event_hash, chain_hash
+from events
+where stream = any ($1::text[]) and version = 0
+order by position
