@@ -29,7 +29,7 @@ use crate::{LogName, Position};
 use sums::Salt;
 
 /// How many events are read at a time.
-const PAGE: usize = 500;
+const PAGE: usize = 1000;
 
 /// Which rule does not hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

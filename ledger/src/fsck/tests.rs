@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 use serde_bytes::ByteArray;
+use sqlx::Connection as _;
 use uuid::Uuid;
 
 use super::*;
-use crate::Stream;
 use crate::chain::{self, Origin};
 use crate::clock::{ManualClock, SystemClock};
 use crate::event::Recorded;
@@ -18,9 +18,12 @@ use crate::event::issuer::IssuerRegistered;
 use crate::event::{New, Origination, Payload, new_id};
 use crate::log::contract::noon;
 use crate::log::memory::Memory;
+use crate::log::postgres::Postgres;
 use crate::log::sqlite::{self, Sqlite};
 use crate::log::{Append, CommitError, Expected, KeyOwner, Listed, Outcome, Query, UniqueKey};
 use crate::random::SystemRandom;
+use crate::store::postgres::Durability;
+use crate::{Stream, Version};
 
 fn encode<P: Payload>(payload: &P) -> New {
     New::of(payload, &Origination::system("test").metadata(&SystemRandom))
@@ -144,8 +147,9 @@ async fn a_log_of_many_pages_is_read_to_its_end() {
     log.commit(appends.collect()).await.unwrap();
     let mut steps = Vec::new();
     let summary = check(&log, &mut |finding| panic!("{finding}"), &mut |done, total| steps.push((done, total))).await.unwrap();
-    assert_eq!(summary.events, 1001);
-    assert_eq!(steps, [(500, 1001), (1000, 1001), (1001, 1001)]);
+    let (page, all) = (PAGE as u64, PAGE as u64 * 2 + 1);
+    assert_eq!(summary.events, all);
+    assert_eq!(steps, [(page, all), (2 * page, all), (all, all)]);
 }
 
 /// Each column but the position, with what a damage to it is called. A flipped bit, or the next larger number.
@@ -394,4 +398,374 @@ async fn an_index_that_does_not_follow_from_its_table_is_found() {
     let (findings, _) = run(&log).await;
     assert!(!findings.is_empty() && findings.iter().all(|finding| finding.kind == Kind::File), "{findings:?}");
     assert!(findings[0].to_string().starts_with("ledger file: "), "{}", findings[0]);
+}
+
+/// A log that holds and tells what a test wants.
+struct Given {
+    log: Memory,
+    events: Vec<Recorded>,
+    listed: Vec<Listed>,
+    keys: Vec<(UniqueKey, KeyOwner)>,
+    damages: Vec<String>,
+}
+
+impl Given {
+    /// An event for each of `versions`, which are those of the streams named, chained as they should be, at these positions.
+    fn of(versions: &[(&Stream, u64, u64)]) -> Given {
+        let log = Memory::new(LogName::AUDIT, Origin::new("fsck.example", &LogName::AUDIT), Arc::new(ManualClock::at(noon())));
+        let mut previous = log.origin().genesis();
+        let place = |(stream, version, position): &(&Stream, u64, u64)| {
+            let event = Recorded::place(&encode(&KeyRevoked {}), stream, Position(*position), Version(*version), noon(), previous);
+            previous = event.chain_hash;
+            event
+        };
+        let events: Vec<Recorded> = versions.iter().map(place).collect();
+        let mut listed: Vec<Listed> = versions
+            .iter()
+            .map(|(stream, version, position)| Listed {
+                stream: (*stream).clone(),
+                version: Version(*version),
+                position: Position(*position),
+            })
+            .collect();
+        listed.sort_by(|a, b| (&a.stream, a.version).cmp(&(&b.stream, b.version)));
+        Given { log, events, listed, keys: Vec::new(), damages: Vec::new() }
+    }
+
+    async fn findings(&self) -> Vec<(Option<u64>, Kind)> {
+        run(self).await.0.into_iter().map(|finding| (finding.position.map(|position| position.0), finding.kind)).collect()
+    }
+}
+
+#[async_trait::async_trait]
+impl Log for Given {
+    fn name(&self) -> &LogName {
+        self.log.name()
+    }
+
+    fn origin(&self) -> &Origin {
+        self.log.origin()
+    }
+
+    async fn head(&self) -> Result<Head, Error> {
+        let head = self.log.head().await?;
+        Ok(self.events.last().map_or(head, |last| Head {
+            size: last.position.0 + 1,
+            chain_hash: last.chain_hash,
+            recorded_at: last.recorded_at,
+            now: last.recorded_at,
+        }))
+    }
+
+    async fn commit(&self, _: Vec<Append>) -> Result<Vec<Outcome>, CommitError> {
+        unimplemented!("nothing is appended")
+    }
+
+    async fn read(&self, query: &Query) -> Result<Vec<Recorded>, Error> {
+        // A stream's events are found by the index.
+        let is_listed = |event: &&Recorded| {
+            let wanted = |listed: &Listed| Some(&listed.stream) == query.stream.as_ref() && listed.position == event.position;
+            query.stream.is_none() || self.listed.iter().any(wanted)
+        };
+        Ok(self.events.iter().filter(|event| query.wants(event)).filter(is_listed).take(query.limit).cloned().collect())
+    }
+
+    async fn read_at(&self, positions: &[Position]) -> Result<Vec<Recorded>, Error> {
+        Ok(self.events.iter().filter(|event| positions.contains(&event.position)).cloned().collect())
+    }
+
+    async fn read_first(&self, streams: &[Stream]) -> Result<Vec<Recorded>, Error> {
+        Ok(self.events.iter().filter(|event| event.version.0 == 0 && streams.contains(&event.stream)).cloned().collect())
+    }
+
+    async fn versions(&self, after: Option<&Listed>, limit: usize) -> Result<Vec<Listed>, Error> {
+        let next = after.map_or(0, |after| self.listed.iter().rposition(|listed| listed == after).unwrap() + 1);
+        Ok(self.listed[next..].iter().take(limit).cloned().collect())
+    }
+
+    async fn key_owner(&self, key: &UniqueKey) -> Result<Option<KeyOwner>, Error> {
+        Ok(self.keys.iter().find(|(owned, _)| owned == key).map(|(_, owner)| owner.clone()))
+    }
+
+    async fn keys(&self, after: Option<&UniqueKey>, limit: usize) -> Result<Vec<(UniqueKey, KeyOwner)>, Error> {
+        Ok(self.keys.iter().filter(|(key, _)| after.is_none_or(|after| key > after)).take(limit).cloned().collect())
+    }
+
+    async fn damages(&self) -> Result<Vec<String>, Error> {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        Ok(self.damages.clone())
+    }
+
+    async fn forget_idempotency(&self, _: crate::Timestamp) -> Result<u64, Error> {
+        Ok(0)
+    }
+}
+
+fn three_streams() -> [Stream; 3] {
+    [1, 2, 3].map(|number| Stream::new(crate::stream::category::KEY, Uuid::from_u128(number)))
+}
+
+#[tokio::test]
+async fn versions_that_are_missing_repeated_or_out_of_order_are_named() {
+    use Kind::Version;
+    let [a, b, c] = &three_streams();
+    let cases: [(&[(&Stream, u64, u64)], &[u64]); 7] = [
+        (&[(b, 0, 0), (a, 0, 1), (b, 1, 2), (c, 0, 3), (b, 2, 4)], &[]),
+        // A stream begins with another version; one is missing in the middle.
+        (&[(a, 1, 0), (b, 0, 1)], &[0]),
+        (&[(a, 0, 0), (b, 0, 1), (a, 2, 2), (a, 3, 3), (b, 1, 4)], &[2]),
+        // The first stands twice, so does the last of another.
+        (&[(a, 0, 0), (a, 0, 1), (b, 0, 2)], &[1]),
+        (&[(a, 0, 0), (b, 0, 1), (a, 1, 2), (a, 1, 3), (c, 0, 4)], &[3]),
+        // Dense, but in another order than they happened.
+        (&[(a, 1, 0), (b, 0, 1), (a, 0, 2)], &[0]),
+        (&[(c, 0, 0), (c, 2, 1), (a, 0, 2), (c, 1, 3)], &[1]),
+    ];
+    for (versions, wrong) in cases {
+        let expected: Vec<_> = wrong.iter().map(|position| (Some(*position), Version)).collect();
+        assert_eq!(Given::of(versions).findings().await, expected, "{versions:?}");
+    }
+    let (findings, _) = run(&Given::of(&[(a, 1, 0), (a, 0, 1), (b, 0, 2), (b, 2, 3)])).await;
+    assert_eq!(
+        findings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        [
+            format!("audit@0 version: {a} is at version 1, but the version before stands at 1"),
+            format!("audit@3 version: {b} is at version 2, expected 1"),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn an_index_that_tells_another_story_than_the_table_is_found() {
+    use Kind::File;
+    let [a, b, c] = &three_streams();
+    let sound: &[(&Stream, u64, u64)] = &[(a, 0, 0), (b, 0, 1), (a, 1, 2), (a, 2, 3), (c, 0, 4)];
+    let listed =
+        |stream: &Stream, version, position| Listed { stream: stream.clone(), version: Version(version), position: Position(position) };
+    let damaged = async |damage: &dyn Fn(&mut Vec<Listed>)| {
+        let mut log = Given::of(sound);
+        damage(&mut log.listed);
+        log.findings().await
+    };
+    // An event that is not found by its stream. That the versions of its stream are not dense there is no second finding.
+    assert_eq!(damaged(&|index| drop(index.remove(1))).await, [(Some(2), File)]);
+    assert_eq!(damaged(&|index| drop(index.pop())).await, [(Some(4), File)]);
+    assert_eq!(damaged(&|index| index[4].stream = three_streams()[1].clone()).await, [(Some(4), File)]);
+    // One that is told of another stream or position besides; one that is told twice.
+    assert_eq!(damaged(&|index| index.push(listed(c, 1, 1))).await, [(Some(1), File)]);
+    assert_eq!(damaged(&|index| index.insert(3, listed(a, 3, 4))).await, [(Some(4), File)]);
+    assert_eq!(damaged(&|index| index.push(listed(c, 0, 4))).await, [(None, File)]);
+    // What was appended since the head was taken is none of ours.
+    assert_eq!(damaged(&|index| index.push(listed(c, 1, 5))).await, []);
+    assert_eq!(damaged(&|_| {}).await, []);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_file_is_told_first_however_long_it_takes() {
+    let [a, b, _] = &three_streams();
+    let log = Given { damages: vec!["a page is gone".to_owned()], ..Given::of(&[(a, 0, 0), (b, 0, 2), (b, 2, 3)]) };
+    assert_eq!(log.findings().await, [(None, Kind::File), (Some(1), Kind::Gap), (Some(3), Kind::Version)]);
+}
+
+#[tokio::test]
+async fn positions_missing_over_many_pages_are_one_gap_and_the_rest_is_read() {
+    let [a, ..] = &three_streams();
+    let positions: Vec<u64> = (0..PAGE as u64 * 9).filter(|position| !(700..3 * PAGE as u64 + 7).contains(position)).collect();
+    let versions: Vec<(&Stream, u64, u64)> = (0..).zip(&positions).map(|(version, position)| (a, version, *position)).collect();
+    let (findings, summary) = run(&Given::of(&versions)).await;
+    assert_eq!(findings.iter().map(|finding| (finding.position, finding.kind)).collect::<Vec<_>>(), [(Some(Position(700)), Kind::Gap)]);
+    assert_eq!((summary.events, summary.head), (positions.len() as u64, positions.last().map(|last| Position(*last))));
+}
+
+fn issue(issuer: Uuid, subject: Uuid) -> (Append, (Stream, UniqueKey)) {
+    let (stream, key) = (Stream::credential(id()), UniqueKey::natural(issuer, subject, "badge"));
+    let event = encode(&issued(issuer, Some(subject), 7));
+    let append = Append { claims: vec![(key.clone(), stream.clone())], ..Append::to(stream.clone(), Expected::None, vec![event]) };
+    (append, (stream, key))
+}
+
+/// Credentials of one issuer, and their keys.
+async fn issue_many(log: &dyn Log, issuer: Uuid, count: usize) -> Vec<(Stream, UniqueKey)> {
+    let (batch, made): (Vec<Append>, Vec<_>) = (0..count).map(|_| issue(issuer, id())).unzip();
+    log.commit(batch).await.unwrap();
+    made
+}
+
+fn revoke((stream, key): &(Stream, UniqueKey)) -> Append {
+    let event = encode(&CredentialRevoked { reason: None });
+    Append { releases: vec![key.clone()], ..Append::to(stream.clone(), Expected::Any, vec![event]) }
+}
+
+#[tokio::test]
+async fn among_many_keys_and_revocations_exactly_the_wrong_ones_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = Sqlite::open(folder.path(), LogName::LEDGER, "fsck.example", Arc::new(SystemClock)).await.unwrap();
+    let damaged = Damaged { folder, log, streams: [1, 2, 3, 4].map(|number| Stream::credential(Uuid::from_u128(number))) };
+    let made = issue_many(&damaged.log, id(), 3 * PAGE).await;
+    damaged.log.commit(made.iter().step_by(3).map(revoke).collect()).await.unwrap();
+    assert_eq!(damaged.findings().await, []);
+    // A row too many, for a released claim; one too few; one that two streams exchange.
+    let released = &made[600];
+    damaged.damage(&format!(
+        "insert into unique_keys values (x'{}', '{}', 600);
+         delete from unique_keys where position = 1001;
+         update unique_keys set stream = '{}' where position = 4;",
+        hex::encode(&released.1.0),
+        released.0,
+        made[5].0
+    ));
+    let mut findings = damaged.findings().await;
+    findings.sort_unstable_by_key(|(position, _)| *position);
+    assert_eq!(findings, [4, 4, 600, 1001].map(|position| (Some(position), Kind::UniqueKey)));
+}
+
+/// A log in which, before each page of keys is read and after it, some keys are released and others claimed: before the page, in
+/// it and after it.
+struct Busy {
+    log: Memory,
+    made: std::sync::Mutex<Vec<(Stream, UniqueKey)>>,
+    issuer: Uuid,
+}
+
+impl Busy {
+    async fn change(&self) {
+        let taken: Vec<(Stream, UniqueKey)> = {
+            let mut made = self.made.lock().unwrap();
+            let (length, step) = (made.len(), (made.len() / 7).max(1));
+            (0..length).step_by(step).take(7).rev().map(|at| made.remove(at)).collect()
+        };
+        self.log.commit(taken.iter().map(revoke).collect()).await.unwrap();
+        // What was given back is claimed again, by another credential.
+        let subject = Uuid::from_slice(&taken[0].1.0[17..33]).unwrap();
+        self.log.commit(vec![issue(self.issuer, subject).0]).await.unwrap();
+        issue_many(&self.log, self.issuer, 3).await;
+    }
+}
+
+#[async_trait::async_trait]
+impl Log for Busy {
+    fn name(&self) -> &LogName {
+        self.log.name()
+    }
+
+    fn origin(&self) -> &Origin {
+        self.log.origin()
+    }
+
+    async fn head(&self) -> Result<Head, Error> {
+        self.log.head().await
+    }
+
+    async fn commit(&self, batch: Vec<Append>) -> Result<Vec<Outcome>, CommitError> {
+        self.log.commit(batch).await
+    }
+
+    async fn read(&self, query: &Query) -> Result<Vec<Recorded>, Error> {
+        self.log.read(query).await
+    }
+
+    async fn read_at(&self, positions: &[Position]) -> Result<Vec<Recorded>, Error> {
+        self.log.read_at(positions).await
+    }
+
+    async fn read_first(&self, streams: &[Stream]) -> Result<Vec<Recorded>, Error> {
+        self.log.read_first(streams).await
+    }
+
+    async fn versions(&self, after: Option<&Listed>, limit: usize) -> Result<Vec<Listed>, Error> {
+        self.log.versions(after, limit).await
+    }
+
+    async fn key_owner(&self, _: &UniqueKey) -> Result<Option<KeyOwner>, Error> {
+        panic!("the sums differ: something is looked for that is not wrong")
+    }
+
+    async fn keys(&self, after: Option<&UniqueKey>, limit: usize) -> Result<Vec<(UniqueKey, KeyOwner)>, Error> {
+        self.change().await;
+        let page = self.log.keys(after, limit).await?;
+        self.change().await;
+        Ok(page)
+    }
+
+    async fn forget_idempotency(&self, before: crate::Timestamp) -> Result<u64, Error> {
+        self.log.forget_idempotency(before).await
+    }
+}
+
+#[tokio::test]
+async fn keys_released_and_claimed_between_the_pages_are_no_finding() {
+    let log = Memory::new(LogName::LEDGER, Origin::new("fsck.example", &LogName::LEDGER), Arc::new(ManualClock::at(noon())));
+    let issuer = id();
+    let made = issue_many(&log, issuer, 4 * PAGE).await;
+    let busy = Busy { log, made: made.into(), issuer };
+    for _ in 0..3 {
+        assert_eq!(run(&busy).await.0, []);
+    }
+}
+
+/// For a while; every third is revoked later than the next was issued.
+async fn stays_sound_beside_an_appender(log: Arc<dyn Log>) {
+    let (issuer, stop) = (id(), Arc::new(std::sync::atomic::AtomicBool::new(false)));
+    let made = issue_many(&*log, issuer, 3 * PAGE).await;
+    log.commit(made.iter().skip(1).step_by(3).map(revoke).collect()).await.unwrap();
+    let appending = {
+        let (log, stop) = (log.clone(), stop.clone());
+        tokio::spawn(async move {
+            let mut left = made.into_iter().step_by(3);
+            while !stop.load(std::sync::atomic::Ordering::SeqCst) {
+                let fresh = issue_many(&*log, issuer, 5).await;
+                log.commit(left.next().iter().chain(&fresh[..2]).map(revoke).collect()).await.unwrap();
+            }
+        })
+    };
+    for _ in 0..8 {
+        assert_eq!(run(&*log).await.0, []);
+    }
+    stop.store(true, std::sync::atomic::Ordering::SeqCst);
+    appending.await.unwrap();
+    assert_eq!(run(&*log).await.0, []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_streams_with_revocations_beside_an_appender_are_sound_on_sqlite() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = Sqlite::open(folder.path(), LogName::LEDGER, "fsck.example", Arc::new(SystemClock)).await.unwrap();
+    stays_sound_beside_an_appender(Arc::new(log)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_streams_with_revocations_beside_an_appender_are_sound_on_postgres() {
+    let database = crate::testing::postgres::Database::create().await;
+    stays_sound_beside_an_appender(Arc::new(postgres(&database).await)).await;
+}
+
+async fn postgres(database: &crate::testing::postgres::Database) -> Postgres {
+    Postgres::open(&database.url, LogName::LEDGER, Some("fsck.example"), None, Durability::Durable).await.unwrap()
+}
+
+#[tokio::test]
+async fn damage_is_named_on_postgres_as_on_sqlite() {
+    use Kind::{EventHash, UniqueKey, Version};
+    let damages: [(&str, &[(Option<u64>, Kind)]); 5] = [
+        ("select 1", &[]),
+        ("delete from unique_keys where position = 2", &[(Some(2), UniqueKey)]),
+        ("update unique_keys set stream = 'nothing'", &[(None, UniqueKey)]),
+        ("update events set version = 3 where position = 3", &[(Some(3), EventHash), (Some(3), Version)]),
+        // Two events at one place of their stream.
+        (
+            "alter table events drop constraint events_stream_version; create index on events (stream, version);
+             update events set version = 0 where position = 3",
+            &[(Some(3), EventHash), (Some(3), Version)],
+        ),
+    ];
+    for (damage, expected) in damages {
+        let database = crate::testing::postgres::Database::create().await;
+        let log = postgres(&database).await;
+        fill(&log).await;
+        let mut raw = sqlx::PgConnection::connect(&database.url).await.unwrap();
+        let statements = format!("set search_path = ledger; alter table events disable trigger all; {damage}");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statements)).execute(&mut raw).await.unwrap();
+        let findings: Vec<_> = run(&log).await.0.iter().map(|found| (found.position.map(|at| at.0), found.kind)).collect();
+        assert_eq!(findings, expected, "{damage}");
+    }
 }

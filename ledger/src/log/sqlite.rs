@@ -548,8 +548,12 @@ fn hash(row: &Row<'_>, at: usize) -> Result<Hash, Error> {
 }
 
 fn stream(row: &Row<'_>, at: usize) -> Result<Stream, Error> {
-    let text: String = column(row, at)?;
-    text.parse().map_err(|malformed| Error::Corrupt(format!("{} {malformed}", place(row, at))))
+    // Read where it lies; what is no text is told as of every column.
+    let parsed = match row.get_ref(at).ok().and_then(|text| text.as_str().ok()) {
+        Some(text) => text.parse(),
+        None => column::<String>(row, at)?.parse(),
+    };
+    parsed.map_err(|malformed| Error::Corrupt(format!("{} {malformed}", place(row, at))))
 }
 
 fn place(row: &Row<'_>, at: usize) -> String {

@@ -224,29 +224,32 @@ impl Log for Postgres {
 
     async fn read_first(&self, streams: &[Stream]) -> Result<Vec<Recorded>, Error> {
         let streams: Vec<&str> = streams.iter().map(Stream::as_str).collect();
-        self.events(sqlx::query(include_str!("../../../sql/postgres/log/read_first.sql")).bind(streams)).await
+        let mut events = self.events(sqlx::query(include_str!("../../../sql/postgres/log/read_first.sql")).bind(streams)).await?;
+        events.sort_unstable_by_key(|event| event.position);
+        Ok(events)
     }
 
     async fn versions(&self, after: Option<&Listed>, limit: usize) -> Result<Vec<Listed>, Error> {
         // No stream's name is as small as none.
         let mut after = after.map_or_else(|| (String::new(), 0), |after| (after.stream.to_string(), signed(after.version.0)));
-        let mut places = Vec::new();
+        let mut listed = Vec::new();
         loop {
-            let missing = limit - places.len();
+            let missing = limit - listed.len();
             let statement = sqlx::query_as(include_str!("../../../sql/postgres/log/versions.sql"));
-            let statement = statement.bind(after.0).bind(after.1).bind(i64::try_from(missing).unwrap_or(i64::MAX));
-            let rows: Vec<(String, i64, i64, bool)> = bounded(statement.fetch_all(&self.pool)).await?;
-            if let Some((stream, version, ..)) = rows.iter().find(|(.., grows)| !grows) {
-                return Err(Error::Corrupt(format!(
-                    "events_stream_version lists {stream} version {version} where its order has no place for it"
-                )));
+            let statement = statement.bind(&after.0).bind(after.1).bind(i64::try_from(missing).unwrap_or(i64::MAX));
+            let (streams, versions, positions, grows): (Vec<String>, Vec<i64>, Vec<i64>, bool) =
+                bounded(statement.fetch_one(&self.pool)).await?;
+            if !grows {
+                let what = format!("events_stream_version is not in its order after {} version {}", after.0, after.1);
+                return Err(Error::Corrupt(what));
             }
-            let full = rows.len() == missing;
-            after = rows.last().map_or_else(|| (String::new(), 0), |(stream, version, ..)| (stream.clone(), *version));
-            places.extend(rows.iter().filter_map(|(stream, version, position, _)| listed(stream, *version, *position)));
-            if !full || places.len() == limit {
-                return Ok(places);
+            let places = streams.iter().zip(versions.iter().zip(&positions));
+            listed.extend(places.filter_map(|(stream, (version, position))| place(stream, *version, *position)));
+            let full = streams.len() == missing;
+            if !full || listed.len() == limit {
+                return Ok(listed);
             }
+            after = streams.into_iter().zip(versions).next_back().unwrap_or_default();
         }
     }
 
@@ -260,8 +263,9 @@ impl Log for Postgres {
         let from = key::least_after(after);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let statement = sqlx::query_as(include_str!("../../../sql/postgres/log/keys.sql")).bind(from).bind(limit);
-        let rows: Vec<(Vec<u8>, String, i64)> = bounded(statement.fetch_all(&self.pool)).await?;
-        rows.into_iter().map(|(key, stream, position)| Ok((UniqueKey(key), key_owner(&stream, position)?))).collect()
+        let (keys, streams, positions): (Vec<Vec<u8>>, Vec<String>, Vec<i64>) = bounded(statement.fetch_one(&self.pool)).await?;
+        let owners = streams.iter().zip(positions).map(|(stream, position)| key_owner(stream, position));
+        keys.into_iter().zip(owners).map(|(key, owner)| Ok((UniqueKey(key), owner?))).collect()
     }
 
     async fn forget_idempotency(&self, before: Timestamp) -> Result<u64, Error> {
@@ -340,7 +344,7 @@ fn key_owner(stream: &str, position: i64) -> Result<KeyOwner, Error> {
 }
 
 /// `None` for a row that is none of ours.
-fn listed(stream: &str, version: i64, position: i64) -> Option<Listed> {
+fn place(stream: &str, version: i64, position: i64) -> Option<Listed> {
     Some(Listed { stream: stream.parse().ok()?, version: Version(unsigned(version).ok()?), position: Position(unsigned(position).ok()?) })
 }
 
