@@ -400,6 +400,12 @@ async fn an_index_that_does_not_follow_from_its_table_is_found() {
     assert!(findings[0].to_string().starts_with("ledger file: "), "{}", findings[0]);
 }
 
+/// Streams, versions and positions.
+type Places<'a> = &'a [(&'a Stream, u64, u64)];
+
+/// Where what is found.
+type Found<'a> = &'a [(Option<u64>, Kind)];
+
 /// A log that holds and tells what a test wants.
 struct Given {
     log: Memory,
@@ -411,7 +417,7 @@ struct Given {
 
 impl Given {
     /// An event for each of `versions`, which are those of the streams named, chained as they should be, at these positions.
-    fn of(versions: &[(&Stream, u64, u64)]) -> Given {
+    fn of(versions: Places<'_>) -> Given {
         let log = Memory::new(LogName::AUDIT, Origin::new("fsck.example", &LogName::AUDIT), Arc::new(ManualClock::at(noon())));
         let mut previous = log.origin().genesis();
         let place = |(stream, version, position): &(&Stream, u64, u64)| {
@@ -458,7 +464,7 @@ impl Log for Given {
     }
 
     async fn commit(&self, _: Vec<Append>) -> Result<Vec<Outcome>, CommitError> {
-        unimplemented!("nothing is appended")
+        panic!("nothing is appended")
     }
 
     async fn read(&self, query: &Query) -> Result<Vec<Recorded>, Error> {
@@ -509,7 +515,7 @@ fn three_streams() -> [Stream; 3] {
 async fn versions_that_are_missing_repeated_or_out_of_order_are_named() {
     use Kind::Version;
     let [a, b, c] = &three_streams();
-    let cases: [(&[(&Stream, u64, u64)], &[u64]); 7] = [
+    let cases: [(Places<'_>, &[u64]); 7] = [
         (&[(b, 0, 0), (a, 0, 1), (b, 1, 2), (c, 0, 3), (b, 2, 4)], &[]),
         // A stream begins with another version; one is missing in the middle.
         (&[(a, 1, 0), (b, 0, 1)], &[0]),
@@ -539,7 +545,7 @@ async fn versions_that_are_missing_repeated_or_out_of_order_are_named() {
 async fn an_index_that_tells_another_story_than_the_table_is_found() {
     use Kind::File;
     let [a, b, c] = &three_streams();
-    let sound: &[(&Stream, u64, u64)] = &[(a, 0, 0), (b, 0, 1), (a, 1, 2), (a, 2, 3), (c, 0, 4)];
+    let sound: Places<'_> = &[(a, 0, 0), (b, 0, 1), (a, 1, 2), (a, 2, 3), (c, 0, 4)];
     let listed =
         |stream: &Stream, version, position| Listed { stream: stream.clone(), version: Version(version), position: Position(position) };
     let damaged = async |damage: &dyn Fn(&mut Vec<Listed>)| {
@@ -746,7 +752,7 @@ async fn postgres(database: &crate::testing::postgres::Database) -> Postgres {
 #[tokio::test]
 async fn damage_is_named_on_postgres_as_on_sqlite() {
     use Kind::{EventHash, UniqueKey, Version};
-    let damages: [(&str, &[(Option<u64>, Kind)]); 5] = [
+    let damages: [(&str, Found<'_>); 5] = [
         ("select 1", &[]),
         ("delete from unique_keys where position = 2", &[(Some(2), UniqueKey)]),
         ("update unique_keys set stream = 'nothing'", &[(None, UniqueKey)]),
