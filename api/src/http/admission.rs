@@ -1,9 +1,12 @@
 //! What a request must pass before its handler sees it: sizes, authentication, the rate limit, a whole body in time.
 //!
-//! The handler runs in a task of its own, which a client that hangs up does not stop: what it began is finished. A request that
+//! What a handler began is finished: when its client hangs up, or its time is up, it goes on in a task of its own. A request that
 //! is refused is still read to its end, within bounds, so that the answer is not lost to a connection reset.
 
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -13,7 +16,9 @@ use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use futures::FutureExt as _;
 use http_body_util::BodyExt as _;
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tracing::Instrument as _;
 
@@ -36,11 +41,16 @@ const LINGER_MAX: Duration = Duration::from_secs(2);
 
 /// The layer.
 pub async fn admit(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Response {
+    admitted(&edge, request, next).await
+}
+
+/// Sees to a request, and has it handled if there is nothing against it.
+pub(super) async fn admitted(edge: &Edge, request: Request, next: Next) -> Response {
     let line = edge.line(&request);
     let (mut parts, body) = request.into_parts();
     let mut standing = None;
-    let judged = match judge(&edge, line.map(|line| line.part), &mut parts, &mut standing).await {
-        Ok(()) => read(&edge, &parts, body).await,
+    let judged = match judge(edge, line.map(|line| line.part), &mut parts, &mut standing).await {
+        Ok(()) => read(edge, &parts, body).await,
         Err(problem) => {
             linger(body, 0).await;
             Err(problem)
@@ -48,7 +58,7 @@ pub async fn admit(State(edge): State<Arc<Edge>>, request: Request, next: Next) 
     };
     let caller = parts.extensions.get::<Caller>().cloned();
     let mut response = match judged {
-        Ok(bytes) => run(&edge, Request::from_parts(parts, Body::from(bytes)), next).await,
+        Ok(bytes) => run(edge, Request::from_parts(parts, Body::from(bytes)), next).await,
         Err(problem) => problem.into_response(),
     };
     if let Some(standing) = standing {
@@ -128,11 +138,42 @@ async fn linger(mut body: Body, already: usize) {
 }
 
 async fn run(edge: &Edge, request: Request, next: Next) -> Response {
-    let task = edge.app.tasks.spawn(next.run(request).in_current_span());
-    match timeout(edge.answer_max, task).await {
+    let handling = AssertUnwindSafe(next.run(request)).catch_unwind().in_current_span();
+    match timeout(edge.answer_max, Finished::begin(edge.app.tasks.track_future(handling))).await {
         Ok(Ok(response)) => response,
         // The panic's message went to standard error with its place.
         Ok(Err(_panicked)) => Problem::internal("a handler panicked").into_response(),
         Err(_elapsed) => Problem::new(Kind::TIMEOUT).detail("the answer took too long; what was asked for may yet be done").into_response(),
+    }
+}
+
+/// A future that is finished in any case: dropped before its end, it goes on in a task of its own. So the one that is not dropped
+/// needs none.
+struct Finished<F: Future<Output: Send> + Send + 'static>(Option<Pin<Box<F>>>);
+
+impl<F: Future<Output: Send> + Send + 'static> Finished<F> {
+    fn begin(work: F) -> Finished<F> {
+        Finished(Some(Box::pin(work)))
+    }
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Future for Finished<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let Some(work) = &mut self.0 else { return Poll::Pending };
+        let polled = work.as_mut().poll(context);
+        if polled.is_ready() {
+            self.0 = None;
+        }
+        polled
+    }
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Drop for Finished<F> {
+    fn drop(&mut self) {
+        if let (Some(work), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            runtime.spawn(work);
+        }
     }
 }

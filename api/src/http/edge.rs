@@ -19,6 +19,7 @@ use axum::response::Response;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
+use super::admission;
 use super::auth::Keys;
 use super::limit::Limiter;
 use super::problem::{Kind, Problem};
@@ -74,8 +75,17 @@ impl Edge {
     }
 }
 
-/// The layer.
-pub async fn around(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -> Response {
+/// The layer, around others.
+pub async fn around(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Response {
+    answered(&edge, request, |request| next.run(request)).await
+}
+
+/// The layer and admission in one, where nothing stands between them.
+pub async fn around_admission(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Response {
+    answered(&edge, request, |request| admission::admitted(&edge, request, next)).await
+}
+
+async fn answered<F: Future<Output = Response>>(edge: &Edge, mut request: Request, inner: impl FnOnce(Request) -> F) -> Response {
     let started = Instant::now();
     let line = edge.line(&request);
     let caller = caller(&request, &edge.app);
@@ -83,9 +93,9 @@ pub async fn around(State(edge): State<Arc<Edge>>, mut request: Request, next: N
     let span = tracing::info_span!("request", request_id, worker = %edge.app.worker, route);
     request.extensions_mut().insert(caller);
 
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let mut response = inner(request).instrument(span.clone()).await;
 
-    let problem = tell(&edge, line, &request_id, &mut response);
+    let problem = tell(edge, line, &request_id, &mut response);
     put_headers(response.headers_mut(), &request_id, &edge.worker);
     let (status, took) = (response.status(), started.elapsed());
     span.in_scope(|| {

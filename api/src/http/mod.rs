@@ -35,7 +35,6 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method};
 use axum::routing::{MethodRouter, any};
 use axum::{Router, middleware};
-use tower::util::option_layer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa_axum::router::UtoipaMethodRouter;
 
@@ -155,14 +154,20 @@ pub fn serve_table(table: Vec<Route>, app: &App, limits: &Limits) -> Router {
         router = router.route(&path, handlers);
     }
     let edge = Arc::new(Edge::new(app.clone(), limits, lines));
-    router
+    let router = router
         .fallback(|| async { Problem::new(Kind::NOT_FOUND) })
         // axum adds `Allow`, which it alone knows.
-        .method_not_allowed_fallback(|| async { Problem::new(Kind::METHOD_NOT_ALLOWED) })
-        .layer(middleware::from_fn_with_state(edge.clone(), admission::admit))
-        .layer(option_layer((!limits.cors_origins.is_empty()).then(|| cors(&limits.cors_origins))))
-        .layer(middleware::from_fn_with_state(edge, edge::around))
-        .with_state(app.clone())
+        .method_not_allowed_fallback(|| async { Problem::new(Kind::METHOD_NOT_ALLOWED) });
+    // Every layer costs each request some allocations, whatever it does.
+    let router = if limits.cors_origins.is_empty() {
+        router.layer(middleware::from_fn_with_state(edge, edge::around_admission))
+    } else {
+        router
+            .layer(middleware::from_fn_with_state(edge.clone(), admission::admit))
+            .layer(cors(&limits.cors_origins))
+            .layer(middleware::from_fn_with_state(edge, edge::around))
+    };
+    router.with_state(app.clone())
 }
 
 /// Headers that scripts of an allowed origin may read.

@@ -3,7 +3,6 @@
 //! hyper reads requests; its bounds lie above those of [`super::admission`], so that what is a little too long is answered with a
 //! problem. What exceeds even hyper's (64 KiB of target, 256 headers, 256 KiB altogether) or is no HTTP is answered with a bare status.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,7 +15,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt as _;
+use tower::Service as _;
 
 use super::edge::Peer;
 
@@ -86,8 +85,8 @@ fn connection(stream: TcpStream, peer: SocketAddr, router: &Router, graceful: &G
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let mut request: Request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(Peer(peer));
-        let router = router.clone();
-        async move { Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {})) }
+        // A router is ready always.
+        router.clone().call(request)
     });
     let mut builder = http1::Builder::new();
     // A client may close its sending half as soon as it has asked, and still wants the answer.
