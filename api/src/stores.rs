@@ -131,8 +131,14 @@ async fn open_vault(config: &StoreConfig, schema: Schema, keyring: Keyring) -> R
     Ok(match (&config.stores.vault, schema) {
         (Url::Sqlite(folder), Schema::Migrate) => Arc::new(vault::sqlite::Sqlite::open(folder, keyring, origin).await?),
         (Url::Sqlite(folder), Schema::AsItIs) => Arc::new(vault::sqlite::Sqlite::open_existing(folder, keyring).await?),
-        (Url::Postgres(url), Schema::Migrate) => Arc::new(vault::postgres::Postgres::open(url, keyring, origin, durability(config)).await?),
-        (Url::Postgres(url), Schema::AsItIs) => Arc::new(vault::postgres::Postgres::open_existing(url, keyring, durability(config)).await?),
+        (Url::Postgres(url), schema) => {
+            let opened = match schema {
+                Schema::Migrate => vault::postgres::Postgres::open(url, keyring, origin, durability(config)).await?,
+                Schema::AsItIs => vault::postgres::Postgres::open_existing(url, keyring, durability(config)).await?,
+            };
+            let beside_the_ledger = config.stores.ledger == config.stores.vault;
+            Arc::new(if beside_the_ledger { opened.beside_the_ledger() } else { opened })
+        }
     })
 }
 

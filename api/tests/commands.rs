@@ -240,8 +240,12 @@ async fn what_is_in_a_store_is_told(engine: Engine) {
     let told = run(&["version"], &app.stores).await.expect(0).out;
     let head = app.services().ledger().unwrap().log.head().await.unwrap();
     let origin = app.services().ledger().unwrap().log.origin().as_str().to_owned();
+    let schema = match engine {
+        Engine::Sqlite => 1,
+        Engine::Postgres => 2,
+    };
     assert!(told.starts_with(&format!("credence {}\n", env!("CARGO_PKG_VERSION"))));
-    assert!(told.contains(&format!("ledger: origin {origin}, schema 1, head ledger@2 {}\n", head.chain_hash)), "{told}");
+    assert!(told.contains(&format!("ledger: origin {origin}, schema {schema}, head ledger@2 {}\n", head.chain_hash)), "{told}");
     let file = app.stores.data_dir().join("credence.toml");
     std::fs::write(&file, format!("store = \"{}\"\n", app.stores.url())).unwrap();
     let configured = tokio::task::spawn_blocking(move || command(&["version", "--config", file.to_str().unwrap()]).output().unwrap());

@@ -425,8 +425,8 @@ async fn a_read_model_that_stopped_gives_no_verdict(engine: Engine) {
         kind: "CredentialMelted",
         schema: 1,
         event_id: *metadata.event_id,
-        metadata: credence_ledger::codec::encode(&metadata),
-        payload,
+        metadata: credence_ledger::codec::encode(&metadata).into(),
+        payload: payload.into(),
     };
     let stream = Stream::credential(issued["id"].as_str().unwrap().parse().unwrap());
     app.services().ledger().unwrap().append(Append::to(stream, Expected::Any, vec![newer])).await.unwrap();

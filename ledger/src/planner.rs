@@ -88,6 +88,30 @@ pub fn wanted<'a>(batch: impl IntoIterator<Item = &'a Append>) -> Wanted {
     wanted
 }
 
+/// What the appends of a batch themselves say of the log, taken at their word: streams at the versions expected, keys free and
+/// nothing remembered. A plan may be made of it before anything is fetched, and be written if all that is [`wanted`] turns out to be
+/// so. `None` where they leave something open.
+#[must_use]
+pub fn presumed(batch: &[Append]) -> Option<Found> {
+    let mut last_of: HashMap<&Stream, Option<Version>> = HashMap::new();
+    for append in batch {
+        if !append.releases.is_empty() {
+            return None;
+        }
+        for part in &append.streams {
+            // Of a stream that stands in several appends the first one speaks; the others are judged on what it leaves behind.
+            let last = match part.expected {
+                Expected::Any => return None,
+                Expected::None => None,
+                Expected::Exact(version) => Some(version),
+            };
+            last_of.entry(&part.stream).or_insert(last);
+        }
+    }
+    let versions = last_of.into_iter().filter_map(|(stream, last)| Some((stream.clone(), last?))).collect();
+    Some(Found { versions, ..Found::default() })
+}
+
 /// Judges a batch and places its events.
 #[must_use]
 pub fn plan(head: &Head, found: Found, batch: &[Append]) -> Plan {

@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
 /// A stream's name, such as `credential/0198c5a2-…`. The category is lower-case ASCII letters and `-`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Stream(Box<str>);
+pub struct Stream(Arc<str>);
 
 /// The categories in use. A projection says which of them it folds.
 pub mod category {

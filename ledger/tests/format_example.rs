@@ -96,8 +96,8 @@ fn example() -> BTreeMap<&'static str, Vec<u8>> {
 
     BTreeMap::from([
         ("genesis", origin.genesis().0.to_vec()),
-        ("metadata-0", first.metadata.clone()),
-        ("payload-0", first.payload.clone()),
+        ("metadata-0", first.metadata.to_vec()),
+        ("payload-0", first.payload.to_vec()),
         ("content-0", first.content()),
         ("event-hash-0", first.event_hash.0.to_vec()),
         ("chain-hash-0", first.chain_hash.0.to_vec()),
@@ -105,8 +105,8 @@ fn example() -> BTreeMap<&'static str, Vec<u8>> {
         ("digest", digest.to_vec()),
         ("associated-data", associated_data),
         ("sealed", codec::encode(&sealed)),
-        ("metadata-1", second.metadata.clone()),
-        ("payload-1", second.payload.clone()),
+        ("metadata-1", second.metadata.to_vec()),
+        ("payload-1", second.payload.to_vec()),
         ("content-1", second.content()),
         ("event-hash-1", second.event_hash.0.to_vec()),
         ("chain-hash-1", chain::chain_hash(first.chain_hash, second.event_hash).0.to_vec()),

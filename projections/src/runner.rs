@@ -38,6 +38,9 @@ impl Default for Options {
     }
 }
 
+/// From one transaction to the next, but where a whole chunk is waiting: what arrives meanwhile goes together, so that a busy log
+/// does not make a transaction of each of its commits. What arrives after a rest is applied at once.
+const PACE: Duration = Duration::from_millis(20);
 /// How often an idle log is confirmed.
 const CONFIRM: Duration = Duration::from_millis(500);
 /// How often lock and pointer are looked at.
@@ -142,10 +145,12 @@ impl Run {
                 tracing::warn!(%projection, "the projection's lock was lost");
                 return;
             }
+            let began = Instant::now();
             match self.step(&mut active).await {
                 Ok(more) => {
                     backoff = Duration::ZERO;
                     if !more {
+                        self.pause(PACE.saturating_sub(began.elapsed())).await;
                         tokio::select! {
                             () = self.options.wake.notified() => {}
                             () = self.pause(self.options.poll) => {}

@@ -73,8 +73,8 @@ fn an_append() -> Append {
         kind: "CredentialIssued",
         schema: 1,
         event_id: *metadata.event_id,
-        metadata: credence_ledger::codec::encode(&metadata),
-        payload: credence_ledger::random::bytes::<150>(&SystemRandom).to_vec(),
+        metadata: credence_ledger::codec::encode(&metadata).into(),
+        payload: credence_ledger::random::bytes::<150>(&SystemRandom).to_vec().into(),
     };
     Append::to(stream, Expected::None, vec![event])
 }
@@ -92,6 +92,10 @@ impl Log for Counted {
     }
     fn origin(&self) -> &Origin {
         self.log.origin()
+    }
+
+    fn schema(&self) -> usize {
+        self.log.schema()
     }
     async fn head(&self) -> Result<Head, store::Error> {
         self.log.head().await

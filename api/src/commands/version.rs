@@ -29,7 +29,7 @@ pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (Os
         let head = log.head().await?;
         let position = head.last().map_or_else(|| "none".to_owned(), |position| name.at(position).to_string());
         // A log with other tables is not opened.
-        let schema = credence_ledger::log::SCHEMA;
+        let schema = log.schema();
         output::write(format!("{name}: origin {}, schema {schema}, head {position} {}\n", log.origin().as_str(), head.chain_hash))?;
     }
     Ok(ExitCode::SUCCESS)

@@ -1,7 +1,7 @@
 //! Issue a credential.
 //!
-//! The order is what makes it safe: the subject's row with its sealing key is durable before the append is queued (a crash in
-//! between leaves an unused row, which harms nobody); the unique key is claimed in the same commit as the event, so that of
+//! The order is what makes it safe: the subject's row with its sealing key is durable no later than the event (a crash in between
+//! leaves an unused row, which harms nobody); the unique key is claimed in the same commit as the event, so that of
 //! equal issuances exactly one wins, however many processes race.
 
 use credence_ledger::decision::credential::{self as decision, State};
@@ -94,6 +94,7 @@ pub async fn issue(
     let append = Append {
         claims: vec![(draft.unique_key, stream.clone())],
         idempotency: key.map(|key| idempotency::remember(services, caller, key, &command.to_value())),
+        relies_on: draft.relies_on,
         ..Append::to(stream, Expected::None, vec![event.encode(&metadata)])
     };
     match services.ledger()?.append(append).await? {
@@ -115,6 +116,7 @@ struct Draft {
     issued: CredentialIssued,
     unique_key: UniqueKey,
     document: Option<Value>,
+    relies_on: Vec<Uuid>,
 }
 
 async fn draft(services: &Services, issuer: &Issuer, stream: &Stream, command: &IssueCredential) -> Result<Draft, Error> {
@@ -131,7 +133,7 @@ async fn draft(services: &Services, issuer: &Issuer, stream: &Stream, command: &
                 valid_from: None,
                 valid_until: None,
             };
-            Ok(Draft { issued, unique_key: UniqueKey::secret(issuer.id, &digest), document: None })
+            Ok(Draft { issued, unique_key: UniqueKey::secret(issuer.id, &digest), document: None, relies_on: Vec::new() })
         }
     }
 }
@@ -161,6 +163,7 @@ async fn about_subject(
         salt: random::bytes(&services.random),
     });
     let place = (CredentialIssued::TYPE, CredentialIssued::SCHEMA, "document");
+    let relies_on = if subject.is_durable { Vec::new() } else { vec![subject.id] };
     let sealing_key = (KeyId::Subject(subject.id), subject.key);
     let sealed = credential::seal(services, &sealing_key, stream, place, &canonical)?;
     let issued = CredentialIssued {
@@ -172,7 +175,8 @@ async fn about_subject(
         valid_from: about.valid_from,
         valid_until: about.valid_until,
     };
-    Ok(Draft { issued, unique_key: UniqueKey::natural(issuer.id, subject.id, credential_type), document: Some(document) })
+    let unique_key = UniqueKey::natural(issuer.id, subject.id, credential_type);
+    Ok(Draft { issued, unique_key, document: Some(document), relies_on })
 }
 
 async fn already_issued(services: &Services, owner: &KeyOwner) -> Result<Error, Error> {

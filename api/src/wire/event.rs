@@ -312,7 +312,7 @@ mod tests {
     #[test]
     fn damaged_bytes_are_shown_as_they_are() {
         let (mut event, _) = issued(&SealingKey::generate(&SystemRandom));
-        event.payload = vec![0xff, 0x00];
+        event.payload = vec![0xff, 0x00].into();
         let shown = Event::new(&LogName::LEDGER, &origin(), &event, Keys::Unknown);
         assert_eq!(Value::Object(shown.payload), json!({"malformed": "ff00"}));
     }

@@ -1,9 +1,12 @@
 //! `kill -9` under load: what was acknowledged is there, once, and what was not answered ends as exactly one event.
 
 use std::collections::{HashMap, HashSet};
+use std::future::ready;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+use futures::StreamExt as _;
 
 use crate::client::{Client, badge};
 use crate::process::{Server, Start, until};
@@ -112,6 +115,17 @@ impl Load {
             acknowledged.iter().map(String::as_str).collect::<HashSet<_>>(),
             distinct,
             "exactly what was acknowledged is in the log"
+        );
+        // The key of each subject is as durable as the credential that is sealed under it.
+        let client = &client;
+        let documents = acknowledged.iter().map(|id| async move { (id.clone(), client.get(&format!("/v1/credentials/{id}")).await) });
+        let opened = futures::stream::iter(documents).buffer_unordered(16);
+        let closed: Vec<_> = opened.filter(|(_, answer)| ready(!answer.body["document"].is_object())).collect().await;
+        assert!(
+            closed.is_empty(),
+            "{} credentials do not open, as {:?}",
+            closed.len(),
+            closed.first().map(|(id, answer)| (id, &answer.body))
         );
         // The projection catches up by itself: the newest credential is known to it within the bounded wait.
         let newest = events.last().unwrap();

@@ -121,8 +121,8 @@ async fn append_unknown_event(store: &Store) {
         kind: "CredentialTransferred",
         schema: 1,
         event_id: *metadata.event_id,
-        metadata: credence_ledger::codec::encode(&metadata),
-        payload: vec![0xa0],
+        metadata: credence_ledger::codec::encode(&metadata).into(),
+        payload: vec![0xa0].into(),
     };
     let outcomes = log.commit(vec![Append::to(stream, Expected::None, vec![event])]).await.unwrap();
     assert!(matches!(outcomes[..], [Outcome::Appended(_)]));

@@ -100,6 +100,10 @@ impl Log for Faulty {
         self.memory.origin()
     }
 
+    fn schema(&self) -> usize {
+        self.memory.schema()
+    }
+
     async fn head(&self) -> Result<Head, store::Error> {
         if self.fault(Step::Head) == Fault::None { self.memory.head().await } else { Err(broken()) }
     }

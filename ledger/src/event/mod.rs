@@ -8,6 +8,7 @@ pub mod audit;
 pub mod credential;
 pub mod issuer;
 
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteArray;
@@ -56,9 +57,9 @@ pub struct New {
     /// The same as in `metadata`.
     pub event_id: [u8; 16],
     /// Encoded [`Metadata`].
-    pub metadata: Vec<u8>,
+    pub metadata: Bytes,
     /// Encoded payload.
-    pub payload: Vec<u8>,
+    pub payload: Bytes,
 }
 
 impl New {
@@ -68,8 +69,8 @@ impl New {
             kind: P::TYPE,
             schema: P::SCHEMA,
             event_id: *metadata.event_id,
-            metadata: codec::encode(metadata),
-            payload: codec::encode(payload),
+            metadata: codec::encode(metadata).into(),
+            payload: codec::encode(payload).into(),
         }
     }
 
@@ -96,9 +97,9 @@ pub struct Recorded {
     /// The log's clock when it was written; never earlier than that of the event before it.
     pub recorded_at: Timestamp,
     /// Encoded [`Metadata`], as it was hashed.
-    pub metadata: Vec<u8>,
+    pub metadata: Bytes,
     /// Encoded payload, as it was hashed.
-    pub payload: Vec<u8>,
+    pub payload: Bytes,
     /// As stored; [`Recorded::content`] hashes to it.
     pub event_hash: Hash,
     /// As stored.

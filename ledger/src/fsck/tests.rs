@@ -192,14 +192,11 @@ async fn every_single_flipped_bit_of_an_event_is_found() {
     let damaged = Damaged::new().await;
     let row = damaged.log.read_at(&[Position(2)]).await.unwrap().remove(0);
     damaged.damage("");
-    for (column, bytes) in [
-        ("metadata", &row.metadata),
-        ("payload", &row.payload),
-        ("event_hash", &row.event_hash.0.to_vec()),
-        ("chain_hash", &row.chain_hash.0.to_vec()),
-    ] {
+    for (column, bytes) in
+        [("metadata", &row.metadata[..]), ("payload", &row.payload), ("event_hash", &row.event_hash.0), ("chain_hash", &row.chain_hash.0)]
+    {
         for bit in 0..bytes.len() * 8 {
-            let mut flipped = bytes.clone();
+            let mut flipped = bytes.to_vec();
             flipped[bit / 8] ^= 1 << (bit % 8);
             damaged.damage(&format!("update events set {column} = x'{}' where position = 2", hex::encode(flipped)));
             assert!(damaged.findings().await.iter().any(|(position, _)| *position == Some(2)), "bit {bit} of {column}");
@@ -224,7 +221,7 @@ async fn bytes_that_another_program_wrote_are_found_even_with_right_hashes() {
     let memory = Memory::new(LogName::AUDIT, Origin::new("fsck.example", &LogName::AUDIT), Arc::new(ManualClock::at(noon())));
     let mut event = encode(&KeyRevoked {});
     // An empty map of indefinite length.
-    event.payload = vec![0xbf, 0xff];
+    event.payload = vec![0xbf, 0xff].into();
     memory.commit(vec![Append::to(Stream::new(crate::stream::category::KEY, id()), Expected::None, vec![event])]).await.unwrap();
     let findings = run(&memory).await.0;
     assert_eq!(findings.len(), 1);
@@ -308,6 +305,10 @@ impl Log for Appending {
 
     fn origin(&self) -> &Origin {
         self.0.origin()
+    }
+
+    fn schema(&self) -> usize {
+        self.0.schema()
     }
 
     async fn head(&self) -> Result<Head, Error> {
@@ -451,6 +452,10 @@ impl Log for Given {
 
     fn origin(&self) -> &Origin {
         self.log.origin()
+    }
+
+    fn schema(&self) -> usize {
+        self.log.schema()
     }
 
     async fn head(&self) -> Result<Head, Error> {
@@ -656,6 +661,10 @@ impl Log for Busy {
 
     fn origin(&self) -> &Origin {
         self.log.origin()
+    }
+
+    fn schema(&self) -> usize {
+        self.log.schema()
     }
 
     async fn head(&self) -> Result<Head, Error> {

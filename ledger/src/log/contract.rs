@@ -212,7 +212,7 @@ mod sentences {
                     expected: Expected::Any,
                     events: vec![event(), event()],
                 });
-                Append { streams: parts.into(), claims: Vec::new(), releases: Vec::new(), idempotency: None }
+                Append { streams: parts.into(), claims: Vec::new(), releases: Vec::new(), idempotency: None, relies_on: Vec::new() }
             });
             log.commit(batch.collect()).await.unwrap();
         }
@@ -365,6 +365,7 @@ mod sentences {
             claims: Vec::new(),
             releases: Vec::new(),
             idempotency: None,
+            relies_on: Vec::new(),
         };
         assert_eq!(commit_one(&*log, under(Expected::Exact(Version(0)))).await, stale(&guarded, None));
         assert_eq!(append(&*log, under(Expected::None)).await.len(), 1);
@@ -386,6 +387,7 @@ mod sentences {
             claims: vec![(key.clone(), fresh.clone())],
             releases: Vec::new(),
             idempotency: Some(Idempotency { key: [1; 32], command: [1; 32], kept: KEPT }),
+            relies_on: Vec::new(),
         };
         assert_eq!(commit_one(&*log, both).await, stale(&old, Some(0)));
         assert_eq!(log.head().await.unwrap().size, 1);

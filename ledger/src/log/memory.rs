@@ -54,6 +54,10 @@ impl Log for Memory {
         &self.name
     }
 
+    fn schema(&self) -> usize {
+        0
+    }
+
     fn origin(&self) -> &Origin {
         &self.origin
     }

@@ -15,14 +15,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use key::UniqueKey;
+use uuid::Uuid;
 
 use crate::chain::{Hash, Origin};
 use crate::event::{New, Recorded};
 use crate::store::Error;
 use crate::{LogName, Position, Stream, Timestamp, Version};
-
-/// The version of a log's tables that this program makes and uses: that of every engine's newest migration.
-pub const SCHEMA: usize = 1;
 
 /// What a stream must look like for an append to it to go through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,13 +86,22 @@ pub struct Append {
     pub releases: Vec<UniqueKey>,
     /// Set when a repeat must not append again.
     pub idempotency: Option<Idempotency>,
+    /// Subjects whose rows must be in the vault when this is committed, since their own commit did not wait for the disk
+    /// ([`Subject::is_durable`](crate::vault::Subject::is_durable)). Only for a log in the same PostgreSQL database as the vault.
+    pub relies_on: Vec<Uuid>,
 }
 
 impl Append {
     /// Events for one stream and nothing else.
     #[must_use]
     pub fn to(stream: Stream, expected: Expected, events: Vec<New>) -> Append {
-        Append { streams: vec![StreamAppend { stream, expected, events }], claims: Vec::new(), releases: Vec::new(), idempotency: None }
+        Append {
+            streams: vec![StreamAppend { stream, expected, events }],
+            claims: Vec::new(),
+            releases: Vec::new(),
+            idempotency: None,
+            relies_on: Vec::new(),
+        }
     }
 
     /// How many bytes it brings into a batch, give or take the envelopes.
@@ -244,6 +251,9 @@ pub trait Log: Send + Sync + 'static {
 
     /// The log's origin, as it was when the log was created.
     fn origin(&self) -> &Origin;
+
+    /// The version of its tables, which this program makes and uses: the number of the engine's newest migration.
+    fn schema(&self) -> usize;
 
     /// The log's end, and the time up to which that is all there will ever be ([`Head::now`]). A commit takes its time before it
     /// becomes visible, so while one may be in flight this time stays behind the clock. It is the clock's again soon after.

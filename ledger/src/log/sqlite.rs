@@ -23,13 +23,15 @@ use crate::chain::{Hash, Origin};
 use crate::event::Recorded;
 use crate::planner::{self, Found, Plan, Remembered};
 use crate::store::Error;
-use crate::store::sqlite::{self as store, Access, Durability, OpenFile, Options};
+use crate::store::sqlite::{self as store, Access, Durability, OpenFile, Options, Shared};
 use crate::{Clock, LogName, Position, Stream, Timestamp, Version};
 
 const READERS: usize = 3;
 const WRITER: Options = Options { access: Access::Create, durability: Durability::Durable, cache_kib: 64 * 1024 };
 const READER: Options = Options { access: Access::ReadOnly, durability: Durability::Durable, cache_kib: 8 * 1024 };
 const PROBER: Options = Options { access: Access::Existing, durability: Durability::Durable, cache_kib: 256 };
+
+const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/sqlite/log/0001_log.sql")];
 
 /// How far, by the log's clock, [`Head::now`] may stay behind before it is moved on: an appender that meets the lock which that
 /// takes for some microseconds has to wait for a millisecond.
@@ -41,11 +43,11 @@ pub struct Sqlite {
     origin: Origin,
     clock: Arc<dyn Clock>,
     file: OpenFile,
-    writer: tokio_rusqlite::Connection,
-    readers: Vec<tokio_rusqlite::Connection>,
+    writer: Shared,
+    readers: Vec<Shared>,
     next_reader: AtomicUsize,
     /// Takes the write lock, to see that nobody holds it. It never waits and never writes.
-    prober: tokio_rusqlite::Connection,
+    prober: Shared,
     /// The clock when the write lock was taken last, in microseconds.
     proved: AtomicU64,
     /// A commit of ours ended unknown: what it wrote may still stand behind the file's last commit.
@@ -84,7 +86,7 @@ pub async fn exists(folder: &Path, name: &LogName) -> Result<bool, Error> {
 /// The durable schema of a log.
 #[must_use]
 pub fn migrations() -> Migrations<'static> {
-    Migrations::new(vec![M::up(include_str!("../../../migrations/sqlite/log/0001_log.sql"))])
+    Migrations::new(MIGRATIONS.iter().map(|step| M::up(step)).collect())
 }
 
 impl Sqlite {
@@ -117,7 +119,7 @@ impl Sqlite {
         Sqlite::with_writer(&path, name, writer, clock).await
     }
 
-    async fn with_writer(path: &Path, name: LogName, writer: tokio_rusqlite::Connection, clock: Arc<dyn Clock>) -> Result<Sqlite, Error> {
+    async fn with_writer(path: &Path, name: LogName, writer: Shared, clock: Arc<dyn Clock>) -> Result<Sqlite, Error> {
         let row = store::call(&writer, |connection| head_row(connection)).await?;
         let file = OpenFile::at(path)?;
         let mut readers = Vec::with_capacity(READERS);
@@ -145,7 +147,7 @@ impl Sqlite {
         self.on(&self.readers[next], work).await
     }
 
-    async fn on<T, F>(&self, connection: &tokio_rusqlite::Connection, work: F) -> Result<T, Error>
+    async fn on<T, F>(&self, connection: &Shared, work: F) -> Result<T, Error>
     where
         F: FnOnce(&mut Connection) -> Result<T, Error> + Send + 'static,
         T: Send + 'static,
@@ -167,6 +169,10 @@ impl Log for Sqlite {
 
     fn origin(&self) -> &Origin {
         &self.origin
+    }
+
+    fn schema(&self) -> usize {
+        MIGRATIONS.len()
     }
 
     /// After a commit whose outcome is unknown this makes sure first that it is not in the log.
@@ -200,7 +206,7 @@ impl Log for Sqlite {
             }
             committed
         };
-        let committed = self.writer.call_raw(commit).await;
+        let committed = self.writer.call(commit).await;
         // The connection's thread ended in the middle of it: nobody knows how far it came.
         committed.unwrap_or_else(|closed| Err(CommitError::Unknown(Error::Failed(closed.into()))))
     }
@@ -412,8 +418,8 @@ fn write(transaction: &Transaction<'_>, size: u64, plan: &Plan) -> rusqlite::Res
             event.kind,
             event.schema,
             event.recorded_at.as_micros(),
-            event.metadata,
-            event.payload,
+            &event.metadata[..],
+            &event.payload[..],
             event.event_hash.0,
             event.chain_hash.0,
         ])?;
@@ -531,8 +537,8 @@ fn event(row: &Row<'_>) -> Result<Recorded, Error> {
         kind: column(row, 3)?,
         schema: column(row, 4)?,
         recorded_at: Timestamp::from_micros(column(row, 5)?),
-        metadata: column(row, 6)?,
-        payload: column(row, 7)?,
+        metadata: column::<Vec<u8>>(row, 6)?.into(),
+        payload: column::<Vec<u8>>(row, 7)?.into(),
         event_hash: hash(row, 8)?,
         chain_hash: hash(row, 9)?,
     })

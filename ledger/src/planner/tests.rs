@@ -94,7 +94,7 @@ fn key(number: u8) -> UniqueKey {
 }
 
 fn event(id: [u8; 16]) -> New {
-    New { kind: "Happened", schema: 1, event_id: id, metadata: id.to_vec(), payload: vec![0xa0] }
+    New { kind: "Happened", schema: 1, event_id: id, metadata: id.to_vec().into(), payload: vec![0xa0].into() }
 }
 
 fn part(stream_number: u8) -> impl Strategy<Value = StreamAppend> {
@@ -125,6 +125,7 @@ fn append() -> impl Strategy<Value = Append> {
                 releases: releases.into_iter().map(key).collect(),
                 streams,
                 idempotency,
+                relies_on: Vec::new(),
             }
         });
     append.prop_filter("an append holds at least one event", |append| append.events().next().is_some())
@@ -133,6 +134,18 @@ fn append() -> impl Strategy<Value = Append> {
 /// Batches, each with the time at which it is committed. The clock may go back.
 fn batches() -> impl Strategy<Value = Vec<(Timestamp, Vec<Append>)>> {
     vec(((0..12u64).prop_map(Timestamp::from_micros), vec(append(), 0..8)), 0..8)
+}
+
+#[test]
+fn what_appends_expect_is_presumed_unless_they_leave_something_open() {
+    let on = |number, expected| Append::to(stream(number), expected, vec![event([number; 16])]);
+    let exact = |version| Expected::Exact(Version(version));
+    let presumed_of = |batch: &[Append]| presumed(batch).map(|found| found.versions);
+    assert_eq!(presumed_of(&[on(0, Expected::None), on(1, exact(4))]), Some(HashMap::from([(stream(1), Version(4))])));
+    // The second is judged on what the first leaves behind.
+    assert_eq!(presumed_of(&[on(0, Expected::None), on(0, exact(0))]), Some(HashMap::new()));
+    assert_eq!(presumed_of(&[on(0, Expected::None), on(1, Expected::Any)]), None);
+    assert_eq!(presumed_of(&[Append { releases: vec![key(0)], ..on(0, Expected::None) }]), None);
 }
 
 proptest! {

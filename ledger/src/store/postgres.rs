@@ -9,6 +9,8 @@
 //!
 //! No message here holds a URL, which may hold a password.
 
+mod kept;
+
 use std::borrow::Cow;
 use std::future::Future;
 use std::str::FromStr;
@@ -19,6 +21,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Connection, PgConnection, SqlSafeStr};
 
 use super::{Error, Source};
+pub use kept::Kept;
 
 /// How long one waits for a session.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -4,6 +4,8 @@
 //! waits at most [`BUSY_TIMEOUT`], then gets [`Error::Busy`]. Writers begin their transactions with `begin immediate`, for a
 //! read that turns into a write is refused without any waiting.
 
+mod shared;
+
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -14,6 +16,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use rusqlite_migration::{Migrations, SchemaVersion};
 
 use super::Error;
+pub use shared::{Closed, Shared};
 
 /// How long one waits for another process's transaction.
 pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -131,13 +134,15 @@ pub fn open(path: &Path, options: Options) -> Result<Connection, Error> {
     if options.access != Access::ReadOnly {
         use_wal(&connection)?;
     }
-    let synchronous = match options.durability {
-        Durability::Durable => "full",
-        Durability::Derived => "normal",
+    // A commit that fills the write-ahead log moves it into the file, and all who wait for it wait for that: where they are many,
+    // seldom and long is worse than often and short. What is derived is loaded in bulk.
+    let (synchronous, wal_pages) = match options.durability {
+        Durability::Durable => ("full", 1000),
+        Durability::Derived => ("normal", 4000),
     };
     let pragmas = format!(
         "pragma synchronous = {synchronous}; pragma foreign_keys = on; pragma temp_store = memory; pragma cache_size = -{}; \
-         pragma wal_autocheckpoint = 4000;",
+         pragma wal_autocheckpoint = {wal_pages};",
         options.cache_kib
     );
     connection.execute_batch(&pragmas).map_err(error)?;
@@ -148,22 +153,26 @@ pub fn open(path: &Path, options: Options) -> Result<Connection, Error> {
 ///
 /// # Errors
 /// As [`open`].
-pub async fn connect(path: &Path, options: Options) -> Result<tokio_rusqlite::Connection, Error> {
+pub async fn connect(path: &Path, options: Options) -> Result<Shared, Error> {
     let path = path.to_owned();
-    let opened = tokio::task::spawn_blocking(move || open(&path, options)).await;
-    Ok(tokio_rusqlite::Connection::from(opened.map_err(|panicked| Error::Failed(panicked.into()))??))
+    let open = move || {
+        let connection = open(&path, options)?;
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        Shared::start(connection, &name).map_err(|failed| Error::Unavailable(failed.into()))
+    };
+    tokio::task::spawn_blocking(open).await.unwrap_or_else(|panicked| Err(Error::Failed(panicked.into())))
 }
 
 /// Runs `work` on the connection's thread. Dropping the future does not stop it.
 ///
 /// # Errors
 /// Those of `work`; [`Error::Failed`] if the connection is closed.
-pub async fn call<T, F>(connection: &tokio_rusqlite::Connection, work: F) -> Result<T, Error>
+pub async fn call<T, F>(connection: &Shared, work: F) -> Result<T, Error>
 where
     F: FnOnce(&mut Connection) -> Result<T, Error> + Send + 'static,
     T: Send + 'static,
 {
-    connection.call_raw(work).await.unwrap_or_else(|closed| Err(Error::Failed(closed.into())))
+    connection.call(work).await.unwrap_or_else(|closed| Err(Error::Failed(closed.into())))
 }
 
 /// The mode is kept in the file, so that only the first process changes it. SQLite does not wait for a lock here by itself.

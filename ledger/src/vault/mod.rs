@@ -124,6 +124,9 @@ pub struct Subject {
     pub id: Uuid,
     /// Seals its documents and reasons.
     pub key: SealingKey,
+    /// False where the row's commit did not wait for the disk: it is durable with the next commit of its server that does. An
+    /// append that relies on it says so ([`Append::relies_on`](crate::log::Append::relies_on)).
+    pub is_durable: bool,
 }
 
 /// An issuer's row. Its signing key stays in the vault.
@@ -200,7 +203,7 @@ pub trait Vault: Send + Sync + 'static {
     async fn first_start(&self) -> Result<FirstStart, Error>;
 
     /// The subjects of these references, in the order given, which may name one twice; those that are new are made, with ids of the time `now`. One
-    /// durable commit for all of them; racing calls, here or in another process, agree on one row.
+    /// commit for all of them, durable unless the answer says otherwise ([`Subject::is_durable`]); racing calls, here or in another process, agree on one row.
     async fn subjects(&self, wanted: &[SubjectRefs], now: Timestamp) -> Result<Vec<Subject>, Error>;
 
     /// The ids of all subjects with this name and this e-mail reference, as far as they are given, in no particular order. To

@@ -7,7 +7,7 @@ mod sql;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use async_trait::async_trait;
 use sqlx::postgres::{PgPool, PgRow};
@@ -21,7 +21,12 @@ use super::{ApiKey, FIRST_START_WAIT, FirstStart, Issuer, LookupKeys, OpenError,
 use crate::Timestamp;
 use crate::sealing::{KeyId, SealingKey};
 use crate::store::Error;
-use crate::store::postgres::{self as store, Durability, SESSIONS_MAX, Sessions, Step, bounded};
+use crate::store::postgres::{self as store, Durability, Kept, SESSIONS_MAX, Sessions, Step, bounded};
+
+/// Callers wait for one another before they come here: one asks for what it needs, one for what it compares with.
+const SUBJECT_SESSIONS_MAX: usize = 3;
+/// Sessions for everything else.
+const POOL_MAX: u32 = SESSIONS_MAX - 3;
 
 const SCHEMA: &str = "vault";
 const STEPS: &[Step] = &[(1, "vault", include_str!("../../../migrations/postgres/vault/0001_vault.sql"))];
@@ -30,6 +35,10 @@ const STEPS: &[Step] = &[(1, "vault", include_str!("../../../migrations/postgres
 pub struct Postgres {
     sessions: Sessions,
     pool: PgPool,
+    /// For subjects.
+    kept: Kept,
+    /// Whether a subject's commit is waited for.
+    is_durable: bool,
     keyring: Keyring,
     lookup: LookupKeys,
     origin_base: String,
@@ -69,7 +78,7 @@ impl Postgres {
     /// server's.
     pub async fn open(url: &str, keyring: Keyring, origin_base: Option<&str>, durability: Durability) -> Result<Postgres, OpenError> {
         let sessions = Sessions::new(url, SCHEMA, durability)?.by_index();
-        let pool = sessions.pool(SESSIONS_MAX).await?;
+        let pool = sessions.pool(POOL_MAX).await?;
         if !store::pending(url, SCHEMA, STEPS).await?.is_empty() {
             // Whose key this is not must not be brought up to date either.
             if let Some(settings) = settings(&pool).await? {
@@ -94,7 +103,7 @@ impl Postgres {
     /// [`OpenError::WrongMasterKey`]; [`Error::NotMigrated`] if it has not been made or is older than this program; the server's.
     pub async fn open_existing(url: &str, keyring: Keyring, durability: Durability) -> Result<Postgres, OpenError> {
         let sessions = Sessions::new(url, SCHEMA, durability)?.by_index();
-        let pool = sessions.pool(SESSIONS_MAX).await?;
+        let pool = sessions.pool(POOL_MAX).await?;
         store::require_current(&pool, SCHEMA, STEPS).await?;
         let stored = settings(&pool).await?;
         Postgres::with(sessions, pool, keyring, stored)
@@ -103,7 +112,16 @@ impl Postgres {
     fn with(sessions: Sessions, pool: PgPool, keyring: Keyring, stored: Option<Settings>) -> Result<Postgres, OpenError> {
         let settings = stored.ok_or(Error::NotMigrated)?;
         let lookup = keyring.lookup_keys(&settings)?;
-        Ok(Postgres { sessions, pool, keyring, lookup, origin_base: settings.origin_base })
+        let kept = Kept::new(sessions.clone(), SUBJECT_SESSIONS_MAX);
+        Ok(Postgres { sessions, pool, kept, is_durable: true, keyring, lookup, origin_base: settings.origin_base })
+    }
+
+    /// The same for a process whose ledger is in this database: the commit of a new subject need not wait for the disk, as that of
+    /// the credential, which comes later in the same write-ahead log, waits for both.
+    #[must_use]
+    pub fn beside_the_ledger(self) -> Postgres {
+        let sessions = self.sessions.derived().with("synchronous_commit", "off");
+        Postgres { kept: Kept::new(sessions, SUBJECT_SESSIONS_MAX), is_durable: false, ..self }
     }
 
     /// The server's setting by which acknowledged commits can be lost, if there is one: for readiness.
@@ -116,28 +134,21 @@ impl Postgres {
 
     async fn find(&self, wanted: &BTreeSet<SubjectRefs>) -> Result<HashMap<SubjectRefs, Subject>, Error> {
         let (issuers, names, emails) = columns(wanted);
-        let rows = bounded(sqlx::query(sql::SELECT_SUBJECTS).bind(issuers).bind(names).bind(emails).fetch_all(&self.pool)).await?;
+        let find = || sqlx::query(sql::SELECT_SUBJECTS).bind(&issuers).bind(&names).bind(&emails);
+        let rows = self.kept.fetch(find).await.map_err(store::error)?;
         rows.iter().map(|row| Ok((subject_refs(row)?, self.keyring.subject(column(row, 0)?, column(row, 4)?)?))).collect()
     }
 
-    /// Finds subjects, or makes those that are not there as they were prepared. What another process makes meanwhile is left out.
-    async fn ensure(&self, new: &[(SubjectRefs, NewSubject)]) -> Result<HashMap<SubjectRefs, Subject>, Error> {
+    /// Makes those that are not there as they were prepared, and answers them.
+    async fn make(&self, new: Vec<(SubjectRefs, NewSubject)>) -> Result<HashMap<SubjectRefs, Subject>, Error> {
         let (issuers, names, emails) = columns(new.iter().map(|(refs, _)| refs));
         let ids: Vec<Uuid> = new.iter().map(|(_, new)| new.subject.id).collect();
         let keys: Vec<&[u8]> = new.iter().map(|(_, new)| new.wrapped_key.as_slice()).collect();
-        let ensure = sqlx::query(sql::ENSURE_SUBJECTS).bind(ids).bind(issuers).bind(names).bind(emails).bind(keys);
-        let rows = bounded(ensure.fetch_all(&self.pool)).await?;
-        // What was made here need not be unwrapped again.
-        let prepared: HashMap<Uuid, &Subject> = new.iter().map(|(_, new)| (new.subject.id, &new.subject)).collect();
-        let subject = |row: &PgRow| {
-            let id = column(row, 0)?;
-            let subject = match prepared.get(&id) {
-                Some(made) => (*made).clone(),
-                None => self.keyring.subject(id, column(row, 4)?)?,
-            };
-            Ok((subject_refs(row)?, subject))
-        };
-        rows.iter().map(subject).collect()
+        // Sent twice, it leaves to be found what it made.
+        let insert = || sqlx::query(sql::INSERT_SUBJECTS).bind(&ids).bind(&issuers).bind(&names).bind(&emails).bind(&keys);
+        let rows = self.kept.fetch(insert).await.map_err(store::error)?;
+        let made = rows.iter().map(|row| column(row, 0)).collect::<Result<HashSet<Uuid>, Error>>()?;
+        Ok(new.into_iter().filter(|(_, new)| made.contains(&new.subject.id)).map(|(refs, new)| (refs, new.subject)).collect())
     }
 
     async fn issuer(&self, name: &str) -> Result<Option<Issuer>, Error> {
@@ -168,13 +179,14 @@ impl Vault for Postgres {
 
     async fn subjects(&self, wanted: &[SubjectRefs], now: Timestamp) -> Result<Vec<Subject>, Error> {
         let distinct: BTreeSet<SubjectRefs> = wanted.iter().copied().collect();
-        let new: Vec<_> = distinct.iter().map(|refs| (*refs, self.keyring.new_subject(now))).collect();
-        let mut found = self.ensure(&new).await?;
+        let mut found = self.make(distinct.iter().map(|refs| (*refs, self.keyring.new_subject(now))).collect()).await?;
         let missing: BTreeSet<SubjectRefs> = distinct.into_iter().filter(|refs| !found.contains_key(refs)).collect();
         if !missing.is_empty() {
             found.extend(self.find(&missing).await?);
         }
-        let answer = |refs: &SubjectRefs| found.get(refs).cloned().ok_or_else(|| Error::Corrupt("a subject just made is gone".to_owned()));
+        let gone = || Error::Corrupt("a subject just made is gone".to_owned());
+        // One that was found may have been made a moment ago by another process, by a commit that was not waited for either.
+        let answer = |refs| Ok(Subject { is_durable: self.is_durable, ..found.get(refs).cloned().ok_or_else(gone)? });
         wanted.iter().map(answer).collect()
     }
 
@@ -189,7 +201,7 @@ impl Vault for Postgres {
     }
 
     async fn subject_refs(&self, ids: &[Uuid]) -> Result<Vec<Option<SubjectRefs>>, Error> {
-        let rows = bounded(sqlx::query(sql::SELECT_SUBJECT_REFS).bind(ids).fetch_all(&self.pool)).await?;
+        let rows = self.kept.fetch(|| sqlx::query(sql::SELECT_SUBJECT_REFS).bind(ids)).await.map_err(store::error)?;
         let refs = |row: &PgRow| match column(row, 0)? {
             Some(issuer) => Ok(Some(SubjectRefs { issuer, name: reference(row, 1)?, email: reference(row, 2)? })),
             None => Ok(None),
@@ -319,7 +331,7 @@ async fn settings(pool: &PgPool) -> Result<Option<Settings>, Error> {
     }
 }
 
-/// What [`sql::SELECT_SUBJECTS`] and [`sql::ENSURE_SUBJECTS`] answer.
+/// What [`sql::SELECT_SUBJECTS`] answers.
 fn subject_refs(row: &PgRow) -> Result<SubjectRefs, Error> {
     Ok(SubjectRefs { issuer: column(row, 1)?, name: reference(row, 2)?, email: reference(row, 3)? })
 }

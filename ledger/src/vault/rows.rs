@@ -87,7 +87,8 @@ impl Keyring {
     /// A fresh subject.
     #[must_use]
     pub fn new_subject(&self, now: Timestamp) -> NewSubject {
-        let subject = Subject { id: crate::random::uuid_v7(now, self.random()), key: SealingKey::generate(self.random()) };
+        let (id, key) = (crate::random::uuid_v7(now, self.random()), SealingKey::generate(self.random()));
+        let subject = Subject { id, key, is_durable: true };
         let wrapped_key = self.wrap(Secret::SubjectKey(subject.id), &subject.key);
         NewSubject { subject, wrapped_key }
     }
@@ -97,7 +98,7 @@ impl Keyring {
     /// # Errors
     /// [`Error::Corrupt`]: the stored key does not open.
     pub fn subject(&self, id: Uuid, wrapped_key: &[u8]) -> Result<Subject, Error> {
-        Ok(Subject { id, key: self.open(&KeyId::Subject(id), wrapped_key)? })
+        Ok(Subject { id, key: self.open(&KeyId::Subject(id), wrapped_key)?, is_durable: true })
     }
 
     /// A fresh issuer.

@@ -31,7 +31,7 @@ use super::{
 use crate::Timestamp;
 use crate::sealing::{KeyId, SealingKey};
 use crate::store::Error;
-use crate::store::sqlite::{self as store, Access, Durability, OpenFile, Options};
+use crate::store::sqlite::{self as store, Access, Durability, OpenFile, Options, Shared};
 
 const WRITER: Options = Options { access: Access::Create, durability: Durability::Durable, cache_kib: 16 * 1024 };
 const READER: Options = Options { access: Access::ReadOnly, durability: Durability::Durable, cache_kib: 8 * 1024 };
@@ -43,8 +43,8 @@ pub struct Sqlite {
     keyring: Arc<Keyring>,
     lookup: LookupKeys,
     origin_base: String,
-    writer: tokio_rusqlite::Connection,
-    reader: tokio_rusqlite::Connection,
+    writer: Shared,
+    reader: Shared,
 }
 
 /// The vault's file in `folder`. Where there is none, a fresh master key may be made.
@@ -181,22 +181,13 @@ impl Vault for Sqlite {
     }
 
     async fn subjects(&self, wanted: &[SubjectRefs], now: Timestamp) -> Result<Vec<Subject>, Error> {
-        let asked: Arc<[SubjectRefs]> = wanted.into();
-        let refs = Arc::clone(&asked);
-        // For those, too, that turn out to be there, as on PostgreSQL, where one statement finds and makes: so that with randomness
-        // from a test both engines draw alike.
-        let prepared: Vec<NewSubject> = asked.iter().map(|_| self.keyring.new_subject(now)).collect();
-        // Most that is asked for more than once is asked for long after it was made: no lock, no commit.
-        let found = self.read(move |connection, keyring| refs.iter().map(|refs| subject(connection, keyring, refs)).collect());
-        let found: Vec<Option<Subject>> = found.await?;
-        if found.iter().all(Option::is_some) {
-            return Ok(found.into_iter().flatten().collect());
-        }
-        let make = move |connection: &Connection, keyring: &Keyring| {
-            let asked = asked.iter().zip(prepared).zip(found);
-            asked.map(|((refs, new), found)| found.map_or_else(|| ensure_subject(connection, keyring, refs, new), Ok)).collect()
+        // For those, too, that turn out to be there, as on PostgreSQL: so that with randomness from a test both engines draw alike.
+        let prepared: Vec<(SubjectRefs, NewSubject)> = wanted.iter().map(|refs| (*refs, self.keyring.new_subject(now))).collect();
+        // Where all are there nothing is written, and the commit costs nothing.
+        let ensure = move |connection: &Connection, keyring: &Keyring| {
+            prepared.into_iter().map(|(refs, new)| ensure_subject(connection, keyring, &refs, new)).collect()
         };
-        self.write(make).await
+        self.write(ensure).await
     }
 
     async fn find_subjects(&self, name: Option<Reference>, email: Option<Reference>) -> Result<Vec<Uuid>, Error> {
@@ -356,12 +347,12 @@ fn subject(connection: &Connection, keyring: &Keyring, refs: &SubjectRefs) -> Re
 }
 
 fn ensure_subject(connection: &Connection, keyring: &Keyring, refs: &SubjectRefs, new: NewSubject) -> Result<Subject, Error> {
-    if let Some(subject) = subject(connection, keyring, refs)? {
-        return Ok(subject);
-    }
     let row = params![new.subject.id.as_bytes(), refs.issuer.as_bytes(), refs.name, refs.email, new.wrapped_key];
-    run(connection, sql::INSERT_SUBJECT, row)?;
-    Ok(new.subject)
+    let mut insert = connection.prepare_cached(sql::INSERT_SUBJECT).map_err(store::error)?;
+    match insert.execute(row).map_err(store::error)? {
+        0 => subject(connection, keyring, refs)?.ok_or_else(|| Error::Corrupt("a subject that is there cannot be found".to_owned())),
+        _ => Ok(new.subject),
+    }
 }
 
 fn sealing_key(connection: &Connection, keyring: &Keyring, id: &KeyId) -> Result<Option<SealingKey>, Error> {

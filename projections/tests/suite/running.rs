@@ -19,7 +19,7 @@ const VERIFICATION: Projection = Projection::Verification;
 
 fn unknown_event() -> New {
     let empty = codec::encode(&std::collections::BTreeMap::<String, u8>::new());
-    New { kind: "CredentialMoved", schema: 1, event_id: [0; 16], metadata: empty.clone(), payload: empty }
+    New { kind: "CredentialMoved", schema: 1, event_id: [0; 16], metadata: empty.clone().into(), payload: empty.into() }
 }
 
 async fn unhealthy(store: &Arc<dyn Store>) -> Cursor {

@@ -1,5 +1,7 @@
 //! How a batch gets into the log.
 //!
+//! Where the log is as this process left it, one statement does it all ([`unchanged`]). Otherwise:
+//!
 //! ```text
 //! 1  begin; lock the head row          another process may have to be waited for
 //! 2  fetch what the batch is judged by  with a snapshot, and a clock, younger than the lock
@@ -8,23 +10,29 @@
 //! 4  commit                             durable once it is answered; only then is anything acknowledged
 //! ```
 //!
-//! A crash or a lost connection before 4 was sent leaves nothing behind; while 4 is under way nobody knows. A session is put
-//! back only after a transaction that ended well: whatever else happens, dropped futures included, it is closed, and the server
-//! rolls back.
+//! A crash or a lost connection before the last of these was sent leaves nothing behind; while it is under way nobody knows. A
+//! session is put back only after a transaction that ended well: whatever else happens, dropped futures included, it is closed,
+//! and the server rolls back.
+
+mod unchanged;
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use sqlx::postgres::PgConnection;
+use sqlx::Postgres;
+use sqlx::postgres::{PgArguments, PgConnection};
+use sqlx::query::Query;
+use uuid::Uuid;
 
+use self::unchanged::{Known, Margin};
 use super::{hash, signed, time, unsigned};
-use crate::Timestamp;
 use crate::log::{Append, CommitError, KeyOwner, Outcome, UniqueKey};
 use crate::planner::{self, Found, Head, Plan, Remembered, Wanted};
 use crate::store::Error;
-use crate::store::postgres::{Sessions, bounded, error};
-use crate::{Position, Version};
+use crate::store::postgres::{ANSWER_TIMEOUT, Sessions, bounded, error};
+use crate::{Clock, Position, Version};
 
 const BEGIN: &str = concat!("begin isolation level read committed; ", include_str!("../../../sql/postgres/log/lock_head.sql"));
 
@@ -35,7 +43,13 @@ const IDLE_MAX: usize = 2;
 pub(super) struct Writer {
     sessions: Sessions,
     idle: Mutex<Vec<PgConnection>>,
+    /// The log as the last commit left it; `None` while one is under way, and after one that failed.
+    known: Mutex<Option<Known>>,
+    margin: Margin,
 }
+
+/// An answer for each append, and the log's size if it grew.
+type Committed = (Vec<Outcome>, Option<u64>);
 
 impl Writer {
     pub(super) fn new(sessions: Sessions) -> Writer {
@@ -46,30 +60,39 @@ impl Writer {
             .with("idle_in_transaction_session_timeout", "10s")
             // A cancelled commit that waits for its standby reports success without having waited.
             .with("statement_timeout", "0");
-        Writer { sessions, idle: Mutex::default() }
+        Writer { sessions, idle: Mutex::default(), known: Mutex::default(), margin: Margin::default() }
     }
 
-    /// Commits a batch; answers the log's size besides, if it grew.
-    pub(super) async fn commit(
-        &self,
-        batch: &[Append],
-        now: impl Fn(Timestamp) -> Timestamp,
-    ) -> Result<(Vec<Outcome>, Option<u64>), CommitError> {
+    /// Commits a batch. An `injected` clock dates its events in place of the server's; it can be read under the lock only on the long
+    /// way.
+    pub(super) async fn commit(&self, batch: &[Append], injected: Option<&dyn Clock>) -> Result<Committed, CommitError> {
+        let known = self.known().take();
+        if let (Some(known), None) = (&known, injected)
+            && let Some(committed) = self.append_if_unchanged(batch, known).await?
+        {
+            return Ok(committed);
+        }
+        self.append_locked(batch, known.as_ref(), injected).await
+    }
+
+    async fn append_locked(&self, batch: &[Append], known: Option<&Known>, injected: Option<&dyn Clock>) -> Result<Committed, CommitError> {
         let mut connection = self.begin().await.map_err(CommitError::NotCommitted)?;
-        let wanted = planner::wanted(batch);
+        let (wanted, asked) = (planner::wanted(batch), Instant::now());
         let (mut head, found) = fetch(&mut connection, &wanted).await.map_err(CommitError::NotCommitted)?;
-        head.now = now(head.now);
-        let known: HashMap<UniqueKey, KeyOwner> = found.keys.clone();
+        let known = Known::after_fetching(&head, asked, known);
+        head.now = injected.map_or(head.now, Clock::now);
+        require_subjects(&mut connection, batch).await.map_err(CommitError::NotCommitted)?;
+        let owners: HashMap<UniqueKey, KeyOwner> = found.keys.clone();
         let plan = planner::plan(&head, found, batch);
         if plan.events.is_empty() {
             bounded(end("rollback", &mut connection)).await.map_err(CommitError::NotCommitted)?;
-            self.put_back(connection);
+            self.put_back(connection, known);
             return Ok((plan.outcomes, None));
         }
-        write(&mut connection, &head, &plan, &known).await?;
+        write(&mut connection, &head, &plan, &owners).await?;
         // From here on the batch may be in the log, whatever we hear.
         bounded_commit(end("commit", &mut connection)).await?;
-        self.put_back(connection);
+        self.put_back(connection, known.after(&plan));
         Ok((plan.outcomes, Some(plan.size)))
     }
 
@@ -77,7 +100,7 @@ impl Writer {
     pub(super) async fn settle(&self) -> Result<(), Error> {
         let mut connection = self.begin().await?;
         bounded(end("rollback", &mut connection)).await?;
-        self.put_back(connection);
+        self.idle().push(connection);
         Ok(())
     }
 
@@ -100,15 +123,21 @@ impl Writer {
         self.idle().pop()
     }
 
-    fn put_back(&self, connection: PgConnection) {
+    /// After a transaction that ended well, which left the log like this.
+    fn put_back(&self, connection: PgConnection, known: Known) {
+        *self.known() = Some(known);
         let mut idle = self.idle();
         if idle.len() < IDLE_MAX {
             idle.push(connection);
         }
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<PgConnection>> {
+    fn idle(&self) -> MutexGuard<'_, Vec<PgConnection>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Option<Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -120,17 +149,35 @@ async fn end(how: &'static str, connection: &mut PgConnection) -> Result<(), sql
     sqlx::raw_sql(how).execute(connection).await.map(|_| ())
 }
 
-/// An answer to `commit` that is no success tells for sure only when the server says that it rolled back.
-async fn bounded_commit(answer: impl Future<Output = Result<(), sqlx::Error>>) -> Result<(), CommitError> {
-    match tokio::time::timeout(crate::store::postgres::ANSWER_TIMEOUT, answer).await {
-        Ok(Ok(())) => Ok(()),
+/// An answer to what commits that is no success tells for sure only when the server says that it rolled back, or did not get the lock.
+async fn bounded_commit<T>(answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, CommitError> {
+    match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
+        Ok(Ok(answer)) => Ok(answer),
         Ok(Err(failed)) if is_constraint(&failed) => Err(contradiction(&failed)),
-        Ok(Err(failed)) if failed.as_database_error().and_then(|error| error.code()).is_some_and(|code| code.starts_with("40")) => {
-            Err(CommitError::NotCommitted(error(failed)))
-        }
+        Ok(Err(failed)) if is_rolled_back(&failed) => Err(CommitError::NotCommitted(error(failed))),
         Ok(Err(failed)) => Err(CommitError::Unknown(error(failed))),
         Err(late) => Err(CommitError::Unknown(Error::Unavailable(late.into()))),
     }
+}
+
+/// Class 40 of PostgreSQL's codes: transaction rollback; 55P03: lock not available.
+fn is_rolled_back(failed: &sqlx::Error) -> bool {
+    failed.as_database_error().and_then(|error| error.code()).is_some_and(|code| code.starts_with("40") || code == "55P03")
+}
+
+/// Subjects that an append relies on are gone when the server that made them was replaced by another before their commit reached it.
+async fn require_subjects(connection: &mut PgConnection, batch: &[Append]) -> Result<(), Error> {
+    let subjects = relied_on(batch);
+    if subjects.is_empty() {
+        return Ok(());
+    }
+    let count = sqlx::query_scalar(include_str!("../../../sql/postgres/log/missing_subjects.sql")).bind(subjects);
+    let missing: i64 = bounded(count.fetch_one(connection)).await?;
+    if missing == 0 { Ok(()) } else { Err(Error::Unavailable("subjects that were just made are gone".into())) }
+}
+
+fn relied_on(batch: &[Append]) -> Vec<Uuid> {
+    batch.iter().flat_map(|append| append.relies_on.iter().copied()).collect()
 }
 
 type Fetched = (
@@ -185,24 +232,10 @@ fn found(wanted: &Wanted, row: Fetched) -> Result<(Head, Found), &'static str> {
 }
 
 async fn write(connection: &mut PgConnection, head: &Head, plan: &Plan, known: &HashMap<UniqueKey, KeyOwner>) -> Result<(), CommitError> {
-    let events = &plan.events;
     let (moved, claimed): (Vec<_>, Vec<_>) =
         plan.keys.iter().filter_map(|(key, owner)| Some((key, owner.as_ref()?))).partition(|(key, _)| known.contains_key(*key));
     let released: Vec<&[u8]> = plan.keys.iter().filter(|(_, owner)| owner.is_none()).map(|(key, _)| key.0.as_slice()).collect();
-    let statement = sqlx::query(include_str!("../../../sql/postgres/log/append.sql"))
-        .bind(signed(head.size))
-        .bind(plan.chain_hash.0.as_slice())
-        .bind(plan.recorded_at.as_micros_i64())
-        .bind(events.iter().map(|event| signed(event.position.0)).collect::<Vec<_>>())
-        .bind(events.iter().map(|event| event.stream.as_str()).collect::<Vec<_>>())
-        .bind(events.iter().map(|event| signed(event.version.0)).collect::<Vec<_>>())
-        .bind(events.iter().map(|event| event.kind.as_str()).collect::<Vec<_>>())
-        .bind(events.iter().map(|event| i32::from(event.schema)).collect::<Vec<_>>())
-        .bind(events.iter().map(|event| event.recorded_at.as_micros_i64()).collect::<Vec<_>>())
-        .bind(events.iter().map(|event| event.metadata.as_slice()).collect::<Vec<_>>())
-        .bind(events.iter().map(|event| event.payload.as_slice()).collect::<Vec<_>>())
-        .bind(events.iter().map(|event| event.event_hash.0.as_slice()).collect::<Vec<_>>())
-        .bind(events.iter().map(|event| event.chain_hash.0.as_slice()).collect::<Vec<_>>())
+    let statement = bind_events(sqlx::query(include_str!("../../../sql/postgres/log/append.sql")), head.size, plan)
         .bind(claimed.iter().map(|(key, _)| key.0.as_slice()).collect::<Vec<_>>())
         .bind(claimed.iter().map(|(_, owner)| owner.stream.as_str()).collect::<Vec<_>>())
         .bind(claimed.iter().map(|(_, owner)| signed(owner.position.0)).collect::<Vec<_>>())
@@ -214,13 +247,32 @@ async fn write(connection: &mut PgConnection, head: &Head, plan: &Plan, known: &
         .bind(plan.idempotency.values().map(|row| row.command.as_slice()).collect::<Vec<_>>())
         .bind(plan.idempotency.values().map(|row| signed(row.position.0)).collect::<Vec<_>>())
         .bind(plan.idempotency.values().map(|row| row.recorded_at.as_micros_i64()).collect::<Vec<_>>());
-    match tokio::time::timeout(crate::store::postgres::ANSWER_TIMEOUT, statement.execute(connection)).await {
+    match tokio::time::timeout(ANSWER_TIMEOUT, statement.execute(connection)).await {
         Ok(Ok(done)) if done.rows_affected() == 1 => Ok(()),
         Ok(Ok(_)) => Err(CommitError::Contradiction("the head moved while it was locked".to_owned())),
         Ok(Err(failed)) if is_constraint(&failed) => Err(contradiction(&failed)),
         Ok(Err(failed)) => Err(CommitError::NotCommitted(error(failed))),
         Err(late) => Err(CommitError::NotCommitted(Error::Unavailable(late.into()))),
     }
+}
+
+/// The first parameters of a statement that appends: the head that was built on and the new one, and the events.
+fn bind_events<'q>(statement: Query<'q, Postgres, PgArguments>, size: u64, plan: &Plan) -> Query<'q, Postgres, PgArguments> {
+    let events = &plan.events;
+    statement
+        .bind(signed(size))
+        .bind(plan.chain_hash.0.as_slice())
+        .bind(plan.recorded_at.as_micros_i64())
+        .bind(events.iter().map(|event| signed(event.position.0)).collect::<Vec<_>>())
+        .bind(events.iter().map(|event| event.stream.as_str()).collect::<Vec<_>>())
+        .bind(events.iter().map(|event| signed(event.version.0)).collect::<Vec<_>>())
+        .bind(events.iter().map(|event| event.kind.as_str()).collect::<Vec<_>>())
+        .bind(events.iter().map(|event| i32::from(event.schema)).collect::<Vec<_>>())
+        .bind(events.iter().map(|event| event.recorded_at.as_micros_i64()).collect::<Vec<_>>())
+        .bind(events.iter().map(|event| &event.metadata[..]).collect::<Vec<_>>())
+        .bind(events.iter().map(|event| &event.payload[..]).collect::<Vec<_>>())
+        .bind(events.iter().map(|event| event.event_hash.0.as_slice()).collect::<Vec<_>>())
+        .bind(events.iter().map(|event| event.chain_hash.0.as_slice()).collect::<Vec<_>>())
 }
 
 /// Class 23 of PostgreSQL's codes: an integrity constraint.

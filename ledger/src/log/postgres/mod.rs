@@ -1,9 +1,9 @@
 //! The log on PostgreSQL: a schema named as the log, which any number of processes on any number of hosts may share.
 //!
-//! The head row serialises appends: `commit` locks it, looks, writes and commits, in four round trips whatever the batch's
-//! size. A commit that is visible to others is durable before, so nothing that is read here can be taken back.
+//! The head row serialises appends, however many processes there are; a batch takes one round trip where the log is as this process
+//! left it, else four (`commit`). A commit that is visible to others is durable before, so nothing that is read here can be taken back.
 //!
-//! Reads go through a pool; commits through sessions of their own, which are closed whenever a commit did not end well.
+//! Reads go through sessions that are kept; commits through sessions of their own, which are closed whenever a commit did not end well.
 
 mod commit;
 #[cfg(test)]
@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use futures::TryStreamExt;
-use sqlx::postgres::{PgPool, PgRow};
+use sqlx::postgres::{PgArguments, PgPool, PgRow};
+use sqlx::query::Query as Statement;
 use sqlx::{FromRow, Row};
 use tokio::sync::watch;
 
@@ -25,10 +25,20 @@ use super::{Append, CommitError, Head, KeyOwner, Listed, Log, Outcome, Query, Un
 use crate::chain::{Hash, Origin};
 use crate::event::Recorded;
 use crate::store::Error;
-use crate::store::postgres::{self as store, Durability, SESSIONS_MAX, Sessions, Step, bounded};
+use crate::store::postgres::{self as store, Durability, Kept, SESSIONS_MAX, Sessions, Step, bounded};
 use crate::{Clock, LogName, Position, Stream, Timestamp, Version};
 
-const STEPS: &[Step] = &[(1, "events", include_str!("../../../../migrations/postgres/log/0001_events.sql"))];
+const STEPS: &[Step] = &[
+    (1, "events", include_str!("../../../../migrations/postgres/log/0001_events.sql")),
+    (2, "append_if_unchanged", include_str!("../../../../migrations/postgres/log/0002_append_if_unchanged.sql")),
+];
+
+/// Sessions for what is read all the time.
+const READERS_MAX: usize = 4;
+/// Sessions for what else is read.
+const POOL_MAX: u32 = SESSIONS_MAX - 4;
+
+const HEAD: &str = include_str!("../../../sql/postgres/log/head.sql");
 
 /// A log in a schema of a PostgreSQL database.
 pub struct Postgres {
@@ -36,6 +46,8 @@ pub struct Postgres {
     origin: Origin,
     clock: Option<Arc<dyn Clock>>,
     pool: PgPool,
+    /// For what is read all the time.
+    readers: Kept,
     writer: Writer,
     wakeups: Wakeups,
     /// A commit of ours ended unknown: the server may still be at it.
@@ -89,7 +101,7 @@ impl Postgres {
         durability: Durability,
     ) -> Result<Postgres, Error> {
         let sessions = Sessions::new(url, schema(&name), durability)?.by_index();
-        let pool = sessions.pool(SESSIONS_MAX).await?;
+        let pool = sessions.pool(POOL_MAX).await?;
         match origin_base {
             Some(_) => store::migrate_if_allowed(url, schema(&name), STEPS).await?,
             None => store::require_current(&pool, schema(&name), STEPS).await?,
@@ -106,7 +118,8 @@ impl Postgres {
         };
         let origin = stored.ok_or(Error::NotMigrated)?.origin;
         let wakeups = Wakeups::new(&sessions, &name);
-        Ok(Postgres { name, origin, clock, pool, writer: Writer::new(sessions), wakeups, unsettled: AtomicBool::new(false) })
+        let (readers, writer) = (Kept::new(sessions.clone(), READERS_MAX), Writer::new(sessions));
+        Ok(Postgres { name, origin, clock, pool, readers, writer, wakeups, unsettled: AtomicBool::new(false) })
     }
 
     /// The server's setting by which acknowledged commits can be lost, if there is one: for readiness.
@@ -140,16 +153,9 @@ impl Postgres {
         Ok((from <= to).then_some((from, to)))
     }
 
-    async fn events<'q>(
-        &self,
-        statement: sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>,
-    ) -> Result<Vec<Recorded>, Error> {
-        let mut rows = statement.fetch(&self.pool);
-        let mut events = Vec::new();
-        while let Some(row) = bounded(rows.try_next()).await? {
-            events.push(self.event(&row)?);
-        }
-        Ok(events)
+    async fn events<'q>(&self, statement: impl Fn() -> Statement<'q, sqlx::Postgres, PgArguments>) -> Result<Vec<Recorded>, Error> {
+        let rows = self.readers.fetch(statement).await.map_err(store::error)?;
+        rows.iter().map(|row| self.event(row)).collect()
     }
 
     fn event(&self, row: &PgRow) -> Result<Recorded, Error> {
@@ -168,6 +174,10 @@ impl Log for Postgres {
         &self.origin
     }
 
+    fn schema(&self) -> usize {
+        STEPS.len()
+    }
+
     /// After a commit whose outcome is unknown this waits until the server is done with it, or answers [`Error::Busy`].
     async fn head(&self) -> Result<Head, Error> {
         if self.unsettled.swap(false, Ordering::SeqCst) {
@@ -177,7 +187,8 @@ impl Log for Postgres {
         }
         // Our clock is read before the query, as the server's is before the row is looked at.
         let ours = self.now(Timestamp::EPOCH);
-        let head = head(&self.pool).await?.ok_or(Error::NotMigrated)?;
+        let rows = self.readers.fetch(|| sqlx::query(HEAD)).await.map_err(store::error)?;
+        let head = rows.first().map(stored_head).transpose()?.ok_or(Error::NotMigrated)?;
         let now = match (head.in_flight, &self.clock) {
             (true, _) => settled_before(head.recorded_at),
             (false, Some(_)) => ours,
@@ -191,7 +202,7 @@ impl Log for Postgres {
             return Ok(Vec::new());
         }
         let outcome = OutcomeUnknown(&self.unsettled);
-        let committed = self.writer.commit(&batch, |stored| self.now(stored)).await;
+        let committed = self.writer.commit(&batch, self.clock.as_deref()).await;
         if !matches!(committed, Err(CommitError::Unknown(_))) {
             std::mem::forget(outcome);
         }
@@ -205,26 +216,21 @@ impl Log for Postgres {
     async fn read(&self, query: &Query) -> Result<Vec<Recorded>, Error> {
         let Some((from, to)) = self.bounds(query).await? else { return Ok(Vec::new()) };
         let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
-        let statement = match query.stream {
-            None => sqlx::query(include_str!("../../../sql/postgres/log/read.sql")),
-            Some(_) => sqlx::query(include_str!("../../../sql/postgres/log/read_stream.sql")),
-        };
-        let statement = statement.bind(from).bind(to).bind(query.kind.as_deref()).bind(limit);
-        let statement = match &query.stream {
-            None => statement,
-            Some(stream) => statement.bind(stream.as_str()),
-        };
-        self.events(statement).await
+        let bounds = |text| sqlx::query::<sqlx::Postgres>(text).bind(from).bind(to).bind(query.kind.as_deref()).bind(limit);
+        match &query.stream {
+            None => self.events(|| bounds(include_str!("../../../sql/postgres/log/read.sql"))).await,
+            Some(stream) => self.events(|| bounds(include_str!("../../../sql/postgres/log/read_stream.sql")).bind(stream.as_str())).await,
+        }
     }
 
     async fn read_at(&self, positions: &[Position]) -> Result<Vec<Recorded>, Error> {
         let positions: Vec<i64> = positions.iter().filter_map(|position| i64::try_from(position.0).ok()).collect();
-        self.events(sqlx::query(include_str!("../../../sql/postgres/log/read_at.sql")).bind(positions)).await
+        self.events(|| sqlx::query(include_str!("../../../sql/postgres/log/read_at.sql")).bind(&positions)).await
     }
 
     async fn read_first(&self, streams: &[Stream]) -> Result<Vec<Recorded>, Error> {
         let streams: Vec<&str> = streams.iter().map(Stream::as_str).collect();
-        let mut events = self.events(sqlx::query(include_str!("../../../sql/postgres/log/read_first.sql")).bind(streams)).await?;
+        let mut events = self.events(|| sqlx::query(include_str!("../../../sql/postgres/log/read_first.sql")).bind(&streams)).await?;
         events.sort_unstable_by_key(|event| event.position);
         Ok(events)
     }
@@ -303,9 +309,13 @@ struct StoredHead {
 }
 
 async fn head(pool: &PgPool) -> Result<Option<StoredHead>, Error> {
-    let statement = sqlx::query_as(include_str!("../../../sql/postgres/log/head.sql"));
-    let row: Option<(String, i64, Vec<u8>, i64, i64, bool)> = bounded(statement.fetch_optional(pool)).await?;
-    let read = |(origin, size, chain_hash, recorded_at, now, in_flight): (String, i64, Vec<u8>, i64, i64, bool)| {
+    bounded(sqlx::query(HEAD).fetch_optional(pool)).await?.as_ref().map(stored_head).transpose()
+}
+
+fn stored_head(row: &PgRow) -> Result<StoredHead, Error> {
+    type Columns = (String, i64, Vec<u8>, i64, i64, bool);
+    let (origin, size, chain_hash, recorded_at, now, in_flight) = Columns::from_row(row).map_err(store::error)?;
+    let read = || {
         Ok(StoredHead {
             origin: Origin::from_stored(origin),
             size: unsigned(size)?,
@@ -315,7 +325,7 @@ async fn head(pool: &PgPool) -> Result<Option<StoredHead>, Error> {
             in_flight,
         })
     };
-    row.map(read).transpose().map_err(|what: &str| Error::Corrupt(format!("head: {what}")))
+    read().map_err(|what: &str| Error::Corrupt(format!("head: {what}")))
 }
 
 /// A row of the event table, in the order of its columns.
@@ -330,8 +340,8 @@ fn recorded(row: &PgRow) -> Result<Recorded, String> {
         kind,
         schema: u16::try_from(schema).map_err(|_| "the schema version is out of range")?,
         recorded_at: time(recorded_at)?,
-        metadata,
-        payload,
+        metadata: metadata.into(),
+        payload: payload.into(),
         event_hash: hash(&event_hash)?,
         chain_hash: hash(&chain_hash)?,
     })

@@ -1,6 +1,7 @@
 use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use uuid::Uuid;
 
 use super::*;
 use crate::clock::ManualClock;
@@ -31,6 +32,57 @@ async fn fresh() -> Shared {
 
 crate::log_contract!(fresh);
 
+/// Handles that have met the log's end where they had left it, and so try to append with one statement. The server's clock dates
+/// their events, so that they are held to sentences without a clock only.
+struct Familiar(Shared);
+
+#[async_trait]
+impl Fixture for Familiar {
+    async fn open(&self) -> Arc<dyn Log> {
+        let log = open(&self.0.0.url, None).await;
+        for _ in 0..2 {
+            let stream = Stream::new(category::KEY, Uuid::from_u128(9));
+            let refused = Append::to(stream, Expected::Exact(Version(9)), one().remove(0).streams.remove(0).events);
+            assert!(matches!(&log.commit(vec![refused]).await.unwrap()[..], [Outcome::Refused(_)]));
+        }
+        Arc::new(log)
+    }
+
+    fn clock(&self) -> &ManualClock {
+        self.0.clock()
+    }
+}
+
+mod familiar {
+    use super::*;
+
+    async fn fresh() -> Familiar {
+        Familiar(super::fresh().await)
+    }
+
+    crate::log_contract! { fresh:
+        every_handle_knows_the_same_log
+        positions_and_versions_are_dense
+        large_events_and_large_batches_go_through
+        the_chain_can_be_recomputed_from_the_origin
+        expected_none_wants_a_stream_without_events
+        expected_exact_wants_the_last_version
+        expected_any_takes_every_stream
+        a_precondition_without_events_guards_and_leaves_no_trace
+        an_append_commits_whole_or_not_at_all
+        an_append_sees_what_its_batch_mates_before_it_did
+        a_stale_version_fails_alone_in_its_batch
+        a_taken_key_fails_alone_in_its_batch
+        a_repeated_idempotency_key_is_answered_alone_in_its_batch
+        a_batch_of_refusals_leaves_the_log_as_it_was
+        a_key_has_one_owner_until_it_is_released
+        a_key_is_claimed_released_and_claimed_again_within_a_batch
+        a_key_passes_from_one_stream_to_another_in_one_append
+        a_refused_append_releases_nothing
+        handles_that_commit_at_once_leave_one_dense_log
+    }
+}
+
 async fn migrated() -> Database {
     let database = Database::create().await;
     Postgres::migrate(&database.url, &LogName::LEDGER).await.unwrap();
@@ -54,7 +106,9 @@ async fn execute(url: &str, statement: &'static str) -> Result<(), sqlx::Error> 
 
 #[tokio::test]
 async fn every_statement_is_one_that_postgres_takes() {
-    prepare_all(&migrated().await.url, "ledger", "log").await;
+    let database = migrated().await;
+    crate::vault::postgres::Postgres::migrate(&database.url).await.unwrap();
+    prepare_all(&database.url, "ledger", "log").await;
 }
 
 #[tokio::test]
@@ -74,7 +128,7 @@ async fn a_log_that_is_not_there_or_not_ours_is_named() {
     let database = Database::create().await;
     let open = |base| Postgres::open(&database.url, LogName::LEDGER, base, None, Durability::Durable);
     assert!(matches!(open(None).await, Err(Error::NotMigrated)));
-    assert_eq!(Postgres::pending(&database.url, &LogName::LEDGER).await.unwrap(), ["events"]);
+    assert_eq!(Postgres::pending(&database.url, &LogName::LEDGER).await.unwrap(), ["events", "append_if_unchanged"]);
     Postgres::migrate(&database.url, &LogName::LEDGER).await.unwrap();
     assert!(matches!(open(None).await, Err(Error::NotMigrated)));
     assert_eq!(open(Some("a.example")).await.unwrap().origin().as_str(), "a.example/v1/logs/ledger");
@@ -246,7 +300,71 @@ async fn what_contradicts_the_planner_stops_with_the_constraints_name() {
     assert!(matches!(&contradiction, CommitError::Contradiction(what) if what == "events_position"), "{contradiction:?}");
 }
 
-#[test]
-fn the_newest_migration_is_the_schema_told() {
-    assert_eq!(STEPS.last().map(|(number, ..)| *number), i64::try_from(crate::log::SCHEMA).ok());
+/// Whether the last commit of all was one statement.
+async fn went_short(url: &str) -> bool {
+    let mut connection = PgConnection::connect(url).await.unwrap();
+    let last = "select query ~ 'append_if_unchanged' from pg_stat_activity
+        where datname = current_database() and query ~ 'append_if_unchanged|^commit' and pid <> pg_backend_pid()
+        order by query_start desc limit 1";
+    sqlx::query_scalar(last).fetch_one(&mut connection).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_else_appends_to_takes_one_statement_a_batch() {
+    let database = migrated().await;
+    let log = open(&database.url, None).await;
+    let mut ways = Vec::new();
+    for _ in 0..20 {
+        log.commit(one()).await.unwrap();
+        ways.push(went_short(&database.url).await);
+    }
+    // Not before the end was met where it had been left, and then but for a late lock now and then.
+    assert!(!ways[0] && !ways[1] && ways.iter().filter(|short| **short).count() >= 10, "{ways:?}");
+    let other = open(&database.url, None).await;
+    other.commit(one()).await.unwrap();
+    for _ in 0..2 {
+        log.commit(one()).await.unwrap();
+        assert!(!went_short(&database.url).await, "the end has moved");
+    }
+    let events = log.read(&Query::from(Position::FIRST, 100)).await.unwrap();
+    assert_eq!(events.len(), 23);
+    assert!(events.is_sorted_by_key(|event| event.recorded_at));
+}
+
+#[tokio::test]
+async fn a_time_is_never_behind_the_clock_under_the_lock() {
+    let database = migrated().await;
+    let log = open(&database.url, None).await;
+    for _ in 0..3 {
+        log.commit(one()).await.unwrap();
+    }
+    // The lock is held by somebody for longer than was foreseen.
+    let mut holder = PgConnection::connect(&database.url).await.unwrap();
+    sqlx::raw_sql("set search_path = ledger; begin; select size from head for update").execute(&mut holder).await.unwrap();
+    let commit = log.commit(one());
+    let release = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let now = crate::clock::SystemClock.now();
+        sqlx::raw_sql("rollback").execute(&mut holder).await.unwrap();
+        now
+    };
+    let (committed, released) = tokio::join!(commit, release);
+    let [Outcome::Appended(events)] = &committed.unwrap()[..] else { panic!("not appended") };
+    assert!(events[0].recorded_at >= released, "{} {released}", events[0].recorded_at);
+}
+
+#[tokio::test]
+async fn what_an_append_relies_on_must_be_in_the_vault() {
+    let database = migrated().await;
+    let log = open(&database.url, None).await;
+    execute(&database.url, "create schema vault; create table vault.subjects (id uuid)").await.unwrap();
+    let (there, gone) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    execute(&database.url, "insert into vault.subjects values ('00000000-0000-0000-0000-000000000001')").await.unwrap();
+    let relying = |subjects: &[Uuid]| vec![Append { relies_on: subjects.to_vec(), ..one().remove(0) }];
+    for _ in 0..4 {
+        log.commit(relying(&[there])).await.unwrap();
+        let refused = log.commit(relying(&[there, gone])).await.unwrap_err();
+        assert!(matches!(refused, CommitError::NotCommitted(Error::Unavailable(_))), "{refused:?}");
+    }
+    assert_eq!(log.head().await.unwrap().size, 4);
 }

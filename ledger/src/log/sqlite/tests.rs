@@ -120,7 +120,7 @@ async fn a_row_that_nobody_here_wrote_is_corrupt() {
 async fn a_log_that_another_process_holds_for_long_is_busy_and_nothing_is_written() {
     let folder = fresh().await;
     let log = folder.log().await;
-    log.writer.call_raw(|connection| connection.busy_timeout(Duration::from_millis(20))).await.unwrap().unwrap();
+    log.writer.call(|connection| connection.busy_timeout(Duration::from_millis(20))).await.unwrap().unwrap();
     let raw = folder.raw();
     raw.execute_batch("begin immediate").unwrap();
     assert!(matches!(log.commit(vec![one()]).await, Err(CommitError::NotCommitted(Error::Busy))));
@@ -195,7 +195,7 @@ async fn a_newer_schema_is_refused() {
 #[tokio::test]
 async fn the_writer_is_durable() {
     let log = fresh().await.log().await;
-    let settings = log.writer.call_raw(|connection| {
+    let settings = log.writer.call(|connection| {
         let pragma = |name: &str| connection.query_row(&format!("pragma {name}"), [], |row| row.get::<_, rusqlite::types::Value>(0));
         [pragma("journal_mode").unwrap(), pragma("synchronous").unwrap()]
     });
@@ -231,9 +231,9 @@ async fn every_statement_prepares_and_none_scans_what_grows() {
 #[tokio::test]
 async fn the_newest_migration_is_the_schema_told() {
     let folder = Folder { folder: tempfile::TempDir::new().unwrap(), clock: Arc::new(ManualClock::at(noon())) };
-    folder.log().await;
+    let log = folder.log().await;
     let version: usize = folder.raw().pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
-    assert_eq!(version, crate::log::SCHEMA);
+    assert_eq!(version, log.schema());
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ statements! {
     INSERT_SETTINGS "insert_settings"
     LOCK_FIRST_START "lock_first_start"
     SELECT_SUBJECTS "select_subjects"
-    ENSURE_SUBJECTS "ensure_subjects"
+    INSERT_SUBJECTS "insert_subjects"
     SELECT_SUBJECTS_BY_EMAIL "select_subjects_by_email"
     SELECT_SUBJECTS_BY_NAME "select_subjects_by_name"
     SELECT_SUBJECTS_BY_BOTH "select_subjects_by_both"

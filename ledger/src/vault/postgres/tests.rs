@@ -65,3 +65,47 @@ async fn a_vault_exists_once_it_was_opened() {
     fresh.open(MasterKey::from_bytes([7; 32]), None).await.unwrap();
     assert!(Postgres::exists(&fresh.0.url).await.unwrap());
 }
+
+/// The same vault in the database of the ledger.
+struct Beside(Fresh);
+
+#[async_trait]
+impl Fixture for Beside {
+    async fn open(&self, master_key: MasterKey, origin_base: Option<&str>) -> Result<Arc<dyn Vault>, OpenError> {
+        let keyring = Keyring::new(master_key, Arc::new(crate::random::SystemRandom));
+        let opened = Postgres::open(&self.0.0.url, keyring, origin_base, Durability::Durable).await?;
+        Ok(Arc::new(opened.beside_the_ledger()))
+    }
+
+    async fn stored(&self) -> Vec<u8> {
+        self.0.stored().await
+    }
+}
+
+mod beside {
+    use super::*;
+
+    async fn fresh() -> Beside {
+        Beside(super::fresh().await)
+    }
+
+    crate::vault_contract!(fresh);
+}
+
+#[tokio::test]
+async fn beside_the_ledger_a_subjects_commit_is_not_waited_for_and_says_so() {
+    let fresh = fresh().await;
+    let open = async || {
+        let keyring = Keyring::new(MasterKey::from_bytes([7; 32]), Arc::new(crate::random::SystemRandom));
+        Postgres::open(&fresh.0.url, keyring, None, Durability::Durable).await.unwrap()
+    };
+    let refs = |number: u8| SubjectRefs { issuer: Uuid::nil(), name: [number; 32], email: [number; 32] };
+    let subject = open().await.subjects(&[refs(1)], Timestamp::EPOCH).await.unwrap().remove(0);
+    assert!(subject.is_durable);
+    let vault = open().await.beside_the_ledger();
+    let subjects = vault.subjects(&[refs(1), refs(2)], Timestamp::EPOCH).await.unwrap();
+    // That the first is durable is known only to who waited for it.
+    assert_eq!((subjects[0].id, subjects[0].is_durable, subjects[1].is_durable), (subject.id, false, false));
+    let setting = vault.kept.fetch(|| sqlx::query("show synchronous_commit")).await.unwrap();
+    assert_eq!(column::<String>(&setting[0], 0).unwrap(), "off");
+}

@@ -11,7 +11,6 @@
 //! been built again. Opening the store makes nothing, so that a login which may only read can use it.
 
 mod copy;
-mod readers;
 mod reads;
 mod statements;
 mod writes;
@@ -20,13 +19,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use credence_ledger::store;
-use credence_ledger::store::postgres::{Durability, Sessions};
+use credence_ledger::store::postgres::{Durability, Kept, Sessions};
 use sqlx::postgres::PgPool;
 use tokio::sync::Notify;
 
 use crate::generation::Pointer;
 use crate::projection::{Error, Projection};
-use readers::Readers;
 
 /// The schema that holds everything.
 const SCHEMA: &str = "read";
@@ -40,7 +38,7 @@ const READERS_MAX: usize = 10;
 /// A read store in a database.
 pub struct Postgres {
     /// For lookups.
-    readers: Readers,
+    readers: Kept,
     /// For everything else that touches few rows.
     pool: PgPool,
     /// For work over whole tables, and for sessions that hold something.
@@ -65,7 +63,7 @@ impl Postgres {
         Ok(Arc::new(Postgres {
             pool: point.pool(POOL_MAX).await?,
             // Their statements have one good plan each, whatever is looked up: it need not be made again for every value.
-            readers: Readers::new(point.with("plan_cache_mode", "force_generic_plan"), READERS_MAX),
+            readers: Kept::new(point.with("plan_cache_mode", "force_generic_plan"), READERS_MAX),
             sessions,
             pointers: RwLock::new(HashMap::new()),
             moved: Notify::new(),

@@ -24,7 +24,7 @@ impl Postgres {
     async fn read(&self, projection: Projection, statement: &str, arguments: &PgArguments) -> Result<Vec<PgRow>, Error> {
         for _ in 0..FOLLOWS_MAX {
             let pointer = self.serving(projection).await?;
-            match self.readers.fetch(statement, pointer.generation, arguments).await {
+            match self.readers.fetch(|| sqlx::query_with(sql::at(statement, pointer.generation), arguments.clone())).await {
                 Ok(rows) if !rows.is_empty() => return Ok(rows),
                 Ok(_) => self.know(projection, None),
                 Err(failed) => match error(projection, failed) {

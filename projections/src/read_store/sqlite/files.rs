@@ -6,15 +6,14 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use credence_ledger::store;
-use credence_ledger::store::sqlite::{Identity, Options, connect};
-use tokio_rusqlite::Connection;
+use credence_ledger::store::sqlite::{Identity, Options, Shared, connect};
 
 use crate::generation::Held;
 use crate::projection::Projection;
 
 /// A connection that knows which file it has open.
 pub(super) struct Open {
-    pub(super) connection: Connection,
+    pub(super) connection: Shared,
     path: PathBuf,
     identity: Identity,
 }

@@ -22,9 +22,8 @@ use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use credence_ledger::store;
-use credence_ledger::store::sqlite::{Access, Durability, Identity, Options, connect};
+use credence_ledger::store::sqlite::{Access, Durability, Identity, Options, Shared, connect};
 use tokio::sync::{Mutex, Notify};
-use tokio_rusqlite::Connection;
 
 use crate::generation::Pointer;
 use crate::projection::{Error, Projection};
@@ -55,12 +54,12 @@ struct Serving {
     pointer: Pointer,
     path: PathBuf,
     identity: Identity,
-    readers: Vec<Connection>,
+    readers: Vec<Shared>,
     next: AtomicUsize,
 }
 
 impl Serving {
-    fn reader(&self) -> &Connection {
+    fn reader(&self) -> &Shared {
         &self.readers[self.next.fetch_add(1, Ordering::Relaxed) % self.readers.len()]
     }
 }
@@ -92,7 +91,7 @@ impl Sqlite {
     }
 
     /// The connection to `read.sqlite`; `None` while there is no such file.
-    async fn pointers(&self) -> Result<Option<Connection>, store::Error> {
+    async fn pointers(&self) -> Result<Option<Shared>, store::Error> {
         let mut pointers = self.pointers.lock().await;
         if pointers.as_ref().is_none_or(|open| !open.is_there()) {
             *pointers = Open::existing(&self.pointers_path(), Options { durability: Durability::Durable, ..DERIVED }).await?;
@@ -101,7 +100,7 @@ impl Sqlite {
     }
 
     /// The connection to write to a generation; `None` if there is no such file (any more).
-    async fn writer(&self, projection: Projection, number: u64) -> Result<Option<Connection>, store::Error> {
+    async fn writer(&self, projection: Projection, number: u64) -> Result<Option<Shared>, store::Error> {
         let mut writers = self.writers.lock().await;
         writers.retain(|_, open| open.is_there());
         if let Some(open) = writers.get(&(projection, number)) {

@@ -33,7 +33,7 @@ impl Sqlite {
         for _ in 0..FOLLOWS_MAX {
             let serving = self.serving(projection).await?;
             let read = read.clone();
-            match serving.reader().call_raw(move |connection| read(connection)).await {
+            match serving.reader().call(move |connection| read(connection)).await {
                 Ok(Ok((_, Stage::Retired))) => self.refresh().await?,
                 Ok(Ok((answer, _))) => return Ok(answer),
                 Ok(Err(failed)) => return Err(error(projection, failed)),
@@ -61,10 +61,10 @@ impl Sqlite {
             rows.filter_map(Result::transpose).collect()
         };
         match connection.call(read).await {
-            Ok(pointers) => Ok(pointers),
+            Ok(Ok(pointers)) => Ok(pointers),
             // The file is there but its maker has not come to its tables yet.
-            Err(tokio_rusqlite::Error::Error(failed)) if is_missing_table(&failed) => Ok(HashMap::new()),
-            Err(tokio_rusqlite::Error::Error(failed)) => Err(store::sqlite::error(failed)),
+            Ok(Err(failed)) if is_missing_table(&failed) => Ok(HashMap::new()),
+            Ok(Err(failed)) => Err(store::sqlite::error(failed)),
             Err(closed) => Err(store::Error::Failed(closed.into())),
         }
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use credence_ledger::chain::Hash;
-use credence_ledger::store::sqlite::{Access, Durability, Options, connect, open};
+use credence_ledger::store::sqlite::{Access, Durability, Options, Shared, connect, open};
 use credence_ledger::{Position, Timestamp, store};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
@@ -28,7 +28,7 @@ impl Sqlite {
         T: Send + 'static,
     {
         let connection = self.writer(projection, number).await?.ok_or(Error::Vanished(projection))?;
-        match connection.call_raw(work).await {
+        match connection.call(work).await {
             Ok(done) => done.map_err(|failed| error(projection, failed)),
             Err(closed) => Err(store::Error::Failed(closed.into()).into()),
         }
@@ -231,7 +231,7 @@ impl Store for Sqlite {
             connection.execute_batch("begin deferred")?;
             select_generation(connection, projection)
         };
-        match connection.call_raw(begin).await {
+        match connection.call(begin).await {
             Ok(Ok(Some(generation))) => Ok(Box::new(ReadTransaction { connection, generation })),
             Ok(Ok(None)) => Err(Error::Vanished(projection)),
             Ok(Err(failed)) => Err(error(projection, failed)),
@@ -382,7 +382,7 @@ fn flip(
 
 /// A connection within a read transaction; dropping it ends both.
 struct ReadTransaction {
-    connection: tokio_rusqlite::Connection,
+    connection: Shared,
     generation: Generation,
 }
 
@@ -400,7 +400,7 @@ impl Snapshot for ReadTransaction {
             let rows = statement.query_map([stored(after).unwrap_or(-1), limit], |row| sql::row(table, row))?;
             rows.collect::<rusqlite::Result<Vec<Row>>>()
         };
-        match self.connection.call_raw(read).await {
+        match self.connection.call(read).await {
             Ok(rows) => rows.map_err(|failed| error(projection, failed)),
             Err(closed) => Err(store::Error::Failed(closed.into()).into()),
         }

@@ -1,33 +1,38 @@
-//! Sessions for point lookups.
+//! Sessions for short statements that many ask for.
 //!
 //! A pool of sqlx's asks the server whether a session still lives before each use and after it, which makes three round trips of
-//! every lookup. Here a session goes straight from one reader to the next; one that turns out to be dead is replaced, and since
-//! these statements only read, they are sent again.
+//! every statement. Here a session goes straight from one caller to the next; one that turns out to be dead is replaced, and the
+//! statement is sent again. So it must be one that may be run twice: a read, or a write that finds its work done.
 
 use std::sync::{Mutex, PoisonError};
 
-use credence_ledger::store::postgres::{ANSWER_TIMEOUT, CONNECT_TIMEOUT, Sessions};
-use sqlx::PgConnection;
 use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{PgConnection, Postgres};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::statements as sql;
+use super::{ANSWER_TIMEOUT, CONNECT_TIMEOUT, Sessions};
 
 /// At most so many sessions, opened when they are needed.
-pub(super) struct Readers {
+pub struct Kept {
     sessions: Sessions,
     idle: Mutex<Vec<PgConnection>>,
     permits: Semaphore,
 }
 
-impl Readers {
-    pub(super) fn new(sessions: Sessions, sessions_max: usize) -> Readers {
-        Readers { sessions, idle: Mutex::new(Vec::new()), permits: Semaphore::new(sessions_max) }
+impl Kept {
+    /// Over such sessions.
+    #[must_use]
+    pub fn new(sessions: Sessions, sessions_max: usize) -> Kept {
+        Kept { sessions, idle: Mutex::default(), permits: Semaphore::new(sessions_max) }
     }
 
-    /// Runs a reading statement of the generation `generation`. Dropping the future closes the session it runs on.
-    pub(super) async fn fetch(&self, statement: &str, generation: u64, arguments: &PgArguments) -> Result<Vec<PgRow>, sqlx::Error> {
+    /// Runs a statement that may be run twice. Dropping the future closes the session it runs on.
+    ///
+    /// # Errors
+    /// The server's; a session that cannot begin is a [`sqlx::Error::Configuration`] around its [`Error`](crate::store::Error).
+    pub async fn fetch<'q>(&self, statement: impl Fn() -> Query<'q, Postgres, PgArguments>) -> Result<Vec<PgRow>, sqlx::Error> {
         let permit = timeout(CONNECT_TIMEOUT, self.permits.acquire()).await;
         let _permit = permit.map_err(|_| sqlx::Error::PoolTimedOut)?.map_err(|_| sqlx::Error::PoolClosed)?;
         loop {
@@ -37,8 +42,7 @@ impl Readers {
                 Some(session) => session,
                 None => self.sessions.connect().await.map_err(|refused| sqlx::Error::Configuration(refused.into()))?,
             };
-            let query = sqlx::query_with(sql::at(statement, generation), arguments.clone());
-            match timeout(ANSWER_TIMEOUT, query.fetch_all(&mut session)).await {
+            match timeout(ANSWER_TIMEOUT, statement().fetch_all(&mut session)).await {
                 Err(late) => return Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, late))),
                 Ok(Ok(rows)) => {
                     self.idle().push(session);
@@ -70,16 +74,16 @@ fn is_lost(failed: &sqlx::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use credence_ledger::store::postgres::Durability;
-    use credence_ledger::testing::postgres::Database;
+    use crate::store::postgres::Durability;
+    use crate::testing::postgres::Database;
     use sqlx::{Connection, Row};
 
     #[tokio::test]
-    async fn a_reader_whose_session_was_ended_reads_on_another() {
+    async fn a_caller_whose_session_was_ended_is_served_on_another() {
         let database = Database::create().await;
-        let readers = Readers::new(Sessions::new(&database.url, "read", Durability::Derived).unwrap(), 2);
+        let kept = Kept::new(Sessions::new(&database.url, "read", Durability::Derived).unwrap(), 2);
         let pid = || async {
-            let rows = readers.fetch("select pg_backend_pid()", 0, &PgArguments::default()).await.unwrap();
+            let rows = kept.fetch(|| sqlx::query("select pg_backend_pid()")).await.unwrap();
             rows[0].get::<i32, _>(0)
         };
         let first = pid().await;
@@ -87,15 +91,14 @@ mod tests {
         let mut other = PgConnection::connect(&database.url).await.unwrap();
         sqlx::query("select pg_terminate_backend($1)").bind(first).execute(&mut other).await.unwrap();
         assert_ne!(pid().await, first);
-        assert!(matches!(readers.fetch("select no_such_column", 0, &PgArguments::default()).await, Err(sqlx::Error::Database(_))));
+        assert!(matches!(kept.fetch(|| sqlx::query("select no_such_column")).await, Err(sqlx::Error::Database(_))));
     }
 
     #[tokio::test]
-    async fn readers_wait_for_one_another_when_there_are_more_than_sessions() {
+    async fn callers_wait_for_one_another_when_there_are_more_than_sessions() {
         let database = Database::create().await;
-        let readers = Readers::new(Sessions::new(&database.url, "read", Durability::Derived).unwrap(), 2);
-        let none = PgArguments::default();
-        let reads = (0..20).map(|_| readers.fetch("select pg_backend_pid()", 0, &none));
+        let kept = Kept::new(Sessions::new(&database.url, "read", Durability::Derived).unwrap(), 2);
+        let reads = (0..20).map(|_| kept.fetch(|| sqlx::query("select pg_backend_pid()")));
         let answers = futures::future::join_all(reads).await;
         let pids: std::collections::HashSet<i32> = answers.into_iter().map(|rows| rows.unwrap()[0].get(0)).collect();
         assert!(pids.len() <= 2);

@@ -1,0 +1,4 @@
+-- How many of these subjects are not in the vault of this database.
+select count(*)
+from unnest($1::uuid[]) as named (id)
+where not exists (select from vault.subjects where vault.subjects.id = named.id)
