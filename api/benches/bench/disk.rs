@@ -29,6 +29,11 @@ const POSTGRES_CREDENTIALS: &str = "select count(*) from ledger.events where typ
 const SQLITE_CREDENTIALS: &str = "select count(*) from events where type = 'CredentialIssued'";
 
 impl Disk {
+    /// Of everything.
+    pub(crate) fn bytes(&self) -> f64 {
+        (self.of_credentials + self.of_verdicts) as f64
+    }
+
     pub(crate) fn bytes_a_credential(&self) -> f64 {
         self.of_credentials as f64 / self.credentials.max(1) as f64
     }

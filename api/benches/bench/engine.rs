@@ -12,7 +12,7 @@ use credence_ledger::log::sqlite::Sqlite;
 use credence_ledger::store::postgres::{Durability, Sessions};
 use credence_ledger::store::sqlite;
 use credence_ledger::testing::postgres::{Database, Server};
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 /// An engine, with a server of its own where it needs one.
 pub(crate) enum Engine {
@@ -84,6 +84,14 @@ impl Engine {
                 std::fs::write(folder.path().join("master.key"), "5a".repeat(32)).unwrap();
                 Store { url: database.url.clone(), folder, _database: Some(database) }
             }
+        }
+    }
+
+    /// Has a store that was just filled looked through at once, which the engine would otherwise do in the midst of a measurement.
+    pub(crate) async fn tidy(&self, store: &Store) {
+        if let Engine::Postgres(_) = self {
+            let mut session = PgConnection::connect(&store.url).await.unwrap();
+            sqlx::raw_sql("vacuum (analyze)").execute(&mut session).await.unwrap();
         }
     }
 

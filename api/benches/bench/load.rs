@@ -36,12 +36,16 @@ impl Ask {
 impl<'a> Load<'a> {
     /// Issues the credentials that will be verified, and revokes every tenth.
     pub(crate) async fn fill(store: &'a Store, server: &Server, credentials: u64, connections: usize) -> Load<'a> {
-        let (with_key, anonymous) = (Target::with_key(&server.address, &server.key), Target::anonymous(&server.address));
-        let (_, scripts) = generator::through(&with_key, Filling::scripts(connections, credentials, true)).await;
+        let (_, scripts) = generator::through(&with_key(server), Filling::scripts(connections, credentials, true)).await;
         let issued: Arc<[Issued]> = scripts.into_iter().flat_map(|script| script.issued).collect();
         assert_eq!(issued.len() as u64, credentials);
+        Load::on(store, server, issued)
+    }
+
+    /// Over credentials that are there already.
+    pub(crate) fn on(store: &'a Store, server: &Server, issued: Arc<[Issued]>) -> Load<'a> {
         let newest = *issued.iter().max_by_key(|issued| issued.id).expect("there are some");
-        Load { store, with_key, anonymous, issued, newest }
+        Load { store, with_key: with_key(server), anonymous: Target::anonymous(&server.address), issued, newest }
     }
 
     /// Issues more, which nobody will verify.
@@ -78,6 +82,10 @@ impl<'a> Load<'a> {
     pub(crate) async fn settle(&self) {
         generator::through(&self.anonymous, vec![Awaited { credential: self.newest, is_known: false }]).await;
     }
+}
+
+fn with_key(server: &Server) -> Target {
+    Target::with_key(&server.address, &server.key)
 }
 
 /// Ids are ordered by time.

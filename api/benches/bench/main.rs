@@ -11,6 +11,7 @@
 //! generator, requests, load    who asks, what for, and what must be true of the answers
 //! online, append               while it serves: issuing, verifying; appending without HTTP
 //! offline, disk                at rest: rebuild, fsck, replay, start, memory, size
+//! grow, fill                   instead of all that, with `--grow`: the same at sizes up to ten million events
 //! report                       medians, ratios, targets, the table and the file
 //! ```
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a bench stops at the first thing that is not as it should be")]
@@ -18,8 +19,10 @@
 mod append;
 mod disk;
 mod engine;
+mod fill;
 mod floor;
 mod generator;
+mod grow;
 mod load;
 mod machine;
 mod offline;
@@ -51,10 +54,22 @@ struct Options {
     /// How many events are rebuilt, checked and replayed [default: 1000000; quick: as many as were issued].
     #[arg(long, value_name = "N")]
     events: Option<u64>,
+    /// Measure only what becomes of start, memory, size, issuing and verifying at these numbers of events
+    /// [default: 10000,1000000,10000000].
+    #[arg(
+        long,
+        value_name = "N,…",
+        num_args = 0..=1,
+        value_delimiter = ',',
+        default_missing_value = "10000,1000000,10000000",
+        value_parser = clap::value_parser!(u64).range(1_000..),
+        conflicts_with = "events"
+    )]
+    grow: Option<Vec<u64>>,
     /// One engine only.
     #[arg(long, value_enum)]
     only: Option<Only>,
-    /// Where the figures are written for programs.
+    /// Where the figures are written for programs [default: bench.json, or bench-growth.json, in cargo's target folder].
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Passed by cargo.
@@ -84,6 +99,20 @@ struct Extent {
 }
 
 impl Options {
+    /// At which sizes growth is measured, if it is: ascending.
+    fn sizes(&self) -> Option<Vec<u64>> {
+        let mut sizes = self.grow.clone()?;
+        sizes.sort_unstable();
+        sizes.dedup();
+        Some(sizes)
+    }
+
+    fn file(&self) -> PathBuf {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("a folder of the build's");
+        let name = if self.grow.is_some() { "bench-growth.json" } else { "bench.json" };
+        self.json.clone().unwrap_or_else(|| folder.join(name))
+    }
+
     fn extent(&self) -> Extent {
         if self.quick {
             let (time, time_beside) = (Duration::from_millis(1300), Duration::from_millis(300));
@@ -109,24 +138,30 @@ async fn main() {
     machine.print();
     let mut engines = Vec::new();
     if options.only != Some(Only::Postgres) {
-        engines.push(measure(&Engine::sqlite(), options.extent()).await);
+        engines.push(measure(&Engine::sqlite(), &options).await);
     }
     if options.only != Some(Only::Sqlite) {
-        engines.push(measure(&Engine::postgres().await, options.extent()).await);
+        engines.push(measure(&Engine::postgres().await, &options).await);
     }
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("a folder of the build's");
-    let path = options.json.clone().unwrap_or_else(|| folder.join("bench.json"));
+    let path = options.file();
     let told = json!({ "quick": options.quick, "machine": machine.json(), "engines": engines });
     std::fs::write(&path, format!("{told:#}\n")).unwrap();
     println!("\nevery run is in {}", path.display());
 }
 
 /// Everything on one engine: printed, and as JSON.
-async fn measure(engine: &Engine, extent: Extent) -> Value {
-    let store = engine.store().await;
+async fn measure(engine: &Engine, options: &Options) -> Value {
+    let extent = options.extent();
     let mut book = Book::new(engine.name());
-    online::measure(engine, &store, extent, &mut book).await;
-    offline::measure(engine, &store, extent, &mut book).await;
+    let store = match options.sizes() {
+        Some(sizes) => grow::measure(engine, &sizes, extent, &mut book).await,
+        None => {
+            let store = engine.store().await;
+            online::measure(engine, &store, extent, &mut book).await;
+            offline::measure(engine, &store, extent, &mut book).await;
+            store
+        }
+    };
     let (version, settings) = (engine.version(&store).await, engine.settings(&store).await);
     report::print(&book);
     let told: Vec<String> = settings.iter().map(|(name, value)| format!("{name}={value}")).collect();

@@ -14,6 +14,11 @@ use crate::report::{Book, Bound, Run};
 const SCAN_AND_LOAD: &str = "scan and load floor";
 const SCAN_AND_DECODE: &str = "scan and decode floor";
 
+/// What a start may take.
+pub(crate) const READY_MS: Bound = Bound::AtMost(300.0);
+/// What a process may hold that has nothing to do.
+pub(crate) const MEMORY_MB: Bound = Bound::AtMost(60.0);
+
 /// How long a process is left alone before its memory is measured.
 const REST: Duration = Duration::from_secs(3);
 
@@ -24,15 +29,7 @@ pub(crate) async fn measure(engine: &Engine, store: &Store, extent: Extent, book
     let disk = disk::measure(engine, store).await;
     book.figure("on disk, a credential", "B", disk.bytes_a_credential());
     book.figure("on disk, a verdict", "B", disk.bytes_a_verdict());
-    for round in 1..=extent.rounds {
-        let (server, ready) = Server::start_until_ready(store);
-        book.figure("start to ready", "ms", ready.as_secs_f64() * 1000.0);
-        if round == extent.rounds {
-            tokio::time::sleep(REST).await;
-            book.figure("memory at rest", "MB", server.resident_bytes() / 1e6);
-        }
-        server.stop();
-    }
+    coming_up(store, extent.rounds, "", book).await;
     for round in 1..=extent.rounds {
         eprintln!("{}: reading everything, {round} of {}", engine.name(), extent.rounds);
         book.run(SCAN_AND_LOAD, scan::and_load(engine, store).await);
@@ -47,8 +44,21 @@ pub(crate) async fn measure(engine: &Engine, store: &Store, extent: Extent, book
     book.ratio("rebuild, building", SCAN_AND_LOAD, Some(Bound::AtLeast(0.6)));
     book.ratio("rebuild", SCAN_AND_LOAD, None);
     book.ratio("fsck", SCAN_AND_DECODE, Some(Bound::AtLeast(0.6)));
-    book.bound("start to ready", Bound::AtMost(300.0));
-    book.bound("memory at rest", Bound::AtMost(60.0));
+    book.bound("start to ready", READY_MS);
+    book.bound("memory at rest", MEMORY_MB);
+}
+
+/// How long a process takes until it is ready, and what it then holds; `at` follows the names.
+pub(crate) async fn coming_up(store: &Store, rounds: usize, at: &str, book: &mut Book) {
+    for round in 1..=rounds {
+        let (server, ready) = Server::start_until_ready(store);
+        book.figure(&format!("start to ready{at}"), "ms", ready.as_secs_f64() * 1000.0);
+        if round == rounds {
+            tokio::time::sleep(REST).await;
+            book.figure(&format!("memory at rest{at}"), "MB", server.resident_bytes() / 1e6);
+        }
+        server.stop();
+    }
 }
 
 /// The command, and of it what the floor does too; comparing with what served is the rest.

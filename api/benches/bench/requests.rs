@@ -14,11 +14,25 @@ pub(crate) struct Issued {
     /// Ordered by time.
     pub(crate) id: Uuid,
     /// The holder's number, which name and e-mail address are made from.
-    subject: u64,
-    revoked: bool,
+    pub(crate) subject: u64,
+    pub(crate) revoked: bool,
 }
 
-/// Issues to a new subject each, with about 200 bytes of claims.
+/// Writes a request to issue to a new subject, with about 200 bytes of claims, and answers the subject's number.
+pub(crate) fn write_issuance(body: &mut Vec<u8>) -> u64 {
+    static SUBJECTS: AtomicU64 = AtomicU64::new(0);
+    let subject = SUBJECTS.fetch_add(1, Ordering::Relaxed);
+    write!(
+        body,
+        r#"{{"type":"developer-certificate","subject":{{"name":"Subject {subject}","email":"subject-{subject}@example.org"}},"claims":{{"course":"#,
+    )
+    .unwrap();
+    body.extend_from_slice(br#""Distributed systems, from the clock to the quorum","grade":"with distinction","hours":120,"#);
+    body.extend_from_slice(br#""modules":["replication","consensus","storage","failure","time"],"place":"online","language":"en"}}"#);
+    subject
+}
+
+/// Issues to a new subject each.
 pub(crate) struct Issuance {
     /// The status that must come.
     status: u16,
@@ -45,17 +59,8 @@ impl Issuance {
 
 impl Script for Issuance {
     fn ask(&mut self, path: &mut Vec<u8>, body: &mut Vec<u8>) -> bool {
-        static SUBJECTS: AtomicU64 = AtomicU64::new(0);
-        self.subject = SUBJECTS.fetch_add(1, Ordering::Relaxed);
         path.extend_from_slice(b"/v1/credentials");
-        write!(
-            body,
-            r#"{{"type":"developer-certificate","subject":{{"name":"Subject {n}","email":"subject-{n}@example.org"}},"claims":{{"course":"#,
-            n = self.subject
-        )
-        .unwrap();
-        body.extend_from_slice(br#""Distributed systems, from the clock to the quorum","grade":"with distinction","hours":120,"#);
-        body.extend_from_slice(br#""modules":["replication","consensus","storage","failure","time"],"place":"online","language":"en"}}"#);
+        self.subject = write_issuance(body);
         true
     }
 
