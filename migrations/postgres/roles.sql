@@ -26,6 +26,7 @@ begin
         if to_regnamespace(schema) is not null then
             execute format('revoke all on schema %I from credence_issuance, credence_verification, credence_projector', schema);
             execute format('revoke all on all tables in schema %I from credence_issuance, credence_verification, credence_projector', schema);
+            execute format('revoke all on all functions in schema %I from credence_issuance, credence_verification, credence_projector', schema);
         end if;
     end loop;
 end
@@ -45,6 +46,8 @@ begin
     grant select, insert, update on ledger.head to credence_issuance;
     -- keys are claimed and released, repeats remembered and forgotten
     grant select, insert, update, delete on ledger.unique_keys, ledger.idempotency to credence_issuance;
+    -- everybody may, unless the database was set up otherwise; it acts with the rights of whoever calls it
+    grant execute on all functions in schema ledger to credence_issuance;
 
     grant select on ledger.events, ledger.head to credence_projector;
 end
@@ -63,6 +66,7 @@ begin
     grant insert on audit.head to credence_issuance;
     grant select, insert, update, delete on audit.unique_keys, audit.idempotency
         to credence_issuance, credence_verification, credence_projector;
+    grant execute on all functions in schema audit to credence_issuance, credence_verification, credence_projector;
 end
 $$;
 

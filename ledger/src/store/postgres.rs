@@ -91,7 +91,9 @@ impl Sessions {
     #[must_use]
     pub fn by_index(self) -> Sessions {
         let elsewise = ["enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin", "enable_sort"];
-        elsewise.into_iter().fold(self, |sessions, way| sessions.with(way, "off"))
+        let sessions = elsewise.into_iter().fold(self, |sessions, way| sessions.with(way, "off"));
+        // So there is one good plan, which need not be made again for every value.
+        sessions.with("plan_cache_mode", "force_generic_plan")
     }
 
     /// The same acting as the schema's owner, where the login is a member of it: what is made then belongs to the owner and has

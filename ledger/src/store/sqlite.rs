@@ -134,15 +134,15 @@ pub fn open(path: &Path, options: Options) -> Result<Connection, Error> {
     if options.access != Access::ReadOnly {
         use_wal(&connection)?;
     }
-    // A commit that fills the write-ahead log moves it into the file, and all who wait for it wait for that: where they are many,
-    // seldom and long is worse than often and short. What is derived is loaded in bulk.
-    let (synchronous, wal_pages) = match options.durability {
-        Durability::Durable => ("full", 1000),
-        Durability::Derived => ("normal", 4000),
+    let synchronous = match options.durability {
+        Durability::Durable => "full",
+        Durability::Derived => "normal",
     };
+    // A commit that fills the write-ahead log moves it into the file, and all who wait for it, or for the disk beside it, wait for
+    // that: where they are many, seldom and long is worse than often and short.
     let pragmas = format!(
         "pragma synchronous = {synchronous}; pragma foreign_keys = on; pragma temp_store = memory; pragma cache_size = -{}; \
-         pragma wal_autocheckpoint = {wal_pages};",
+         pragma wal_autocheckpoint = 1000;",
         options.cache_kib
     );
     connection.execute_batch(&pragmas).map_err(error)?;
