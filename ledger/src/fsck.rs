@@ -42,6 +42,8 @@ pub enum Kind {
     Gap,
     /// A stream's versions are not dense.
     Version,
+    /// An event is older than the one before it.
+    Time,
     /// Stored bytes are not what this program writes.
     Encoding,
     /// The head row does not say what the last event says.
@@ -59,6 +61,7 @@ impl fmt::Display for Kind {
             Kind::ChainHash => "chain-hash",
             Kind::Gap => "gap",
             Kind::Version => "version",
+            Kind::Time => "time",
             Kind::Encoding => "encoding",
             Kind::Head => "head",
             Kind::UniqueKey => "unique-key",

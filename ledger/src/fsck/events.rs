@@ -10,7 +10,7 @@ use super::sums::{Salt, Sums};
 use super::{Kind, PAGE, Reporter, keys};
 use crate::chain::{self, Hash};
 use crate::event::Recorded;
-use crate::log::{Head, Log};
+use crate::log::{Head, Log, Query};
 use crate::store::Error;
 use crate::{Position, Stream, Timestamp, codec};
 
@@ -24,6 +24,8 @@ pub(super) struct Events {
     /// What the next chain hash may build on: the chain hash before it as stored and, if they differ, as computed. Empty when
     /// the event before could not be read.
     links: Vec<Hash>,
+    /// The latest time so far.
+    time: Timestamp,
     pub(super) last: Option<Last>,
     pub(super) read: u64,
     /// Each event's place in its stream.
@@ -48,8 +50,15 @@ pub(super) async fn read(
     progress: &mut (dyn FnMut(u64, u64) + Send),
 ) -> Result<Events, Error> {
     let size = head.size;
-    let mut events =
-        Events { next: 0, links: vec![log.origin().genesis()], last: None, read: 0, places: Sums::new(size), claims: Sums::new(size) };
+    let mut events = Events {
+        next: 0,
+        links: vec![log.origin().genesis()],
+        time: Timestamp::EPOCH,
+        last: None,
+        read: 0,
+        places: Sums::new(size),
+        claims: Sums::new(size),
+    };
     while events.next < size {
         let pages = stream::iter((events.next..size).step_by(PAGE)).map(|from| checked(log, from, size, salt));
         let mut pages = pages.buffered(AHEAD);
@@ -192,6 +201,13 @@ impl Events {
         if let Some(claim) = event.claim {
             self.claims.add(position, claim);
         }
+        // A time that was damaged breaks the event's hash, and says nothing about others.
+        if event.computed == event.event_hash {
+            if event.recorded_at < self.time {
+                reporter.add(position, Kind::Time, format!("recorded at {}, after an event of {}", event.recorded_at, self.time));
+            }
+            self.time = self.time.max(event.recorded_at);
+        }
         self.next = position.0 + 1;
         self.read += 1;
         self.last = Some(Last { position, chain_hash: event.chain_hash, recorded_at: event.recorded_at });
@@ -231,7 +247,11 @@ impl Events {
             None => (0, log.origin().genesis(), Timestamp::EPOCH),
         };
         if head.size != size {
-            reporter.add(head.last(), Kind::Head, format!("the head says {} events, the last that can be read is the {size}th", head.size));
+            reporter.add(
+                head.last(),
+                Kind::Head,
+                format!("the head says {} events, the last that can be read is number {size}", head.size),
+            );
             return reporter.tell().await;
         }
         if head.chain_hash != chain_hash {
@@ -240,15 +260,16 @@ impl Events {
         if head.recorded_at != recorded_at {
             reporter.add(head.last(), Kind::Head, format!("the head's time is {}, the last event's {recorded_at}", head.recorded_at));
         }
-        let beyond = Position(head.size);
-        let event_beyond = match log.read_at(&[beyond]).await {
-            Ok(events) => !events.is_empty(),
-            Err(Error::Corrupt(_)) => true,
+        let size = log.head().await?.size;
+        let beyond: Vec<Position> = match log.read(&Query::from(Position(size), PAGE)).await {
+            Ok(events) => events.into_iter().map(|event| event.position).collect(),
+            Err(Error::Corrupt(_)) => vec![Position(size)],
             Err(failed) => return Err(failed),
         };
-        // It may have been appended since; then the head has moved, too.
-        if event_beyond && log.head().await?.size == head.size {
-            reporter.add(beyond, Kind::Head, format!("an event stands beyond the head, which says {} events", head.size));
+        // What was appended since stands before the head as it is now.
+        let now = log.head().await?.size;
+        for position in beyond.into_iter().filter(|position| position.0 >= now) {
+            reporter.add(position, Kind::Head, format!("an event stands beyond the head, which says {now} events"));
         }
         reporter.tell().await
     }

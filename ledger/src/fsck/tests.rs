@@ -274,6 +274,37 @@ async fn the_table_of_unique_keys_must_follow_from_the_log() {
 }
 
 #[tokio::test]
+async fn an_event_far_beyond_the_head_or_before_the_first_position_is_found() {
+    let stray = |position: i64| {
+        format!(
+            "insert into events select {position}, stream, version + 1, type, schema, recorded_at, metadata, payload, event_hash, chain_hash
+             from events where position = 1"
+        )
+    };
+    let log = Damaged::new().await;
+    log.damage(&stray(9_000_000_000));
+    let found = run(&log.log).await.0;
+    assert!(found.iter().any(|finding| finding.to_string().starts_with("ledger@9000000000 head: an event stands beyond")), "{found:?}");
+    let log = Damaged::new().await;
+    log.damage(&stray(-5));
+    let found = run(&log.log).await.0;
+    assert!(
+        found.iter().any(|finding| finding.to_string() == "ledger file: an event stands at -5, before the first position"),
+        "{found:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_event_older_than_the_one_before_it_is_found() {
+    let damaged = Damaged::new().await;
+    let mut event = damaged.log.read_at(&[Position(3)]).await.unwrap().remove(0);
+    event.recorded_at = crate::Timestamp::from_micros(1);
+    let hash = chain::event_hash(&event.content());
+    damaged.damage(&format!("update events set recorded_at = 1, event_hash = x'{hash}' where position = 3"));
+    assert_eq!(damaged.findings().await, [(Some(3), Kind::ChainHash), (Some(3), Kind::Time)]);
+}
+
+#[tokio::test]
 async fn a_key_claimed_beyond_the_head_is_found() {
     let beyond = Damaged::new().await;
     beyond.damage(&format!("insert into unique_keys values (x'0909', '{}', 999)", beyond.streams[1]));

@@ -299,7 +299,11 @@ impl Log for Sqlite {
         let check = |connection: &mut Connection| {
             let mut statement = connection.prepare(sql::CHECK_INTEGRITY).map_err(store::error)?;
             let lines = statement.query_map([], |row| row.get(0)).and_then(Iterator::collect::<rusqlite::Result<Vec<String>>>);
-            lines.map_err(store::error)
+            let mut lines = lines.map_err(store::error)?;
+            // No query of ours asks for a position before the first.
+            let first: Option<i64> = connection.query_row(sql::SELECT_FIRST_POSITION, [], |row| row.get(0)).map_err(store::error)?;
+            lines.extend(first.filter(|first| *first < 0).map(|first| format!("an event stands at {first}, before the first position")));
+            Ok(lines)
         };
         // A connection of its own: readers would wait for as long as it takes.
         let checked = match store::connect(self.file.path(), READER).await {
@@ -591,6 +595,7 @@ mod sql {
         SELECT_EVENT = "select_event",
         SELECT_EVENTS = "select_events",
         SELECT_FIRST_EVENT = "select_first_event",
+        SELECT_FIRST_POSITION = "select_first_position",
         SELECT_HEAD = "select_head",
         SELECT_IDEMPOTENCY = "select_idempotency",
         SELECT_KEYS = "select_keys",

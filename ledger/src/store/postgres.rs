@@ -70,8 +70,14 @@ impl Sessions {
             Some(_) => options,
             None => options.application_name("credence"),
         };
-        // Our statements are short: compiling one takes longer than running it ever does.
-        Ok(Sessions { options: options.options([("search_path", &*schema), ("jit", "off")]), schema, durability, as_owner: false })
+        let settings = [
+            ("search_path", &*schema),
+            // Our statements are short: compiling one takes longer than running it ever does.
+            ("jit", "off"),
+            // Whoever waited for a lock must see what was written meanwhile, whatever the database's default is.
+            ("default_transaction_isolation", "read committed"),
+        ];
+        Ok(Sessions { options: options.options(settings), schema, durability, as_owner: false })
     }
 
     /// The same with another of the server's settings.

@@ -369,3 +369,24 @@ async fn what_an_append_relies_on_must_be_in_the_vault() {
     assert!(refused().await, "after commits that went the short way");
     assert_eq!(log.head().await.unwrap().size, 10);
 }
+
+#[tokio::test]
+async fn a_database_whose_transactions_are_stricter_by_default_makes_no_difference() {
+    let database = migrated().await;
+    execute(&database.url, "do $$ begin execute format('alter database %I set default_transaction_isolation = %L', current_database(), 'serializable'); end $$").await.unwrap();
+    let (log, other) = (open(&database.url, None).await, open(&database.url, None).await);
+    for _ in 0..4 {
+        log.commit(one()).await.unwrap();
+    }
+    // What waits for the lock on the short way finds the head moved, and goes the long way.
+    let mut holder = PgConnection::connect(&database.url).await.unwrap();
+    sqlx::raw_sql("set search_path = ledger; begin; select size from head for update").execute(&mut holder).await.unwrap();
+    let release = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        sqlx::raw_sql("rollback").execute(&mut holder).await.unwrap();
+    };
+    let (one_done, other_done, ()) = tokio::join!(log.commit(one()), other.commit(one()), release);
+    one_done.unwrap();
+    other_done.unwrap();
+    assert_eq!(log.head().await.unwrap().size, 6);
+}

@@ -1,0 +1,2 @@
+select min(position)
+from events
