@@ -385,8 +385,12 @@ async fn a_database_whose_transactions_are_stricter_by_default_makes_no_differen
         tokio::time::sleep(Duration::from_millis(200)).await;
         sqlx::raw_sql("rollback").execute(&mut holder).await.unwrap();
     };
-    let (one_done, other_done, ()) = tokio::join!(log.commit(one()), other.commit(one()), release);
-    one_done.unwrap();
-    other_done.unwrap();
+    let late = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        log.commit(one()).await
+    };
+    let (first, second, ()) = tokio::join!(other.commit(one()), late, release);
+    first.unwrap();
+    second.unwrap();
     assert_eq!(log.head().await.unwrap().size, 6);
 }
