@@ -100,7 +100,7 @@ impl Writer {
     pub(super) async fn settle(&self) -> Result<(), Error> {
         let mut connection = self.begin().await?;
         bounded(end("rollback", &mut connection)).await?;
-        self.idle().push(connection);
+        self.keep(connection);
         Ok(())
     }
 
@@ -126,6 +126,11 @@ impl Writer {
     /// After a transaction that ended well, which left the log like this.
     fn put_back(&self, connection: PgConnection, known: Known) {
         *self.known() = Some(known);
+        self.keep(connection);
+    }
+
+    /// After a transaction that ended well.
+    fn keep(&self, connection: PgConnection) {
         let mut idle = self.idle();
         if idle.len() < IDLE_MAX {
             idle.push(connection);

@@ -126,7 +126,7 @@ impl Writer {
             self.margin.learn(head.now, now);
         }
         if !appended {
-            self.idle().push(connection);
+            self.keep(connection);
             return Ok(None);
         }
         let Plan { size, chain_hash, recorded_at, .. } = plan;
