@@ -16,6 +16,7 @@
 pub mod appender;
 pub mod batcher;
 pub mod chain;
+pub mod checkpoint;
 pub mod clock;
 pub mod codec;
 pub mod decision;
@@ -33,6 +34,7 @@ pub mod stream;
 pub mod subject;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod tree;
 pub mod vault;
 
 pub use clock::{Clock, Timestamp};
