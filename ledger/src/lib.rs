@@ -34,6 +34,7 @@ pub mod stream;
 pub mod subject;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod tiles;
 pub mod tree;
 pub mod vault;
 
