@@ -4,6 +4,7 @@
 //! overwritten (`secure_delete`), and the file is for its owner only. Whatever is made once, under races, is made in a
 //! transaction that looks for it first while it holds the write lock.
 
+mod log_keys;
 mod rows;
 mod sql;
 #[cfg(test)]
@@ -56,7 +57,10 @@ pub fn path(folder: &Path) -> PathBuf {
 /// The vault's durable schema.
 #[must_use]
 pub fn migrations() -> Migrations<'static> {
-    Migrations::new(vec![M::up(include_str!("../../../migrations/sqlite/vault/0001_vault.sql"))])
+    Migrations::new(vec![
+        M::up(include_str!("../../../migrations/sqlite/vault/0001_vault.sql")),
+        M::up(include_str!("../../../migrations/sqlite/vault/0003_log_keys.sql")),
+    ])
 }
 
 impl Sqlite {
