@@ -27,6 +27,7 @@ pub mod json;
 pub mod log;
 pub mod planner;
 pub mod position;
+pub mod publisher;
 pub mod random;
 pub mod sealing;
 pub mod store;
