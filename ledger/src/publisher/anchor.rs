@@ -65,8 +65,12 @@ impl Anchor {
 }
 
 fn of(path: &Path, log: &LogName) -> PathBuf {
+    beside(path, log.as_str())
+}
+
+fn beside(path: &Path, extension: &str) -> PathBuf {
     let mut path = path.as_os_str().to_owned();
-    path.push(format!(".{log}"));
+    path.push(format!(".{extension}"));
     path.into()
 }
 
@@ -83,7 +87,7 @@ where
 /// Whole or not at all: a crash leaves the old note, or the new one.
 fn keep(path: &Path, checkpoint: &Checkpoint) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let (lock, temporary) = (path.with_added_extension("lock"), path.with_added_extension("new"));
+    let (lock, temporary) = (beside(path, "lock"), beside(path, "new"));
     let lock = OpenOptions::new().create(true).truncate(false).write(true).open(lock)?;
     // Freed when it is closed.
     lock.lock()?;
