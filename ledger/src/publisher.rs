@@ -169,11 +169,15 @@ impl Publisher {
     }
 
     /// Runs a last round, within this time, and ends the task.
-    pub async fn shutdown(self, within: Duration) {
+    pub async fn shutdown(&self, within: Duration) {
         self.stop.cancel();
-        let mut task = self.task;
-        if tokio::time::timeout(within, &mut task).await.is_err() {
-            task.abort();
+        let ended = async {
+            while !self.task.is_finished() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if tokio::time::timeout(within, ended).await.is_err() {
+            self.task.abort();
         }
     }
 }
@@ -190,12 +194,8 @@ impl Rounds {
         loop {
             let is_last = stop.is_cancelled();
             let began = Instant::now();
-            let status = match self.round().await {
-                Ok(()) => Status::Good,
-                Err(Failure::Contradiction(contradiction)) => Status::Refused(contradiction),
-                Err(failed) => Status::Failing(told(&failed)),
-            };
-            self.tell(status);
+            let round = self.round().await;
+            self.tell(round);
             if is_last {
                 return;
             }
@@ -207,9 +207,14 @@ impl Rounds {
         }
     }
 
-    /// Says so when it changes: once, not every round.
-    fn tell(&self, status: Status) {
+    /// Says how it went when that changes: once, not every round. What lies beneath is for the log of the process alone.
+    fn tell(&self, round: Result<(), Failure>) {
         let log = self.shared.tiles.log();
+        let (status, detail) = match round {
+            Ok(()) => (Status::Good, String::new()),
+            Err(Failure::Contradiction(contradiction)) => (Status::Refused(contradiction), String::new()),
+            Err(failed) => (Status::Failing(failed.to_string()), told(&failed)),
+        };
         metrics::gauge!("credence_checkpoint_refused", "log" => log.to_string())
             .set(f64::from(u8::from(matches!(status, Status::Refused(_)))));
         let changed = self.shared.status.send_if_modified(|known| {
@@ -219,7 +224,7 @@ impl Rounds {
         });
         match status {
             Status::Refused(contradiction) if changed => tracing::error!(%log, %contradiction, "no checkpoint is signed"),
-            Status::Failing(reason) if changed => tracing::warn!(%log, reason, "no checkpoint was published"),
+            Status::Failing(_) if changed => tracing::warn!(%log, reason = detail, "no checkpoint was published"),
             Status::Good if changed => tracing::info!(%log, "checkpoints are published again"),
             _ => {}
         }

@@ -22,6 +22,15 @@ pub enum Anchor {
     Witness(Arc<dyn Witness>),
 }
 
+impl std::fmt::Debug for Anchor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Anchor::File(path) => f.debug_tuple("File").field(path).finish(),
+            Anchor::Witness(witness) => f.debug_tuple("Witness").field(witness.key()).finish(),
+        }
+    }
+}
+
 /// The anchor did not keep a checkpoint.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
