@@ -4,6 +4,7 @@
 //!
 //! - [`event`]: the facts, one file a family; [`decision`]: pure functions from state and command to facts or a rejection.
 //! - [`codec`]: the bytes of an event and of a whole log as a file, deterministic and permanent; [`chain`]: the hashes over them.
+//! - [`document`]: what the holder keeps, its digest and its proof; [`signing`], [`did_key`]: the key that proves, and its name.
 //! - [`sealing`]: what is personal is encrypted before anything is appended; [`vault`]: the keys, which can be forgotten.
 //! - [`planner`]: what a batch of appends becomes, as a pure function; [`log`]: the engines that fetch, write and commit it;
 //!   [`appender`]: the task that collects appends into batches.
@@ -19,6 +20,7 @@ pub mod chain;
 pub mod clock;
 pub mod codec;
 pub mod decision;
+pub mod did_key;
 pub mod document;
 pub mod event;
 pub mod fsck;
@@ -28,6 +30,7 @@ pub mod planner;
 pub mod position;
 pub mod random;
 pub mod sealing;
+pub mod signing;
 pub mod store;
 pub mod stream;
 pub mod subject;

@@ -8,10 +8,10 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::master_key::{MasterKey, Secret};
-use super::{Issuer, LookupKeys, OpenError, Subject, did_key};
+use super::{Issuer, LookupKeys, OpenError, Subject};
 use crate::sealing::{KeyId, SealingKey};
 use crate::store::Error;
-use crate::{Random, Timestamp};
+use crate::{Random, Timestamp, did_key};
 
 /// The vault's only row of settings: written when the vault is made, never changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
