@@ -12,6 +12,7 @@ pub mod list;
 pub mod read;
 pub mod rebuild;
 pub mod replay;
+pub mod rotate;
 pub mod verify;
 
 use credence_ledger::decision::credential::Rejection;
