@@ -181,12 +181,13 @@ async fn a_rotated_key_signs_what_is_issued_from_then_on_everywhere(engine: Engi
     assert!(did.starts_with("did:key:z6Mk") && did != signer(&before));
     for (at, user) in [&issuer, &elsewhere].into_iter().enumerate() {
         for number in 2.. {
+            let asked = rotated.elapsed();
             let issued = user.issue("Ada", &format!("{number}@{at}.example.org")).await;
             if signer(&issued) == did {
                 break;
             }
             assert_eq!(signer(&issued), signer(&before));
-            assert!(rotated.elapsed() < Duration::from_secs(1), "within a second every process issues under the new key");
+            assert!(asked < Duration::from_secs(1), "within a second every process issues under the new key");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

@@ -64,7 +64,7 @@ pub async fn rotate(services: &Services, caller: &Caller, issuer: &Issuer) -> Re
     Err(Error::Contended)
 }
 
-/// Once a did: what was begun may have been recorded.
+/// Once a did, as what was begun may have been recorded; two who finish it at the same moment may both say so.
 async fn record(services: &Services, caller: &Caller, stream: &Stream, did: &str) -> Result<(), Error> {
     let rotated = SigningKeyRotated { did: did.to_owned() };
     let query = Query { kind: Some(SigningKeyRotated::TYPE.to_owned()), ..Query::stream(stream) };
