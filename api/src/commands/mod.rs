@@ -46,7 +46,7 @@ enum Command {
     Replay(Box<replay::Options>),
     /// Check every event, hash and unique key of the logs.
     Fsck(Box<fsck::Options>),
-    /// Make, list and revoke API keys.
+    /// Make, list and revoke API keys; rotate and list issuers' signing keys.
     Keys(Box<keys::Options>),
     /// Make the stores, or bring them up to date.
     Migrate(Box<migrate::Options>),
