@@ -3,7 +3,8 @@
 //! The rooms, in the order in which a fact passes through them:
 //!
 //! - [`event`]: the facts, one file a family; [`decision`]: pure functions from state and command to facts or a rejection.
-//! - [`codec`]: the bytes of an event and of a whole log as a file, deterministic and permanent; [`chain`]: the hashes over them.
+//! - [`codec`]: the bytes of an event and of a whole log as a file, deterministic and permanent; [`chain`]: the hashes over them;
+//!   [`tree`]: the Merkle tree over them, for those outside.
 //! - [`sealing`]: what is personal is encrypted before anything is appended; [`vault`]: the keys, which can be forgotten.
 //! - [`planner`]: what a batch of appends becomes, as a pure function; [`log`]: the engines that fetch, write and commit it;
 //!   [`appender`]: the task that collects appends into batches.
@@ -33,6 +34,7 @@ pub mod stream;
 pub mod subject;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod tree;
 pub mod vault;
 
 pub use clock::{Clock, Timestamp};
