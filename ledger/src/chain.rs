@@ -5,9 +5,14 @@
 //! chain_hash = BLAKE3(previous chain_hash || event_hash)      the first previous is BLAKE3(origin)
 //! ```
 //!
-//! An event's hash protects its content; the chain protects the order, from the log's origin on.
+//! An event's hash protects its content; the chain protects the order, from the log's origin on. Whether an event goes on from a
+//! log's end is judged in one place, [`End`].
+
+mod end;
 
 use std::fmt;
+
+pub use end::{Broken, End};
 
 /// A BLAKE3 hash, shown in hex.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

@@ -9,6 +9,7 @@ pub mod contract;
 mod key;
 pub mod memory;
 pub mod postgres;
+mod restore;
 pub mod sqlite;
 
 use std::time::Duration;
@@ -17,6 +18,7 @@ use async_trait::async_trait;
 
 pub use claims::{claimed, releases};
 pub use key::UniqueKey;
+pub use restore::{Restore, RestoreError};
 use uuid::Uuid;
 
 use crate::chain::{Hash, Origin};
