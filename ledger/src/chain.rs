@@ -49,6 +49,12 @@ impl Origin {
         Origin(format!("{}/v1/logs/{name}", base.trim_end_matches('/')))
     }
 
+    /// The base (host and optional path) at which this is the origin of the log `name`.
+    #[must_use]
+    pub fn base(&self, name: &crate::LogName) -> Option<&str> {
+        self.0.strip_suffix(name.as_str())?.strip_suffix("/v1/logs/").filter(|base| !base.is_empty())
+    }
+
     /// As it was stored.
     #[must_use]
     pub fn from_stored(text: String) -> Origin {

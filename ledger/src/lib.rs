@@ -10,8 +10,9 @@
 //!   [`appender`]: the task that collects appends into batches.
 //! - [`batcher`]: many callers that ask a store alike, one call for all of them.
 //! - [`fsck`]: reads a log back and names everything that does not hold.
+//! - [`export`]: a log as a portable file that shows by itself that it is whole; `transfer`: moves logs into files, out of files and from store to store.
 //!
-//! `event`, `decision`, `codec`, `chain` and `planner` are synchronous and do no I/O. SQL stands in `log` and `vault` only.
+//! `event`, `decision`, `codec`, `chain`, `planner` and `export` are synchronous and do no I/O. SQL stands in `log` and `vault` only.
 //! Nothing here knows of projections, HTTP or a command line.
 
 pub mod appender;
@@ -22,6 +23,7 @@ pub mod codec;
 pub mod decision;
 pub mod document;
 pub mod event;
+pub mod export;
 pub mod fsck;
 pub mod json;
 pub mod log;
