@@ -10,7 +10,7 @@
 //!   [`appender`]: the task that collects appends into batches.
 //! - [`batcher`]: many callers that ask a store alike, one call for all of them.
 //! - [`fsck`]: reads a log back and names everything that does not hold.
-//! - [`export`]: a log as a portable file that shows by itself that it is whole; `transfer`: moves logs into files, out of files and from store to store.
+//! - [`export`]: a log as a portable file that shows by itself that it is whole; [`transfer`]: moves logs into files, out of files and from store to store.
 //!
 //! `event`, `decision`, `codec`, `chain`, `planner` and `export` are synchronous and do no I/O. SQL stands in `log` and `vault` only.
 //! Nothing here knows of projections, HTTP or a command line.
@@ -36,6 +36,7 @@ pub mod stream;
 pub mod subject;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod transfer;
 pub mod tree;
 pub mod vault;
 
