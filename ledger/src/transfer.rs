@@ -10,7 +10,7 @@ mod import;
 #[cfg(test)]
 mod tests;
 
-pub use copy::{Copied, copy};
+pub use copy::{Copied, copy, require_room};
 pub use export::{ExportError, export};
 pub use import::{Verified, import, verify};
 

@@ -22,12 +22,7 @@ pub struct Copied {
 /// # Errors
 /// `to` is no beginning of `from`, `from` does not hold together, or a store failed.
 pub async fn copy(from: &dyn Restore, to: &dyn Restore, known: u64, progress: &mut (dyn FnMut(u64, u64) + Send)) -> Result<Copied, Error> {
-    let (source, held) = (from.head().await?, to.head().await?);
-    let theirs = match held.last() {
-        Some(last) => from.read_at(&[last]).await?.first().map(|event| event.chain_hash),
-        None => None,
-    };
-    require_beginning(from.name(), &held, source.size, theirs)?;
+    let (source, held) = heads(from, to).await?;
     let mut next = page(from, held.size, &source).await?;
     while !next.is_empty() {
         let end = next.last().map_or(source.size, |last| last.position.0 + 1);
@@ -46,6 +41,25 @@ pub async fn copy(from: &dyn Restore, to: &dyn Restore, known: u64, progress: &m
         return Err(crate::store::Error::Corrupt(what).into());
     }
     Ok(Copied { size: end.size, chain_hash: end.chain_hash })
+}
+
+/// Whether `to` is a beginning of `from`, so that [`copy`] would go on from its end.
+///
+/// # Errors
+/// It is none; a store failed.
+pub async fn require_room(from: &dyn Log, to: &dyn Log) -> Result<(), Error> {
+    heads(from, to).await.map(drop)
+}
+
+/// Where both logs end, the one being a beginning of the other.
+async fn heads(from: &dyn Log, to: &dyn Log) -> Result<(Head, Head), Error> {
+    let (source, held) = (from.head().await?, to.head().await?);
+    let theirs = match held.last() {
+        Some(last) => from.read_at(&[last]).await?.first().map(|event| event.chain_hash),
+        None => None,
+    };
+    require_beginning(from.name(), &held, source.size, theirs)?;
+    Ok((source, held))
 }
 
 async fn page(from: &dyn Log, next: u64, source: &Head) -> Result<Vec<Recorded>, Error> {
