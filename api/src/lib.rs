@@ -13,6 +13,7 @@ pub mod commands;
 pub mod config;
 pub mod http;
 pub mod node;
+pub mod proofs;
 pub mod services;
 pub mod stores;
 pub mod use_cases;

@@ -7,8 +7,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use credence_ledger::publisher::witness::Cosigners;
+use credence_ledger::publisher::{self, Publisher};
 use credence_ledger::random::SystemRandom;
-use credence_ledger::vault::Worker;
+use credence_ledger::vault::{Vault, Worker};
 use credence_ledger::{LogName, Timestamp};
 use credence_projections::generation;
 use credence_projections::projection::Projection;
@@ -22,6 +24,7 @@ use zeroize::Zeroizing;
 
 use crate::config::{self, Config, Role};
 use crate::http;
+use crate::proofs::{LogProofs, Proofs};
 use crate::services::{App, LogAccess, Services, Settings, Stores};
 use crate::stores::{self, Error, Schema, Sources};
 
@@ -35,6 +38,9 @@ const FORGET_EVERY: Duration = Duration::from_secs(600);
 const BODY_MAX: Duration = Duration::from_secs(30);
 /// How long a request may take beyond the longest wait for a position.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
+
+/// How long a stop waits for the last checkpoints.
+const LAST_CHECKPOINT_MAX: Duration = Duration::from_secs(5);
 
 /// How long a start waits for the read models.
 const SETTLE_MAX: Duration = Duration::from_secs(3);
@@ -86,7 +92,8 @@ impl Node {
             idempotency_kept: config.idempotency_kept,
             open_issuance: config.open_issuance,
         };
-        let opened = Stores { vault, ledger, audit, read: read.clone() };
+        let proofs = proofs(&config, &vault, &sources).await?;
+        let opened = Stores { vault, ledger, audit, read: read.clone(), proofs };
         let unsafe_durability = stores::unsafe_durability(&config.store).await?;
         let services = Services::new(&config.store.worker, config.role, settings, opened, &sources);
         let app: App = Arc::new(Services { unsafe_durability, ..services });
@@ -129,6 +136,12 @@ impl Node {
         for access in self.app.ledger.iter().chain([&self.app.audit]) {
             access.appender.shutdown().await;
         }
+        // What was appended last is covered by a checkpoint, too.
+        for tree in [&self.app.proofs.ledger, &self.app.proofs.audit] {
+            if let Some(publisher) = &tree.publisher {
+                publisher.shutdown(LAST_CHECKPOINT_MAX).await;
+            }
+        }
         for runner in self.runners {
             runner.stop().await;
         }
@@ -140,6 +153,31 @@ impl Node {
             tracing::warn!(error = &error as &dyn std::error::Error, "the vault still counts this worker");
         }
     }
+}
+
+/// The logs' trees; where the process may sign, with those who publish their checkpoints.
+async fn proofs(config: &Config, vault: &Arc<dyn Vault>, sources: &Sources) -> Result<Proofs, Error> {
+    let signs = matches!(config.role, Role::All | Role::Issuance);
+    let open = async |log: LogName| {
+        let tiles = stores::tiles(&config.store, log, &**vault)?;
+        if !signs {
+            return Ok::<_, Error>(LogProofs { tiles, publisher: None });
+        }
+        let settings = publisher::Settings {
+            interval: config.checkpoint_interval,
+            anchor: config.checkpoint_anchor.clone(),
+            cosigners: Cosigners::none(),
+            clock: sources.clock(),
+        };
+        let publisher = Publisher::start(tiles.clone(), vault.clone(), settings).await?;
+        Ok(LogProofs { tiles, publisher: Some(publisher) })
+    };
+    Ok(Proofs {
+        ledger: open(LogName::LEDGER).await?,
+        audit: open(LogName::AUDIT).await?,
+        audit_is_public: config.audit_tiles_public,
+        kept_outside: !signs || config.checkpoint_anchor.is_some() || stores::vault_is_elsewhere(&config.store),
+    })
 }
 
 fn start_runners(app: &App, read: &Arc<dyn generation::Store>) -> Vec<Runner> {

@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 use crate::caller::Caller;
 use crate::config::Role;
+use crate::proofs::Proofs;
 use crate::stores::Sources;
 use crate::used_keys::UsedKeys;
 
@@ -56,6 +57,8 @@ pub struct Services {
     pub read: Arc<dyn generation::Store>,
     /// Look-ups in the read models by id, many at once.
     pub lookups: Lookups<dyn generation::Store>,
+    /// The logs' trees.
+    pub proofs: Proofs,
     /// The audit log's month keys.
     pub months: Months,
     /// Which API keys were used lately.
@@ -80,6 +83,8 @@ pub struct Stores {
     pub audit: LogAccess,
     /// The read models.
     pub read: Arc<dyn generation::Store>,
+    /// The logs' trees.
+    pub proofs: Proofs,
 }
 
 /// What the configuration says to use cases.
@@ -245,7 +250,7 @@ impl Services {
     /// Of a process called `worker` that begins now. It must be called within a tokio runtime.
     #[must_use]
     pub fn new(worker: &str, role: Role, settings: Settings, stores: Stores, sources: &Sources) -> Services {
-        let Stores { vault, ledger, audit, read } = stores;
+        let Stores { vault, ledger, audit, read, proofs } = stores;
         let (clock, random) = (sources.clock(), sources.random.clone());
         Services {
             instance: new_id(&clock, &random),
@@ -260,6 +265,7 @@ impl Services {
             ledger,
             audit,
             read,
+            proofs,
             used_keys: UsedKeys::default(),
             draining: CancellationToken::new(),
             tasks: TaskTracker::new(),

@@ -14,12 +14,14 @@ use std::time::Duration;
 use credence_ledger::chain::Origin;
 use credence_ledger::clock::SystemClock;
 use credence_ledger::log::Log;
+use credence_ledger::publisher::Contradiction;
 use credence_ledger::random::SystemRandom;
 use credence_ledger::store::postgres::{self, Durability};
 use credence_ledger::store::{self, Url};
+use credence_ledger::tiles::Tiles;
 use credence_ledger::vault::rows::Keyring;
 use credence_ledger::vault::{MasterKey, OpenError, Vault, master_key};
-use credence_ledger::{Clock, LogName, Random, appender, log, vault};
+use credence_ledger::{Clock, LogName, Random, appender, log, tiles, vault};
 use credence_projections::generation;
 use credence_projections::read_store;
 use tokio::time::Instant;
@@ -88,6 +90,9 @@ pub enum Error {
     /// The first start cannot be gone through.
     #[error("the first start")]
     FirstStart(#[source] AppendError),
+    /// A log contradicts what was signed of it.
+    #[error(transparent)]
+    Contradiction(#[from] Contradiction),
     /// Where the administrator's key should be written.
     #[error("{} cannot be written", .0.display())]
     AdminKey(PathBuf, #[source] std::io::Error),
@@ -99,7 +104,7 @@ impl Error {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Error::Configuration(_) => ExitCode::from(2),
-            Error::Store { .. } | Error::FirstStart(_) | Error::AdminKey(..) => ExitCode::from(3),
+            Error::Store { .. } | Error::FirstStart(_) | Error::Contradiction(_) | Error::AdminKey(..) => ExitCode::from(3),
         }
     }
 }
@@ -228,7 +233,30 @@ async fn require_no_log(config: &StoreConfig) -> Result<(), store::Error> {
 /// # Errors
 /// It cannot be reached or used.
 pub async fn existing_log(config: &StoreConfig, name: LogName, sources: &Sources) -> Result<Arc<dyn Log>, Error> {
-    Ok(source_log(config, name, sources).await?)
+    Ok(source_log(config, name, sources).await?.log)
+}
+
+/// A log's tiles and checkpoints. Nothing is opened before it is needed.
+///
+/// # Errors
+/// The URL is malformed.
+pub fn tiles(config: &StoreConfig, name: LogName, vault: &dyn Vault) -> Result<Arc<dyn Tiles>, Error> {
+    let (origin, url) = (Origin::new(vault.origin_base(), &name), url_of(&config.stores, &name));
+    let failed = |source| Error::Store { store: name.to_string(), url: url.clone(), source };
+    Ok(match url {
+        Url::Sqlite(folder) => Arc::new(tiles::sqlite::Sqlite::new(folder, name.clone(), origin)),
+        Url::Postgres(text) => Arc::new(tiles::postgres::Postgres::new(text, name.clone(), origin, durability(config)).map_err(failed)?),
+    })
+}
+
+/// Whether the vault, which keeps the last signed checkpoint, is on another server than the ledger.
+#[must_use]
+pub fn vault_is_elsewhere(config: &StoreConfig) -> bool {
+    match (&config.stores.ledger, &config.stores.vault) {
+        (Url::Postgres(ledger), Url::Postgres(vault)) => !postgres::is_same_server(ledger, vault),
+        (Url::Sqlite(_), Url::Sqlite(_)) => false,
+        _ => true,
+    }
 }
 
 /// Opens the read store, in which nothing need be there yet.

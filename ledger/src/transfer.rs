@@ -14,10 +14,22 @@ pub use copy::{Copied, copy, require_room};
 pub use export::{ExportError, export};
 pub use import::{Verified, import, verify};
 
+use std::sync::Arc;
+
 use crate::chain::Hash;
 use crate::export::ReadError;
-use crate::log::{Head, RestoreError};
+use crate::log::{Head, Restore, RestoreError};
+use crate::tiles::Tiles;
 use crate::{LogName, Position, store};
+
+/// A log of one store, with its tree and checkpoints.
+#[derive(Clone)]
+pub struct Kept {
+    /// Its events.
+    pub log: Arc<dyn Restore>,
+    /// Its tree and checkpoints.
+    pub tiles: Arc<dyn Tiles>,
+}
 
 /// How many events are read, and written, at a time.
 const PAGE: usize = 1000;

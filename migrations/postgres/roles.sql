@@ -49,7 +49,15 @@ begin
     -- everybody may, unless the database was set up otherwise; it acts with the rights of whoever calls it
     grant execute on all functions in schema ledger to credence_issuance;
 
+    -- whoever issues also lets the tree grow and publishes checkpoints
+    grant select, insert, update on ledger.tiles, ledger.tree to credence_issuance;
+    grant select, insert on ledger.checkpoints to credence_issuance;
+
     grant select on ledger.events, ledger.head to credence_projector;
+    grant select on ledger.tiles, ledger.tree, ledger.checkpoints to credence_projector;
+    -- what a verdict is proved with: hashes and signed notes, no event
+    grant usage on schema ledger to credence_verification;
+    grant select on ledger.tiles, ledger.tree, ledger.checkpoints to credence_verification;
 end
 $$;
 
@@ -67,6 +75,9 @@ begin
     grant select, insert, update, delete on audit.unique_keys, audit.idempotency
         to credence_issuance, credence_verification, credence_projector;
     grant execute on all functions in schema audit to credence_issuance, credence_verification, credence_projector;
+    grant select, insert, update on audit.tiles, audit.tree to credence_issuance;
+    grant select, insert on audit.checkpoints to credence_issuance;
+    grant select on audit.tiles, audit.tree, audit.checkpoints to credence_verification, credence_projector;
 end
 $$;
 
@@ -79,7 +90,8 @@ begin
     grant select on vault._sqlx_migrations to credence_issuance, credence_verification, credence_projector;
 
     grant select, insert, update, delete
-        on vault.settings, vault.subjects, vault.issuers, vault.month_keys, vault.api_keys, vault.workers
+        on vault.settings, vault.subjects, vault.issuers, vault.month_keys, vault.api_keys, vault.workers, vault.log_keys,
+            vault.checkpoint_guard
         to credence_issuance;
 
     -- Wrapped by the master key. By opening them a process learns that its master key is the vault's, before it makes a month's
@@ -87,6 +99,8 @@ begin
     grant select on vault.settings to credence_verification, credence_projector;
     -- never the sealing key
     grant select (id, issuer, name_ref, email_ref) on vault.subjects to credence_verification;
+    -- what checkpoints are checked with, never what signs them
+    grant select (log, number, public_key, created_at) on vault.log_keys to credence_verification, credence_projector;
     grant select, insert on vault.month_keys to credence_verification, credence_projector;
     -- hashes, roles and issuers of callers, and when they last came
     grant select on vault.api_keys to credence_verification, credence_projector;

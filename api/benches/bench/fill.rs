@@ -96,9 +96,9 @@ async fn call(app: App, principal: Principal, left: Arc<AtomicU64>) -> Vec<Issue
 /// As the handler does it.
 async fn issue(app: &App, principal: Principal, body: &[u8]) -> Uuid {
     let body = json::parse(body).expect("it is JSON");
-    let command = Fields::read(body, read_issue).unwrap_or_else(|_| panic!("the request breaks a rule"));
+    let read = Fields::read(body, read_issue).unwrap_or_else(|_| panic!("the request breaks a rule"));
     let caller = caller(app, principal, "POST /v1/credentials");
-    issue::issue(app, &caller, principal.issuer, &command, None).await.unwrap().opened.credential.id
+    issue::issue(app, &caller, principal.issuer, &read.command, None).await.unwrap().opened.credential.id
 }
 
 async fn revoke(app: &App, principal: Principal, id: Uuid) {

@@ -7,17 +7,16 @@
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use credence_ledger::chain::Origin;
 use credence_ledger::clock::SystemClock;
-use credence_ledger::log::Restore;
 use credence_ledger::store::{self, Url};
+use credence_ledger::transfer::{self, Kept};
 use credence_ledger::vault::copy::CopyError;
 use credence_ledger::vault::rows::Settings;
-use credence_ledger::{Clock as _, LogName, Timestamp, transfer, vault};
+use credence_ledger::{Clock as _, LogName, Timestamp, vault};
 
 use super::progress::Progress;
 use super::{fsck, open};
@@ -51,8 +50,8 @@ pub(super) struct Options {
 
 /// One log, here and there.
 struct Pair {
-    from: Arc<dyn Restore>,
-    to: Arc<dyn Restore>,
+    from: Kept,
+    to: Kept,
     /// How far a round before has come.
     known: u64,
 }
@@ -71,7 +70,7 @@ pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (Os
     let stood_still = copy(&from, &to, &mut pairs).await?;
     let mut findings = 0;
     for pair in &pairs {
-        findings += fsck::check(&*pair.to).await?;
+        findings += fsck::check(&*pair.to.log).await?;
     }
     if !stood_still {
         let _ = writeln!(
@@ -124,13 +123,13 @@ async fn pairs(from: &StoreConfig, to: &StoreConfig, settings: &Settings) -> any
     for name in [LogName::LEDGER, LogName::AUDIT] {
         let log = stores::source_log(from, name.clone(), &sources).await?;
         let origin = Origin::new(&settings.origin_base, &name);
-        if *log.origin() != origin {
-            let (found, expected) = (log.origin().as_str().to_owned(), origin.as_str().to_owned());
+        if *log.log.origin() != origin {
+            let (found, expected) = (log.log.origin().as_str().to_owned(), origin.as_str().to_owned());
             let source = store::Error::Foreign { found, expected };
             return Err(Error::Store { store: name.to_string(), url: from.stores.ledger.clone(), source }.into());
         }
         if let Some(there) = stores::target_log(to, name.clone(), &origin, false, &sources).await? {
-            transfer::require_room(&*log, &*there).await?;
+            transfer::require_room(&*log.log, &*there.log).await?;
         }
         found.push((name, origin, log));
     }
@@ -146,8 +145,8 @@ async fn pairs(from: &StoreConfig, to: &StoreConfig, settings: &Settings) -> any
 async fn copy(from: &StoreConfig, to: &StoreConfig, pairs: &mut [Pair]) -> anyhow::Result<bool> {
     for _ in 0..ROUNDS_MAX {
         for pair in &mut *pairs {
-            let mut progress = Progress::new(format!("copy {}", pair.from.name()));
-            let copied = transfer::copy(&*pair.from, &*pair.to, pair.known, &mut |done, total| progress.at("writing", done, total)).await?;
+            let mut progress = Progress::new(format!("copy {}", pair.from.log.name()));
+            let copied = transfer::copy(&pair.from, &pair.to, pair.known, &mut |done, total| progress.at("writing", done, total)).await?;
             pair.known = copied.size;
         }
         let copied = vault::copy::copy(&from.stores.vault, &to.stores.vault).await;
@@ -157,7 +156,8 @@ async fn copy(from: &StoreConfig, to: &StoreConfig, pairs: &mut [Pair]) -> anyho
         })?;
         let mut stood_still = true;
         for pair in &*pairs {
-            stood_still &= pair.from.head().await?.size == pair.known;
+            stood_still &= pair.from.log.head().await?.size == pair.known;
+            stood_still &= pair.from.tiles.latest().await? == pair.to.tiles.latest().await?;
         }
         if stood_still {
             return Ok(true);

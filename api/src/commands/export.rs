@@ -8,8 +8,7 @@ use std::process::ExitCode;
 use clap::Args;
 use credence_ledger::chain::Hash;
 use credence_ledger::export::{Footer, WriteError};
-use credence_ledger::log::Log;
-use credence_ledger::transfer::{self, ExportError};
+use credence_ledger::transfer::{self, ExportError, Kept};
 use credence_ledger::{LogName, store};
 
 use super::progress::Progress;
@@ -35,9 +34,9 @@ pub(super) struct Options {
 
 pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (OsString, OsString)>) -> anyhow::Result<ExitCode> {
     let config = open::config(&options.stores, environment)?;
-    let log = open::log(&config, options.log.clone()).await?;
+    let kept = open::kept(&config, options.log.clone()).await?;
     if options.out == Path::new("-") {
-        let Some((_, footer)) = written(&*log, std::io::stdout().lock()).await? else { return Ok(ExitCode::from(1)) };
+        let Some((_, footer)) = written(&kept, std::io::stdout().lock()).await? else { return Ok(ExitCode::from(1)) };
         // Nobody may be reading.
         let _ = writeln!(std::io::stderr(), "{}", summary(&options.log, &footer));
         return Ok(ExitCode::SUCCESS);
@@ -50,16 +49,16 @@ pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (Os
         config::Error { source_name: "--out".to_owned(), problem }
     };
     let file = WholeFile::create(&options.out, options.force).map_err(refused)?;
-    let Some((file, footer)) = written(&*log, file).await? else { return Ok(ExitCode::from(1)) };
+    let Some((file, footer)) = written(&kept, file).await? else { return Ok(ExitCode::from(1)) };
     file.finish().map_err(refused)?;
     output::write(format!("{}\n", summary(&options.log, &footer))).or_else(output::unless_closed)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Tells on standard error where the log does not hold together; such a log has no export.
-async fn written<W: Write>(log: &dyn Log, sink: W) -> anyhow::Result<Option<(W, Footer)>> {
-    let mut progress = Progress::new(format!("export {}", log.name()));
-    let exported = transfer::export(log, sink, &mut |done, total| progress.at("writing", done, total)).await;
+async fn written<W: Write>(kept: &Kept, sink: W) -> anyhow::Result<Option<(W, Footer)>> {
+    let mut progress = Progress::new(format!("export {}", kept.log.name()));
+    let exported = transfer::export(&*kept.log, &*kept.tiles, sink, &mut |done, total| progress.at("writing", done, total)).await;
     drop(progress);
     let found = match exported {
         Ok(exported) => return Ok(Some(exported)),

@@ -50,13 +50,13 @@ pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (Os
         Ok(verified) => verified,
         Err(error) => return does_not_hold(error),
     };
-    let Some(log) = stores::target_log(&config, name.clone(), &origin, true, &sources).await? else {
+    let Some(target) = stores::target_log(&config, name.clone(), &origin, true, &sources).await? else {
         return Err(store::Error::NotMigrated.into());
     };
     (&file).rewind()?;
     let total = verified.footer.events;
     let mut progress = Progress::new(format!("import {name}"));
-    let imported = transfer::import(Reader::open(file)?, &*log, &mut |done| progress.at("writing", done, total)).await;
+    let imported = transfer::import(Reader::open(file)?, &target, &mut |done| progress.at("writing", done, total)).await;
     drop(progress);
     match imported {
         Ok(_) => {}

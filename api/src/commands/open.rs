@@ -7,9 +7,11 @@ use std::time::Duration;
 use credence_ledger::LogName;
 use credence_ledger::log::Log;
 use credence_ledger::store::{self, Url};
+use credence_ledger::transfer::Kept;
 use credence_ledger::vault::Vault;
 
 use crate::config::{Role, StoreConfig, StoreOptions};
+use crate::proofs::{LogProofs, Proofs};
 use crate::services::{App, LogAccess, Services, Settings, Stores};
 use crate::stores::{self, Error, Schema, Sources};
 
@@ -22,9 +24,14 @@ pub(super) fn config(options: &StoreOptions, environment: impl Iterator<Item = (
 
 /// Opens a log, to read it.
 pub(super) async fn log(config: &StoreConfig, name: LogName) -> Result<Arc<dyn Log>, Error> {
+    Ok(kept(config, name).await?.log)
+}
+
+/// Opens a log with its tree and checkpoints.
+pub(super) async fn kept(config: &StoreConfig, name: LogName) -> Result<Kept, Error> {
     let url = if name == LogName::AUDIT { &config.stores.audit } else { &config.stores.ledger };
     require_folder(name.as_str(), url)?;
-    stores::existing_log(config, name, &Sources::default()).await
+    stores::source_log(config, name, &Sources::default()).await
 }
 
 /// Opens the vault.
@@ -56,6 +63,10 @@ pub(super) async fn services(config: &StoreConfig) -> Result<App, Error> {
     // No command asks a read model for an answer or repeats a request.
     let settings =
         Settings { staleness_max: Duration::MAX, wait_max: Duration::ZERO, idempotency_kept: Duration::ZERO, open_issuance: false };
-    let stores = Stores { vault, ledger: Some(ledger), audit, read };
+    // A command signs nothing.
+    let tree = |log| Ok::<_, Error>(LogProofs { tiles: stores::tiles(config, log, &*vault)?, publisher: None });
+    let (ledger_tree, audit_tree) = (tree(LogName::LEDGER)?, tree(LogName::AUDIT)?);
+    let proofs = Proofs { ledger: ledger_tree, audit: audit_tree, audit_is_public: false, kept_outside: true };
+    let stores = Stores { vault, ledger: Some(ledger), audit, read, proofs };
     Ok(Arc::new(Services::new(&config.worker, Role::All, settings, stores, &sources)))
 }

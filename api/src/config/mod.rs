@@ -16,6 +16,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use axum::http::HeaderValue;
+use credence_ledger::publisher::anchor::Anchor;
 use credence_ledger::store;
 use tracing_subscriber::EnvFilter;
 
@@ -98,6 +99,12 @@ pub struct Config {
     pub open_issuance: bool,
     /// How much anonymous verification is allowed; `None` is without limit.
     pub rate_limit_public: Option<RateLimit>,
+    /// How often a checkpoint of each log is published, unless one is asked for.
+    pub checkpoint_interval: Duration,
+    /// Where the last signed checkpoints are kept outside the ledger's server.
+    pub checkpoint_anchor: Option<Anchor>,
+    /// Whether the audit log's checkpoints and tiles are for everybody.
+    pub audit_tiles_public: bool,
     /// Origins whose pages may call.
     pub cors_origins: Vec<HeaderValue>,
     /// How long requests in flight may take when the process is told to stop.
@@ -203,6 +210,9 @@ impl Config {
             body_bytes_max: usize::try_from(number("body_bytes_max", 1024..=1 << 30, 1 << 20)?).unwrap_or(usize::MAX),
             open_issuance: value(&layers, "open_issuance", flag)?.unwrap_or(false),
             rate_limit_public: limited.then(|| rate.unwrap_or(default_rate)),
+            checkpoint_interval: Duration::from_secs(number("checkpoint_interval_s", 1..=86_400, 5)?),
+            checkpoint_anchor: value(&layers, "checkpoint_anchor", anchor)?,
+            audit_tiles_public: value(&layers, "audit_tiles_public", flag)?.unwrap_or(false),
             cors_origins: value(&layers, "cors_origins", origins)?.unwrap_or_default(),
             drain_max: Duration::from_secs(number("drain_s_max", 0..=3600, 30)?),
         };
@@ -266,6 +276,11 @@ fn listen(text: &str) -> Result<String, String> {
         return Err("expected an address and a port, such as 127.0.0.1:8080".to_owned());
     }
     Ok(text.to_owned())
+}
+
+fn anchor(text: &str) -> Result<Anchor, String> {
+    let path = text.strip_prefix("file:").filter(|path| !path.is_empty() && !path.ends_with('/'));
+    path.map(|path| Anchor::File(path.into())).ok_or_else(|| "expected file: and a path".to_owned())
 }
 
 /// It is hashed into every log, and later named in signed notes, whose names have neither spaces nor plus signs.

@@ -118,6 +118,15 @@ options! {
         /// How many anonymous verifications in which time [default: 600/1m].
         #[arg(long, value_name = "COUNT/TIME")]
         rate_limit_public,
+        /// How often a checkpoint of each log is published, unless one is asked for [default: 5].
+        #[arg(long, value_name = "SECONDS")]
+        checkpoint_interval_s,
+        /// Where the last signed checkpoints are kept outside the ledger's server: `file:PATH`, to which a dot and the log's name are added.
+        #[arg(long, value_name = "file:PATH")]
+        checkpoint_anchor,
+        /// Whether the audit log's checkpoints and tiles are for everybody [default: false].
+        #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+        audit_tiles_public,
         /// Origins whose pages may call, separated by commas [default: none].
         #[arg(long, value_name = "ORIGIN,…")]
         cors_origins,

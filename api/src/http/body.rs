@@ -278,6 +278,18 @@ impl Fields {
         }
     }
 
+    /// `true` or `false`; absent is `false`.
+    pub fn flag(&mut self, name: &str) -> bool {
+        match self.take(name) {
+            None => false,
+            Some(Value::Bool(flag)) => flag,
+            Some(_) => {
+                self.refuse(name, "type", "expected true or false");
+                false
+            }
+        }
+    }
+
     /// An object, as it is.
     pub fn object(&mut self, name: &str) -> Option<Map<String, Value>> {
         match self.take(name)? {

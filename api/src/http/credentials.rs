@@ -2,7 +2,7 @@
 
 use axum::Json as Answer;
 use axum::extract::{FromRequestParts, State};
-use axum::http::header::LOCATION;
+use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -10,13 +10,13 @@ use credence_ledger::decision::credential::Change;
 use credence_ledger::event::Recorded;
 use credence_ledger::log::Log;
 use credence_ledger::vault::Role;
-use credence_ledger::{LogName, Position};
+use credence_ledger::{LogName, Position, Version};
 use serde_json::Value;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::body::{Fields, Json, OptionalJson};
-use super::headers::{IDEMPOTENCY_REPLAYED, Id, LEDGER_POSITION, idempotency_key, min_position, set, set_as_of};
+use super::headers::{IDEMPOTENCY_REPLAYED, Id, LEDGER_POSITION, idempotency_key, min_position, prefers, set, set_as_of};
 use super::problem::{Kind, Problem, problems};
 use super::query::{Cursor, LIMIT_MAX, Parameters};
 use super::{Part, Route};
@@ -25,11 +25,13 @@ use crate::services::{App, Services};
 use crate::use_cases::credential::Done;
 use crate::use_cases::list::ListCredentials;
 use crate::use_cases::read::{self, Page};
-use crate::use_cases::{Error, change, issue, list};
+use crate::use_cases::{Error, change, issue, list, receipt};
 use crate::wire::credential::{
-    ChangeRequest, CredentialBody, IssueRequest, SearchRequest, Summary, SummaryPage, read_change, read_issue, read_list, read_search,
+    ChangeRequest, CredentialBody, IssueRequest, SearchRequest, Summary, SummaryPage, WithReceipt, read_change, read_issue, read_list,
+    read_search,
 };
 use crate::wire::event::{Event, EventPage, Keys, sealed_under};
+use crate::wire::proof::ReceiptBody;
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![
@@ -39,6 +41,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(Part::Issuance, routes!(revoke_credential)),
         Route::new(Part::Issuance, routes!(suspend_credential)),
         Route::new(Part::Issuance, routes!(reinstate_credential)),
+        Route::new(Part::Issuance, routes!(read_receipt)),
         Route::new(Part::Issuance, routes!(list_credential_events)),
         Route::new(Part::Issuance, routes!(list_credential_verifications)),
     ]
@@ -94,6 +97,11 @@ problems! {
 }
 
 problems! {
+    /// What can keep a receipt from being given.
+    ReceiptRefusals: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, TIMEOUT, VALIDATION_FAILED, NOT_CAUGHT_UP, STORE_UNAVAILABLE, INTERNAL
+}
+
+problems! {
     /// What can keep a page from being read.
     PageRefusals: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, TIMEOUT, VALIDATION_FAILED, STORE_UNAVAILABLE, NOT_CAUGHT_UP,
     PROJECTION_UNHEALTHY, STALE, INTERNAL
@@ -140,12 +148,18 @@ async fn issue_credential(
 ) -> Result<Response, Problem> {
     parameters.finish()?;
     let key = idempotency_key(&headers)?;
-    let command = Fields::read(body, read_issue)?;
+    let WithReceipt { command, receipt } = Fields::read(body, read_issue)?;
     let done = issue::issue(&app, &by.caller, by.principal.issuer, &command, key.as_ref()).await?;
     let location = format!("/v1/credentials/{}", done.opened.credential.id);
-    let mut response = (StatusCode::CREATED, Answer(CredentialBody::after(&done, "issued"))).into_response();
+    let mut response = (StatusCode::CREATED, Answer(after(&app, &done, "issued", receipt).await)).into_response();
     set(&mut response, LOCATION, &location);
     Ok(of_act(response, &done))
+}
+
+/// What an act made of the credential, with the act's receipt if it is wanted.
+async fn after(app: &Services, done: &Done, what: &str, receipt: bool) -> CredentialBody {
+    let receipt = if receipt { Some(receipt::of_act(app, done.position).await) } else { None };
+    CredentialBody::after(done, what, receipt.as_ref().map(Option::as_ref))
 }
 
 /// Says where an act was appended, and whether it was just now.
@@ -172,6 +186,40 @@ async fn read_credential(State(app): State<App>, by: MayRead, Id(id): Id, parame
     parameters.finish()?;
     let opened = read::read(&app, &by.caller, &by.principal, id).await?;
     Ok(Answer(CredentialBody::new(&opened)).into_response())
+}
+
+/// Read the receipt of one of a credential's events.
+///
+/// What to keep in order to show, offline and to anybody who has the log's key, that it is in the ledger. Waits for a checkpoint
+/// that covers the event. `Accept: text/plain` answers it as a C2SP tlog-proof.
+#[utoipa::path(
+    get,
+    path = "/v1/credentials/{id}/receipt",
+    tag = "Proofs",
+    params(
+        ("id" = Uuid, Path, description = "The credential's id"),
+        ("version" = Option<u64>, Query, description = "Which of its events; without it 0, which is `CredentialIssued`"),
+    ),
+    responses(
+        (status = 200, description = "The receipt", content((ReceiptBody = "application/json"), (String = "text/plain"))),
+        ReceiptRefusals,
+    ),
+    security(("api_key" = [])),
+)]
+async fn read_receipt(
+    State(app): State<App>,
+    by: MayRead,
+    Id(id): Id,
+    headers: HeaderMap,
+    mut parameters: Parameters,
+) -> Result<Response, Problem> {
+    let version = Version(parameters.integer("version", 0, i64::MAX.unsigned_abs()).unwrap_or_default());
+    parameters.finish()?;
+    let receipt = receipt::of_version(&app, &by.principal, id, version).await?;
+    if prefers(&headers, &["application/json", "text/plain"]) == 1 {
+        return Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], receipt.to_string()).into_response());
+    }
+    Ok(Answer(ReceiptBody::from(&receipt)).into_response())
 }
 
 /// Revoke a credential.
@@ -280,9 +328,9 @@ async fn change_status(
     what: &str,
 ) -> Result<Response, Problem> {
     let key = idempotency_key(headers)?;
-    let command = read_change(id, change, body)?;
+    let WithReceipt { command, receipt } = read_change(id, change, body)?;
     let done = change::change(app, &by.caller, &by.principal, &command, key.as_ref()).await?;
-    Ok(of_act(Answer(CredentialBody::after(&done, what)).into_response(), &done))
+    Ok(of_act(Answer(after(app, &done, what, receipt).await).into_response(), &done))
 }
 
 /// List credentials, newest first, without personal data.

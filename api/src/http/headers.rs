@@ -1,6 +1,7 @@
 //! The headers that carry positions and idempotency, and the ids in paths.
 
 use axum::extract::{FromRequestParts, Path};
+use axum::http::header::ACCEPT;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
@@ -82,4 +83,43 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
         let path = Path::<String>::from_request_parts(parts, state).await;
         path.ok().and_then(|Path(text)| parse_uuid(&text)).map(Id).ok_or_else(|| Problem::new(Kind::NOT_FOUND))
     }
+}
+
+/// Which of these media types the caller likes best (RFC 9110, section 12.5.1), by its place. The first when it does not say, or
+/// likes none of them.
+pub fn prefers(headers: &HeaderMap, offered: &[&str]) -> usize {
+    let accept: Vec<&str> =
+        headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).collect();
+    let mut best = (0, 0);
+    for (at, media_type) in offered.iter().enumerate() {
+        let quality = quality(&accept, media_type);
+        if quality > best.1 {
+            best = (at, quality);
+        }
+    }
+    best.0
+}
+
+/// How much a media type is liked, in thousandths: what the most specific range that covers it says.
+fn quality(accept: &[&str], media_type: &str) -> u16 {
+    let kind = media_type.split('/').next().unwrap_or_default();
+    let mut found = (0, 0);
+    for range in accept {
+        let mut parts = range.split(';').map(str::trim);
+        let range = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let specific = match range.as_str() {
+            "*/*" => 1,
+            range if range.strip_suffix("/*") == Some(kind) => 2,
+            range if range == media_type => 3,
+            _ => continue,
+        };
+        let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+        let weight = weight.map_or(Some(1.0), |weight| weight.parse::<f32>().ok()).unwrap_or(0.0).clamp(0.0, 1.0);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 1000")]
+        let weight = (weight * 1000.0) as u16;
+        if specific > found.0 {
+            found = (specific, weight);
+        }
+    }
+    found.1
 }

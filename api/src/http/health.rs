@@ -9,6 +9,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use credence_ledger::publisher::Status;
 use credence_projections::projection::Projection;
 use serde::Serialize;
 use tokio::time::timeout;
@@ -43,12 +44,14 @@ struct Readiness {
     status: &'static str,
     /// What keeps it from being ready.
     failing: Vec<Failing>,
+    /// What should be mended, though requests can be sent.
+    warnings: Vec<Failing>,
 }
 
-/// What keeps a process from being ready.
+/// What keeps a process from being ready, or should be mended.
 #[derive(Debug, Serialize, ToSchema)]
 struct Failing {
-    /// A store, a read model, or `durability`.
+    /// A store, a read model, `durability`, `checkpoints`, or `process`.
     name: &'static str,
     /// Why.
     reason: String,
@@ -77,7 +80,7 @@ async fn live(app: State<App>) -> Json<Health> {
 async fn ready(State(app): State<App>) -> Response {
     let failing = failing(&app).await;
     let (code, status) = if failing.is_empty() { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not_ready") };
-    (code, Json(Readiness { status, failing })).into_response()
+    (code, Json(Readiness { status, failing, warnings: warnings(&app) })).into_response()
 }
 
 async fn failing(app: &Services) -> Vec<Failing> {
@@ -97,7 +100,22 @@ async fn failing(app: &Services) -> Vec<Failing> {
     let durability =
         app.unsafe_durability.iter().map(|setting| Failing { name: "durability", reason: format!("the server runs with {setting}") });
     let draining = app.draining.is_cancelled().then(|| Failing { name: "process", reason: "it is stopping".to_owned() });
-    stores.chain(read).chain(durability).chain(draining).collect()
+    let refused = app.proofs.troubles().into_iter().filter_map(|(_, status)| match status {
+        Status::Refused(contradiction) => Some(Failing { name: "checkpoints", reason: contradiction.to_string() }),
+        Status::Good | Status::Failing(_) => None,
+    });
+    stores.chain(read).chain(durability).chain(refused).chain(draining).collect()
+}
+
+fn warnings(app: &Services) -> Vec<Failing> {
+    let at_home = "the last signed checkpoint is kept on the ledger's own server alone: if both are restored from one backup, nobody notices. \
+                   Set CREDENCE_CHECKPOINT_ANCHOR";
+    let kept = (!app.proofs.kept_outside).then(|| Failing { name: "checkpoints", reason: at_home.to_owned() });
+    let failing = app.proofs.troubles().into_iter().filter_map(|(log, status)| match status {
+        Status::Failing(reason) => Some(Failing { name: "checkpoints", reason: format!("{log}: {reason}") }),
+        Status::Good | Status::Refused(_) => None,
+    });
+    kept.into_iter().chain(failing).collect()
 }
 
 async fn log_fails(access: &LogAccess) -> Option<String> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
-use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::sse::{KeepAlive, Sse};
 use axum::response::{IntoResponse, Response, sse};
@@ -24,6 +24,7 @@ use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 use utoipa_axum::routes;
 
 use super::body::Text;
+use super::headers::prefers;
 use super::problem::{Kind, Problem, problems};
 use super::query::{Cursor, LIMIT_DEFAULT, Parameters};
 use super::{Part, Route};
@@ -128,43 +129,9 @@ impl Format {
         }
     }
 
-    /// What the caller likes best (RFC 9110, section 12.5.1). JSON when it does not say, or likes nothing that there is.
     fn wanted(headers: &HeaderMap) -> Format {
-        let accept: Vec<&str> =
-            headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).collect();
-        let mut best = (Format::Json, 0);
-        for format in Format::ALL {
-            let quality = quality(&accept, format.media_type());
-            if quality > best.1 {
-                best = (format, quality);
-            }
-        }
-        best.0
+        Format::ALL[prefers(headers, &Format::ALL.map(Format::media_type))]
     }
-}
-
-/// How much a media type is liked, in thousandths: what the most specific range that covers it says.
-fn quality(accept: &[&str], media_type: &str) -> u16 {
-    let kind = media_type.split('/').next().unwrap_or_default();
-    let mut found = (0, 0);
-    for range in accept {
-        let mut parts = range.split(';').map(str::trim);
-        let range = parts.next().unwrap_or_default().to_ascii_lowercase();
-        let specific = match range.as_str() {
-            "*/*" => 1,
-            range if range.strip_suffix("/*") == Some(kind) => 2,
-            range if range == media_type => 3,
-            _ => continue,
-        };
-        let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-        let weight = weight.map_or(Some(1.0), |weight| weight.parse::<f32>().ok()).unwrap_or(0.0).clamp(0.0, 1.0);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 1000")]
-        let weight = (weight * 1000.0) as u16;
-        if specific > found.0 {
-            found = (specific, weight);
-        }
-    }
-    found.1
 }
 
 fn selection(parameters: &mut Parameters) -> Selection {
@@ -287,6 +254,7 @@ fn message(event: &Event) -> Result<sse::Event, Infallible> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::http::header::ACCEPT;
 
     fn wanted(accept: &[&'static str]) -> Format {
         let headers = accept.iter().map(|value| (ACCEPT, HeaderValue::from_static(value))).collect();

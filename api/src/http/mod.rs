@@ -20,6 +20,7 @@ pub mod logs;
 pub mod metrics;
 pub mod problem;
 pub mod projections;
+pub mod proofs;
 pub mod query;
 pub mod serve;
 pub mod services;
@@ -53,6 +54,8 @@ pub enum Part {
     Issuance,
     /// Verifications and the older dialects' verifying routes. They are public, and limited for anonymous callers.
     Verification,
+    /// Checkpoints, tiles, keys and proofs: issuance publishes them, verification answers for them.
+    Proofs,
     /// Projections and rebuilds.
     Projector,
 }
@@ -63,8 +66,8 @@ impl Part {
     pub fn is_served_by(self, role: Role) -> bool {
         match (role, self) {
             (Role::All, _) | (_, Part::Everywhere) => true,
-            (Role::Issuance, part) => part == Part::Issuance,
-            (Role::Verification, part) => part == Part::Verification,
+            (Role::Issuance, part) => matches!(part, Part::Issuance | Part::Proofs),
+            (Role::Verification, part) => matches!(part, Part::Verification | Part::Proofs),
             (Role::Projector, part) => part == Part::Projector,
         }
     }
@@ -110,6 +113,7 @@ pub fn table() -> Vec<Route> {
         credentials::routes(),
         verifications::routes(),
         logs::routes(),
+        proofs::routes(),
         projections::routes(),
         services::routes(),
         dialects::routes(),

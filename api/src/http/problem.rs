@@ -109,7 +109,7 @@ kinds! {
         "What was asked for has been erased: its key was destroyed.";
     /// 503.
     NOT_CAUGHT_UP = "not-caught-up", SERVICE_UNAVAILABLE, "Not caught up",
-        "The read model has not reached the wished position in time. `Ledger-As-Of` tells how far it is.";
+        "The read model, or for a proof the last checkpoint, has not reached the wished position in time. `Ledger-As-Of` tells how far the read model is.";
     /// 503.
     PROJECTION_UNHEALTHY = "projection-unhealthy", SERVICE_UNAVAILABLE, "Projection unhealthy",
         "The read model stopped rather than skip an event, or is being built: it gives no answers until it is whole.";
@@ -356,6 +356,7 @@ impl From<use_cases::Error> for Problem {
             use_cases::Error::RebuildRunning(_) => Problem::new(Kind::REBUILD_RUNNING),
             use_cases::Error::Erased => Problem::new(Kind::ERASED),
             use_cases::Error::Contended => Problem::new(Kind::OVERLOADED),
+            use_cases::Error::NotProved => Problem::new(Kind::NOT_CAUGHT_UP).detail(error.to_string()),
             use_cases::Error::Append(error) => error.into(),
             use_cases::Error::Audit(_) => {
                 tracing::warn!(cause = chain(&error), "what must be recorded cannot be recorded");

@@ -126,6 +126,13 @@ impl Parameters {
         self.integer("limit", 1, max).and_then(|limit| usize::try_from(limit).ok()).unwrap_or(LIMIT_DEFAULT)
     }
 
+    /// Tells that a parameter is missing, unless something else was wrong with it.
+    pub fn require(&mut self, name: &str) {
+        if !self.errors.iter().any(|error| error.field == name) {
+            self.refuse(name, "required", "is required");
+        }
+    }
+
     /// Tells a broken rule of the parameter `name`.
     pub fn refuse(&mut self, name: &str, code: &'static str, message: impl Into<String>) {
         self.errors.push(FieldError::new(name, code, message));

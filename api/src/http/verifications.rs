@@ -55,8 +55,9 @@ async fn verify_credential(
     let passed = min_position(&headers, &LogName::LEDGER)?;
     let now = app.clock.now();
     let question = Fields::read(body, |fields| read_question(fields, now))?;
+    let proof = question.proof;
     let verdict = verify::verify(&app, &caller, &verify::VerifyCredential { passed, ..question }).await?;
-    let mut response = Answer(VerdictBody::new(&verdict, &app.worker)).into_response();
+    let mut response = Answer(VerdictBody::new(&verdict, proof, &app.worker)).into_response();
     set_as_of(&mut response, &verdict.cursor);
     Ok(response)
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use credence_ledger::chain::Origin;
 use credence_ledger::log::Restore;
 use credence_ledger::store::{self, Url};
+use credence_ledger::tiles::{self, Tiles};
+use credence_ledger::transfer::Kept;
 use credence_ledger::vault::rows::{Keyring, Settings};
 use credence_ledger::vault::{self, MasterKey, OpenError, Vault};
 use credence_ledger::{LogName, log};
@@ -16,7 +18,7 @@ use crate::config::{self, StoreConfig};
 ///
 /// # Errors
 /// It cannot be reached or used.
-pub async fn source_log(config: &StoreConfig, name: LogName, sources: &Sources) -> Result<Arc<dyn Restore>, Error> {
+pub async fn source_log(config: &StoreConfig, name: LogName, sources: &Sources) -> Result<Kept, Error> {
     let url = url_of(&config.stores, &name);
     patiently(name.as_str(), url, async || Ok(open(config, name.clone(), None, sources).await?)).await
 }
@@ -31,7 +33,7 @@ pub async fn target_log(
     origin: &Origin,
     make: bool,
     sources: &Sources,
-) -> Result<Option<Arc<dyn Restore>>, Error> {
+) -> Result<Option<Kept>, Error> {
     let url = url_of(&config.stores, &name);
     patiently(name.as_str(), url, async || {
         let is_there = log_exists(&config.stores, &name).await?;
@@ -44,8 +46,8 @@ pub async fn target_log(
             Err(store::Error::NotMigrated) if !make => return Ok(None),
             opened => opened?,
         };
-        if opened.origin() != origin {
-            let (found, expected) = (opened.origin().as_str().to_owned(), origin.as_str().to_owned());
+        if opened.log.origin() != origin {
+            let (found, expected) = (opened.log.origin().as_str().to_owned(), origin.as_str().to_owned());
             return Err(store::Error::OtherLog { found, expected }.into());
         }
         Ok(Some(opened))
@@ -54,15 +56,23 @@ pub async fn target_log(
 }
 
 /// With the base of its origin a log is made where it is missing.
-async fn open(config: &StoreConfig, name: LogName, base: Option<&str>, sources: &Sources) -> Result<Arc<dyn Restore>, store::Error> {
-    Ok(match (url_of(&config.stores, &name), base) {
-        (Url::Sqlite(folder), None) => Arc::new(log::sqlite::Sqlite::open_existing(folder, name, sources.clock()).await?),
-        (Url::Sqlite(folder), Some(base)) => Arc::new(log::sqlite::Sqlite::open(folder, name, base, sources.clock()).await?),
+async fn open(config: &StoreConfig, name: LogName, base: Option<&str>, sources: &Sources) -> Result<Kept, store::Error> {
+    let durability = durability(config);
+    let url = url_of(&config.stores, &name);
+    let log: Arc<dyn Restore> = match (url, base) {
+        (Url::Sqlite(folder), None) => Arc::new(log::sqlite::Sqlite::open_existing(folder, name.clone(), sources.clock()).await?),
+        (Url::Sqlite(folder), Some(base)) => Arc::new(log::sqlite::Sqlite::open(folder, name.clone(), base, sources.clock()).await?),
         // The server's clock dates events, unless a test brings its own.
         (Url::Postgres(url), base) => {
-            Arc::new(log::postgres::Postgres::open(url, name, base, sources.clock.clone(), durability(config)).await?)
+            Arc::new(log::postgres::Postgres::open(url, name.clone(), base, sources.clock.clone(), durability).await?)
         }
-    })
+    };
+    let origin = log.origin().clone();
+    let tiles: Arc<dyn Tiles> = match url {
+        Url::Sqlite(folder) => Arc::new(tiles::sqlite::Sqlite::new(folder, name, origin)),
+        Url::Postgres(url) => Arc::new(tiles::postgres::Postgres::new(url, name, origin, durability)?),
+    };
+    Ok(Kept { log, tiles })
 }
 
 /// What can be told of a vault without its master key; `None` where there is none.

@@ -11,6 +11,7 @@ pub mod issue;
 pub mod list;
 pub mod read;
 pub mod rebuild;
+pub mod receipt;
 pub mod replay;
 pub mod verify;
 
@@ -61,6 +62,9 @@ pub enum Error {
     /// Others changed the same thing again and again while this was tried. A later try can help.
     #[error("the credential kept changing meanwhile")]
     Contended,
+    /// No signed checkpoint covered the event in time. A later try can help.
+    #[error("no checkpoint covers the event yet")]
+    NotProved,
     /// The ledger log took no events.
     #[error(transparent)]
     Append(#[from] AppendError),

@@ -71,7 +71,7 @@ pub async fn verifications(
 }
 
 /// The credential, if it is this caller's to know of.
-async fn known(services: &Services, principal: &Principal, id: Uuid) -> Result<Credential, Error> {
+pub(super) async fn known(services: &Services, principal: &Principal, id: Uuid) -> Result<Credential, Error> {
     let credential = credential::load(services, id, None).await?;
     credential.filter(|credential| principal.may_know_of(credential.issued.issuer)).ok_or(Error::NotFound)
 }

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::{Error, audit};
 use crate::caller::Caller;
+use crate::proofs::Proof;
 use crate::services::Services;
 
 /// A question.
@@ -26,6 +27,8 @@ pub struct VerifyCredential {
     pub as_of: Option<AsOf>,
     /// The read model must have passed this position.
     pub passed: Option<Position>,
+    /// Whether the verdict shall be proved.
+    pub proof: bool,
 }
 
 /// What was presented.
@@ -128,6 +131,8 @@ pub struct Verdict {
     pub audit_position: Position,
     /// How far the read model has come.
     pub cursor: Cursor,
+    /// That the event which decided it is in a signed checkpoint, where that was asked for and a credential is shown.
+    pub proof: Option<Proof>,
 }
 
 /// Gives a verdict.
@@ -151,6 +156,12 @@ pub async fn verify(services: &Services, caller: &Caller, question: &VerifyCrede
         (Some(_), Cause::Found) if matched.erased => Finding::Erased,
         (Some(found), Cause::Found) => Finding::Found(Status::of(found.state, found.valid_from, found.valid_until, judged_at)),
     };
+    // Before it is recorded: who wants a proof and cannot have one gets no verdict.
+    let shown = matched.credential.as_ref().filter(|_| question.proof && matches!(finding, Finding::Found(_)));
+    let proof = match shown {
+        Some(shown) => Some(prove(services, shown, at, cursor.position).await?),
+        None => None,
+    };
     let verified = CredentialVerified {
         as_of,
         cause: matched.cause,
@@ -168,7 +179,21 @@ pub async fn verify(services: &Services, caller: &Caller, question: &VerifyCrede
         verified_at: recorded.recorded_at,
         audit_position: recorded.position,
         cursor,
+        proof,
     })
+}
+
+/// Proves the event that made the credential's status what it was at the moment asked for: the last that changed it, or the one
+/// by which it was issued.
+async fn prove(services: &Services, credential: &Credential, at: At, applied: Option<Position>) -> Result<Proof, Error> {
+    // The model may have moved on since the verdict was made.
+    let at = match (at, applied) {
+        (At::Newest, Some(applied)) => At::Position(applied),
+        (at, _) => at,
+    };
+    let (changed, _) = services.read.decided_by(credential.id, at).await?;
+    let position = changed.unwrap_or(credential.position);
+    services.proofs.ledger.prove(position, services.settings.wait_max).await?.ok_or(Error::NotProved)
 }
 
 /// When what is shown came to be: while others append, that may be more recent than what is known to be complete.

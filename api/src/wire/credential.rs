@@ -4,6 +4,7 @@
 //! rules and tell every one that is broken.
 
 use credence_ledger::decision::credential::Change;
+use credence_ledger::receipt::Receipt;
 use credence_ledger::{LogName, Position, Timestamp, json, subject};
 use credence_projections::verification::{self as model, Status};
 use serde::Serialize;
@@ -18,6 +19,7 @@ use crate::use_cases::credential::{Done, Opened};
 use crate::use_cases::issue::{About, Content, IssueCredential};
 use crate::use_cases::list::ListCredentials;
 use crate::use_cases::{Existing, change};
+use crate::wire::proof::ReceiptBody;
 
 /// A credential's type.
 pub const TYPE: Text = Text { length_max: 100, normal: subject::normal_name, lines: false };
@@ -56,6 +58,8 @@ pub struct IssueAboutSubject {
     valid_from: Option<String>,
     /// Not valid from then on; absent: without end.
     valid_until: Option<String>,
+    /// Wait for a checkpoint that covers the event, and answer its receipt.
+    receipt: Option<bool>,
 }
 
 /// That an opaque string was issued. Only its keyed digest is kept.
@@ -67,6 +71,8 @@ pub struct IssueSecret {
     r#type: String,
     /// 1 to 4096 bytes.
     secret: String,
+    /// Wait for a checkpoint that covers the event, and answer its receipt.
+    receipt: Option<bool>,
 }
 
 /// A credential with a subject, or a secret one.
@@ -79,12 +85,23 @@ pub enum IssueRequest {
     Secret(IssueSecret),
 }
 
+/// A command, and whether its receipt is waited for. Of a repeat the command alone is compared.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WithReceipt<C> {
+    /// What is to be done.
+    pub command: C,
+    /// Whether the answer shall hold the receipt.
+    pub receipt: bool,
+}
+
 /// Why a status is changed.
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "describes a request in the OpenAPI document; `read_reason` reads it")]
 pub struct ChangeRequest {
     /// At most 1000 characters; sealed, and shown only to those who open the log.
     reason: Option<String>,
+    /// Wait for a checkpoint that covers the event, and answer its receipt.
+    receipt: Option<bool>,
 }
 
 /// Which credentials are searched for. The conditions hold together; a name or an address is compared whole, in normal form.
@@ -200,6 +217,10 @@ pub struct CredentialBody {
     pub position: String,
     /// The hash of its `CredentialIssued`, in hex.
     pub event_hash: String,
+    /// The receipt of the act's event, where it was asked for; null when no checkpoint covered it in time: it can be asked for later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<ReceiptBody>)]
+    pub receipt: Option<Option<ReceiptBody>>,
     /// What was done, for people; in answers to POST only.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "credential issued by worker-1")]
@@ -228,15 +249,17 @@ impl CredentialBody {
             document: document.clone().map(Object),
             position: LogName::LEDGER.at(credential.position).to_string(),
             event_hash: credential.event_hash.clone(),
+            receipt: None,
             message: None,
         }
     }
 
-    /// As an act left it; `what` names the act.
+    /// As an act left it; `what` names the act. With the act's receipt, if one was asked for.
     #[must_use]
-    pub fn after(done: &Done, what: &str) -> CredentialBody {
+    pub fn after(done: &Done, what: &str, receipt: Option<Option<&Receipt>>) -> CredentialBody {
         let message = format!("credential {what} by {}", done.opened.credential.last.worker);
-        CredentialBody { message: Some(message), ..CredentialBody::new(&done.opened) }
+        let receipt = receipt.map(|receipt| receipt.map(ReceiptBody::from));
+        CredentialBody { message: Some(message), receipt, ..CredentialBody::new(&done.opened) }
     }
 }
 
@@ -343,7 +366,8 @@ impl From<&Existing> for ExistingBody {
 }
 
 /// Reads what is to be issued.
-pub fn read_issue(fields: &mut Fields) -> Option<IssueCredential> {
+pub fn read_issue(fields: &mut Fields) -> Option<WithReceipt<IssueCredential>> {
+    let receipt = fields.flag("receipt");
     let credential_type = fields.required_text("type", &TYPE);
     let content = if fields.has("secret") {
         let secret = secret(fields, "secret");
@@ -352,7 +376,7 @@ pub fn read_issue(fields: &mut Fields) -> Option<IssueCredential> {
     } else {
         about(fields).map(|about| Content::Subject(Box::new(about)))
     };
-    Some(IssueCredential { credential_type: credential_type?, content: content? })
+    Some(WithReceipt { command: IssueCredential { credential_type: credential_type?, content: content? }, receipt })
 }
 
 fn about(fields: &mut Fields) -> Option<About> {
@@ -431,9 +455,12 @@ pub fn claims(fields: &mut Fields, name: &str) -> Option<Value> {
 ///
 /// # Errors
 /// 422 with every broken rule.
-pub fn read_change(id: Uuid, change: Change, body: Value) -> Result<change::ChangeStatus, crate::http::problem::Problem> {
+pub fn read_change(id: Uuid, change: Change, body: Value) -> Result<WithReceipt<change::ChangeStatus>, crate::http::problem::Problem> {
     let body = if body.is_null() { Value::Object(serde_json::Map::new()) } else { body };
-    Fields::read(body, |fields| Some(change::ChangeStatus { id, change, reason: fields.text("reason", &REASON) }))
+    Fields::read(body, |fields| {
+        let command = change::ChangeStatus { id, change, reason: fields.text("reason", &REASON) };
+        Some(WithReceipt { command, receipt: fields.flag("receipt") })
+    })
 }
 
 /// Reads what is searched for.
@@ -582,7 +609,7 @@ mod tests {
             ["Robert'); DROP TABLE events;--", "<script>alert(1)</script>", "\"'`\\", "مريم الأسطرلابي", "👩‍🚀 ½ ﬁ", "null", "../../etc/passwd"]
         {
             let read = Fields::read(with("/subject/name", json!(text)), read_issue).unwrap();
-            let Content::Subject(about) = read.content else { panic!("about a subject") };
+            let Content::Subject(about) = read.command.content else { panic!("about a subject") };
             assert_eq!(about.name, text);
         }
     }
@@ -607,7 +634,7 @@ mod tests {
 
     #[test]
     fn a_reason_is_optional_and_bounded() {
-        let read = |body: Value| read_change(Uuid::nil(), Change::Revoke, body).map(|command| command.reason);
+        let read = |body: Value| read_change(Uuid::nil(), Change::Revoke, body).map(|read| read.command.reason);
         assert_eq!(read(json!(null)).unwrap(), None);
         assert_eq!(read(json!({})).unwrap(), None);
         assert_eq!(read(json!({"reason": null})).unwrap(), None);

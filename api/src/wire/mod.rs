@@ -3,5 +3,6 @@
 pub mod credential;
 pub mod event;
 pub mod projection;
+pub mod proof;
 pub mod verdict;
 pub mod worker;

@@ -12,6 +12,7 @@ use crate::http::body::{Fields, Text};
 use crate::http::headers::parse_uuid;
 use crate::stores::DEFAULT_ISSUER;
 use crate::use_cases::verify::{AsOf, Finding, Presented, Verdict, VerifyCredential};
+use crate::wire::proof::ProofBody;
 
 /// An issuer's name is taken as it is: it is only compared.
 const ISSUER: Text = Text { length_max: 255, normal: str::to_owned, lines: false };
@@ -39,6 +40,8 @@ pub struct VerificationRequest {
     /// The verdict from what stood in the ledger up to this position, judged by today's date.
     #[schema(example = "ledger@42")]
     as_of_position: Option<String>,
+    /// Prove the event that decided the verdict: waits for a checkpoint that covers it.
+    proof: Option<bool>,
 }
 
 /// What is known of a holder.
@@ -111,6 +114,10 @@ pub struct VerdictBody {
     /// Where this is recorded.
     #[schema(example = "audit@7")]
     pub audit_position: String,
+    /// That the event which decided the verdict is in a signed checkpoint, where that was asked for; null when no credential is shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<ProofBody>)]
+    pub proof: Option<Option<ProofBody>>,
     /// What was done, for people.
     #[schema(example = "credential verified by worker-1")]
     pub message: String,
@@ -159,7 +166,7 @@ impl From<&Credential> for VerifiedCredential {
 impl VerdictBody {
     /// A verdict of this worker.
     #[must_use]
-    pub fn new(verdict: &Verdict, worker: &str) -> VerdictBody {
+    pub fn new(verdict: &Verdict, proof: bool, worker: &str) -> VerdictBody {
         VerdictBody {
             valid: verdict.finding.is_valid(),
             status: verdict.finding.into(),
@@ -169,6 +176,7 @@ impl VerdictBody {
             as_of: verdict.as_of.to_string(),
             as_of_position: verdict.as_of_position.map(|position| LogName::LEDGER.at(position).to_string()),
             audit_position: LogName::AUDIT.at(verdict.audit_position).to_string(),
+            proof: proof.then(|| verdict.proof.as_ref().map(ProofBody::from)),
             message: format!("credential verified by {worker}"),
         }
     }
@@ -178,6 +186,7 @@ const WAYS: [&str; 4] = ["id", "digest", "document", "secret"];
 
 /// Reads a question; `now` is the process's clock.
 pub fn read_question(fields: &mut Fields, now: Timestamp) -> Option<VerifyCredential> {
+    let proof = fields.flag("proof");
     let as_of = as_of(fields, now);
     let given: Vec<&str> = WAYS.into_iter().filter(|way| fields.has(way)).collect();
     let [way] = given.as_slice() else {
@@ -195,7 +204,7 @@ pub fn read_question(fields: &mut Fields, now: Timestamp) -> Option<VerifyCreden
             .map(|(secret, issuer)| Presented::Secret { secret, issuer }),
     };
     fields.refuse_the_rest(&format!("no such member beside {way}"));
-    Some(VerifyCredential { presented: presented?, as_of, passed: None })
+    Some(VerifyCredential { presented: presented?, as_of, passed: None, proof })
 }
 
 fn as_of(fields: &mut Fields, now: Timestamp) -> Option<AsOf> {

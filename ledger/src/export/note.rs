@@ -1,26 +1,17 @@
-//! What a checkpoint says of its tree: the first three lines of its note, which is a C2SP tlog-checkpoint. Whether the signatures beneath hold is for whoever
-//! has the keys.
+//! What a checkpoint says of its tree. Whether its signatures hold is for whoever has the keys.
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use crate::chain::Origin;
+use crate::checkpoint::{Checkpoint, TreeHead};
+use crate::tree::{Hash, TreeSize};
 
-use crate::chain::{Hash, Origin};
-
-/// Whether `note` is a checkpoint of the tree of this origin, size and root, and is signed by anybody.
-pub(super) fn says(note: &str, origin: &Origin, size: u64, root: Hash) -> Result<(), &'static str> {
-    let (text, signatures) = note.rsplit_once("\n\n").ok_or("its text and its signatures are not told apart")?;
-    if !signatures.ends_with('\n') || !signatures.trim_end().lines().all(|line| line.starts_with("\u{2014} ")) {
-        return Err("a line beneath its text is no signature");
+/// Whether `note` is a checkpoint of the tree of this origin, size and root.
+pub(super) fn says(note: &str, origin: &Origin, size: TreeSize, root: Hash) -> Result<(), &'static str> {
+    let checkpoint = Checkpoint::parse(note).map_err(|_| "it is no signed note")?;
+    let TreeHead { origin: of, size: its_size, root: its_root } = checkpoint.head();
+    match () {
+        () if of != origin => Err("it is of another log"),
+        () if *its_size != size => Err("it is of another size"),
+        () if *its_root != root => Err("its root is not that of the events"),
+        () => Ok(()),
     }
-    let mut lines = text.split('\n');
-    if lines.next() != Some(origin.as_str()) {
-        return Err("it is of another log");
-    }
-    if lines.next() != Some(&size.to_string()) {
-        return Err("it is of another size");
-    }
-    if lines.next() != Some(&BASE64_STANDARD.encode(root.0)) {
-        return Err("its root is not that of the events");
-    }
-    Ok(())
 }

@@ -8,14 +8,14 @@ use base64::prelude::BASE64_STANDARD;
 use proptest::prelude::*;
 
 use super::*;
-use crate::chain::{Hash, Origin};
+use crate::chain::Origin;
 use crate::clock::ManualClock;
 use crate::codec::{self, sequence};
 use crate::event::Recorded;
 use crate::log::memory::Memory;
 use crate::log::{Log, Query};
 use crate::testing::history;
-use crate::tree::{Frontier, leaf_hash};
+use crate::tree::{Frontier, Hash};
 use crate::{LogName, Position};
 
 fn origin() -> Origin {
@@ -30,7 +30,7 @@ async fn events(credentials: u128) -> Vec<Recorded> {
 
 fn root(events: &[Recorded]) -> Hash {
     let mut tree = Frontier::new();
-    events.iter().for_each(|event| tree.push(leaf_hash(&event.event_hash.0)));
+    events.iter().for_each(|event| tree.push(Hash::leaf(event.event_hash)));
     tree.root()
 }
 

@@ -6,11 +6,11 @@ use serde_bytes::ByteArray;
 
 use super::format::{Checkpoint, FORMAT, Footer, Header, ITEM_BYTES_MAX, VERSION};
 use super::note;
-use crate::chain::{Broken, End, Hash, Origin};
+use crate::chain::{Broken, End, Origin};
 use crate::codec::NotDeterministic;
 use crate::codec::sequence::NoItem;
 use crate::event::Recorded;
-use crate::tree::{self, Frontier};
+use crate::tree::{Frontier, Hash};
 use crate::{LogName, Position};
 
 /// What has been seen of a file so far.
@@ -144,7 +144,7 @@ impl Verifier {
     pub fn event(&mut self, event: &Recorded) -> Result<(), Invalid> {
         self.go_on()?;
         self.end.follow(event).map_err(|broken| self.invalid(Fault::Event(broken)))?;
-        self.tree.push(tree::leaf_hash(&event.event_hash.0));
+        self.tree.push(Hash::leaf(event.event_hash));
         Ok(())
     }
 
@@ -158,7 +158,7 @@ impl Verifier {
         if checkpoint.size != self.end.size {
             return Err(refused("it does not stand after the last of its events"));
         }
-        note::says(&checkpoint.note, &self.origin, checkpoint.size, self.tree.root()).map_err(refused)?;
+        note::says(&checkpoint.note, &self.origin, self.tree.size(), self.tree.root()).map_err(refused)?;
         self.checkpoints += 1;
         Ok(())
     }
@@ -166,12 +166,11 @@ impl Verifier {
     /// The footer of what has been seen.
     #[must_use]
     pub fn footer(&self) -> Footer {
-        let bytes = |hash: Hash| ByteArray::new(hash.0);
         Footer {
-            root: bytes(self.tree.root()),
+            root: ByteArray::new(self.tree.root().0),
             blake3: ByteArray::new(self.hasher.finalize().into()),
             events: self.end.size,
-            chain_hash: bytes(self.end.chain_hash),
+            chain_hash: ByteArray::new(self.end.chain_hash.0),
             checkpoints: self.checkpoints,
         }
     }

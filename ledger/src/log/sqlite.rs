@@ -33,7 +33,8 @@ const WRITER: Options = Options { access: Access::Create, durability: Durability
 const READER: Options = Options { access: Access::ReadOnly, durability: Durability::Durable, cache_kib: 8 * 1024 };
 const PROBER: Options = Options { access: Access::Existing, durability: Durability::Durable, cache_kib: 256 };
 
-const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/sqlite/log/0001_log.sql")];
+const MIGRATIONS: [&str; 2] =
+    [include_str!("../../../migrations/sqlite/log/0001_log.sql"), include_str!("../../../migrations/sqlite/log/0002_tree.sql")];
 
 /// How far, by the log's clock, [`Head::now`] may stay behind before it is moved on: an appender that meets the lock which that
 /// takes for some microseconds has to wait for a millisecond.

@@ -49,6 +49,13 @@ pub fn is_url(url: &str) -> bool {
     PgConnectOptions::from_str(url).is_ok()
 }
 
+/// Whether both URLs name one server: the same host and port.
+#[must_use]
+pub fn is_same_server(one: &str, other: &str) -> bool {
+    let server = |url: &str| PgConnectOptions::from_str(url).ok().map(|options| (options.get_host().to_owned(), options.get_port()));
+    server(one) == server(other)
+}
+
 /// How the sessions of one store begin.
 #[derive(Clone)]
 pub struct Sessions {

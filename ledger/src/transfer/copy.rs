@@ -1,11 +1,12 @@
 //! A log from one store to another, with what makes a repeat recognised.
 
 use super::import::restore;
-use super::{Error, PAGE, checkpoints, require_beginning};
+use super::{Error, Kept, PAGE, checkpoints, require_beginning};
 use crate::Position;
 use crate::chain::Hash;
 use crate::event::Recorded;
 use crate::log::{Head, Log, Query, Restore};
+use crate::tiles::Tiles;
 
 /// How far two logs are the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +22,9 @@ pub struct Copied {
 ///
 /// # Errors
 /// `to` is no beginning of `from`, `from` does not hold together, or a store failed.
-pub async fn copy(from: &dyn Restore, to: &dyn Restore, known: u64, progress: &mut (dyn FnMut(u64, u64) + Send)) -> Result<Copied, Error> {
+pub async fn copy(from: &Kept, to: &Kept, known: u64, progress: &mut (dyn FnMut(u64, u64) + Send)) -> Result<Copied, Error> {
+    let (Kept { log: from, tiles }, Kept { log: to, tiles: their_tiles }) = (from, to);
+    let (from, to) = (&**from, &**to);
     let (source, held) = heads(from, to).await?;
     let mut next = page(from, held.size, &source).await?;
     while !next.is_empty() {
@@ -32,7 +35,8 @@ pub async fn copy(from: &dyn Restore, to: &dyn Restore, known: u64, progress: &m
         next = after?;
         progress(end, source.size);
     }
-    copy_checkpoints(from, to, source.size).await?;
+    copy_checkpoints(&**tiles, &**their_tiles, source.size).await?;
+    checkpoints::grow(&**their_tiles).await?;
     remember(from, to, known, source.size).await?;
     let end = to.head().await?;
     // A source that does not hold together has been found on the way, unless its end is missing or its head is another one.
@@ -69,7 +73,7 @@ async fn page(from: &dyn Log, next: u64, source: &Head) -> Result<Vec<Recorded>,
     }
 }
 
-async fn copy_checkpoints(from: &dyn Restore, to: &dyn Restore, size: u64) -> Result<(), Error> {
+async fn copy_checkpoints(from: &dyn Tiles, to: &dyn Tiles, size: u64) -> Result<(), Error> {
     let mut next = 0;
     loop {
         let page = checkpoints::read(from, next, size).await?;

@@ -8,6 +8,7 @@ use crate::Position;
 use crate::export::{Checkpoint, Footer, WriteError, Writer};
 use crate::log::{Log, Query};
 use crate::store;
+use crate::tiles::Tiles;
 
 /// Why there is no file.
 #[derive(Debug, thiserror::Error)]
@@ -24,10 +25,15 @@ pub enum ExportError {
 ///
 /// # Errors
 /// What has been written then is no export.
-pub async fn export<W: Write>(log: &dyn Log, sink: W, progress: &mut (dyn FnMut(u64, u64) + Send)) -> Result<(W, Footer), ExportError> {
+pub async fn export<W: Write>(
+    log: &dyn Log,
+    tiles: &dyn Tiles,
+    sink: W,
+    progress: &mut (dyn FnMut(u64, u64) + Send),
+) -> Result<(W, Footer), ExportError> {
     let head = log.head().await?;
     let mut writer = Writer::begin(sink, log.name(), log.origin())?;
-    let mut due = Due { log, size: head.size, next: 0, held: VecDeque::new(), is_over: false };
+    let mut due = Due { tiles, size: head.size, next: 0, held: VecDeque::new(), is_over: false };
     due.write(&mut writer, 0).await?;
     let mut next = 0;
     while next < head.size {
@@ -51,7 +57,7 @@ pub async fn export<W: Write>(log: &dyn Log, sink: W, progress: &mut (dyn FnMut(
 
 /// The checkpoints that have not been written, a page at a time.
 struct Due<'a> {
-    log: &'a dyn Log,
+    tiles: &'a dyn Tiles,
     size: u64,
     next: u64,
     held: VecDeque<Checkpoint>,
@@ -63,7 +69,7 @@ impl Due<'_> {
     async fn write<W: Write>(&mut self, writer: &mut Writer<W>, size: u64) -> Result<(), ExportError> {
         loop {
             if self.held.is_empty() && !self.is_over {
-                self.held = checkpoints::read(self.log, self.next, self.size).await?.into();
+                self.held = checkpoints::read(self.tiles, self.next, self.size).await?.into();
                 self.next += self.held.len() as u64;
                 self.is_over = self.held.is_empty();
             }

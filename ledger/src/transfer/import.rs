@@ -4,7 +4,7 @@ use std::io::Read;
 
 use tokio::sync::mpsc;
 
-use super::{Error, PAGE, PAGE_BYTES, require_beginning};
+use super::{Error, Kept, PAGE, PAGE_BYTES, checkpoints, require_beginning};
 use crate::chain::{End, Hash};
 use crate::event::Recorded;
 use crate::export::{Checkpoint, Footer, Item, ReadError, Reader};
@@ -66,15 +66,12 @@ struct Page {
     first_checkpoint: u64,
 }
 
-/// Writes what `reader`'s file holds into `log`, whose origin is the file's, and answers how many events were written. `progress` gets how many are there.
+/// Writes what `reader`'s file holds into the log `to`, whose origin is the file's, and answers how many events were written. `progress` gets how many are there.
 ///
 /// # Errors
 /// The file does not hold, the log is not empty and no beginning of it, or a store failed.
-pub async fn import<R: Read + Send + 'static>(
-    reader: Reader<R>,
-    log: &dyn Restore,
-    progress: &mut (dyn FnMut(u64) + Send),
-) -> Result<u64, Error> {
+pub async fn import<R: Read + Send + 'static>(reader: Reader<R>, to: &Kept, progress: &mut (dyn FnMut(u64) + Send)) -> Result<u64, Error> {
+    let log = &*to.log;
     let held = log.head().await?;
     let (sender, mut steps) = mpsc::channel(AHEAD);
     let size = held.size;
@@ -90,20 +87,21 @@ pub async fn import<R: Read + Send + 'static>(
             Step::Beginning(Err(fewer)) => require_beginning(log.name(), &held, fewer, None)?,
             Step::Page(page) => {
                 written += page.events.len() as u64;
-                if let Some(end) = write(log, page).await? {
+                if let Some(end) = write(to, page).await? {
                     progress(end);
                 }
             }
         }
     }
     reading.await.map_err(|panicked| crate::store::Error::Failed(panicked.into()))?;
+    checkpoints::grow(&*to.tiles).await?;
     Ok(written)
 }
 
 /// Ends early, without an error, when nobody takes the steps any more.
 fn read<R: Read>(mut reader: Reader<R>, held: u64, steps: &mpsc::Sender<Result<Step, ReadError>>) -> Result<(), ReadError> {
     let send = |step| steps.blocking_send(Ok(step)).is_ok();
-    let (mut page, mut checkpoints, mut has_begun) = (Page::default(), 0, false);
+    let (mut page, mut seen, mut has_begun) = (Page::default(), 0, false);
     loop {
         let end = *reader.verifier().end();
         if !has_begun && end.size == held {
@@ -120,7 +118,7 @@ fn read<R: Read>(mut reader: Reader<R>, held: u64, steps: &mpsc::Sender<Result<S
             Some(Item::Event(_) | Item::Footer(_)) => {}
             Some(Item::Checkpoint(checkpoint)) => {
                 page.checkpoints.push(checkpoint);
-                checkpoints += 1;
+                seen += 1;
             }
             None if has_begun => {
                 send(Step::Page(page));
@@ -133,7 +131,7 @@ fn read<R: Read>(mut reader: Reader<R>, held: u64, steps: &mpsc::Sender<Result<S
         }
         let is_full = page.events.len() >= PAGE || page.bytes >= PAGE_BYTES || page.checkpoints.len() >= PAGE;
         if has_begun && is_full {
-            let next = Page { first_checkpoint: checkpoints, ..Page::default() };
+            let next = Page { first_checkpoint: seen, ..Page::default() };
             if !send(Step::Page(std::mem::replace(&mut page, next))) {
                 return Ok(());
             }
@@ -142,11 +140,11 @@ fn read<R: Read>(mut reader: Reader<R>, held: u64, steps: &mpsc::Sender<Result<S
 }
 
 /// Writes a page and answers how many events the log has then, if it has more than before.
-async fn write(log: &dyn Restore, page: Page) -> Result<Option<u64>, Error> {
-    let Page { events, checkpoints, first_checkpoint, .. } = page;
+async fn write(to: &Kept, page: Page) -> Result<Option<u64>, Error> {
+    let Page { events, checkpoints: published, first_checkpoint, .. } = page;
     let end = events.last().map(|event| event.position.0 + 1);
-    restore(log, events).await?;
-    super::checkpoints::write(log, first_checkpoint, &checkpoints).await?;
+    restore(&*to.log, events).await?;
+    checkpoints::write(&*to.tiles, first_checkpoint, &published).await?;
     Ok(end)
 }
 

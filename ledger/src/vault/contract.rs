@@ -11,8 +11,8 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::{ApiKey, MasterKey, OpenError, Reference, Role, Subject, SubjectRefs, Vault, Worker};
-use crate::Timestamp;
 use crate::sealing::KeyId;
+use crate::{LogName, Timestamp};
 
 /// A vault that is not there yet.
 #[async_trait]
@@ -51,6 +51,9 @@ macro_rules! vault_contract {
             a_keys_last_use_is_kept_to_the_minute_and_never_goes_back
             a_worker_lives_while_it_says_so
             workers_are_listed_by_name_and_start
+            a_log_has_one_key_until_it_is_given_another
+            handles_that_ask_for_a_logs_key_at_once_agree
+            the_guard_moves_from_the_note_that_is_known_only
             one_process_at_a_time_goes_through_the_first_start
             nothing_secret_is_stored_in_clear
         }
@@ -398,6 +401,39 @@ pub async fn workers_are_listed_by_name_and_start(fixture: &dyn Fixture) {
         vault.heartbeat(worker, second(0)).await.unwrap();
     }
     assert_eq!(vault.workers(second(0)).await.unwrap(), workers);
+}
+
+pub async fn a_log_has_one_key_until_it_is_given_another(fixture: &dyn Fixture) {
+    let (vault, at) = (open(fixture).await, Timestamp::from_micros);
+    assert_eq!(vault.log_keys(&LogName::LEDGER).await.unwrap(), []);
+    let first = vault.log_key(&LogName::LEDGER, at(1)).await.unwrap().verifier();
+    assert_eq!(first.name(), "ledger.example/base/v1/logs/ledger");
+    assert_eq!(open(fixture).await.log_key(&LogName::LEDGER, at(2)).await.unwrap().verifier(), first);
+    let second = vault.rotate_log_key(&LogName::LEDGER, at(3)).await.unwrap().verifier();
+    assert_eq!(open(fixture).await.log_key(&LogName::LEDGER, at(4)).await.unwrap().verifier(), second);
+    let keys = vault.log_keys(&LogName::LEDGER).await.unwrap();
+    let told: Vec<_> = keys.iter().map(|key| (key.number, key.public, key.created_at)).collect();
+    assert_eq!(told, [(0, first.public(), at(1)), (1, second.public(), at(3))]);
+    assert_ne!(vault.log_key(&LogName::AUDIT, at(5)).await.unwrap().verifier().public(), second.public());
+}
+
+pub async fn handles_that_ask_for_a_logs_key_at_once_agree(fixture: &dyn Fixture) {
+    let handles = futures::future::join_all((0..HANDLES).map(|_| open(fixture))).await;
+    let asked = handles.iter().map(|vault| vault.log_key(&LogName::LEDGER, Timestamp::from_micros(1)));
+    let keys: BTreeSet<[u8; 32]> = futures::future::join_all(asked).await.into_iter().map(|key| key.unwrap().verifier().public()).collect();
+    assert_eq!(keys.len(), 1);
+}
+
+pub async fn the_guard_moves_from_the_note_that_is_known_only(fixture: &dyn Fixture) {
+    let (one, other) = (open(fixture).await, open(fixture).await);
+    assert_eq!(one.guard(&LogName::LEDGER).await.unwrap(), None);
+    assert!(!one.advance_guard(&LogName::LEDGER, Some("a"), "b").await.unwrap());
+    assert!(one.advance_guard(&LogName::LEDGER, None, "a").await.unwrap());
+    assert!(!other.advance_guard(&LogName::LEDGER, None, "b").await.unwrap());
+    assert!(other.advance_guard(&LogName::LEDGER, Some("a"), "b").await.unwrap());
+    assert!(!one.advance_guard(&LogName::LEDGER, Some("a"), "c").await.unwrap());
+    assert_eq!(one.guard(&LogName::LEDGER).await.unwrap().as_deref(), Some("b"));
+    assert_eq!(one.guard(&LogName::AUDIT).await.unwrap(), None);
 }
 
 pub async fn one_process_at_a_time_goes_through_the_first_start(fixture: &dyn Fixture) {

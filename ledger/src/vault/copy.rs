@@ -22,6 +22,8 @@ pub(super) enum Kind {
     Bytes,
     Text,
     Number,
+    /// Of four bytes, on PostgreSQL.
+    Integer,
 }
 
 /// A value of a column.
@@ -78,6 +80,17 @@ pub(super) const TABLES: &[Table] = &[
             ("revoked_at", Kind::Number),
         ],
     },
+    Table {
+        name: "log_keys",
+        columns: &[
+            ("log", Kind::Text),
+            ("number", Kind::Integer),
+            ("public_key", Kind::Bytes),
+            ("wrapped_signing_key", Kind::Bytes),
+            ("created_at", Kind::Number),
+        ],
+    },
+    Table { name: "checkpoint_guard", columns: &[("log", Kind::Text), ("note", Kind::Text)] },
 ];
 
 /// Tables that belong to a place: who runs there.

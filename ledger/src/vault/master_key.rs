@@ -31,6 +31,8 @@ pub enum Secret<'a> {
     IssuerSigningKey(Uuid),
     /// A month's sealing key.
     MonthKey(&'a str),
+    /// A log's Ed25519 signing key, by its public key.
+    LogSigningKey(&'a str, &'a [u8; 32]),
 }
 
 /// The context, permanent.
@@ -42,6 +44,7 @@ impl fmt::Display for Secret<'_> {
             Secret::IssuerSealingKey(id) => write!(f, "vault/issuer/{id}/sealing"),
             Secret::IssuerSigningKey(id) => write!(f, "vault/issuer/{id}/signing"),
             Secret::MonthKey(month) => write!(f, "vault/month/{month}"),
+            Secret::LogSigningKey(log, public) => write!(f, "vault/log/{log}/signing/{}", hex::encode(public)),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The vault: what must be forgettable or secret. Mutable, durable, and never part of a log.
 //!
-//! It holds subjects and their sealing keys, issuers' signing and sealing keys, month keys, API keys (hashed), the keys for
-//! look-ups, and the workers' heartbeats. Every secret in it is wrapped by the master key, which lives outside; what is only
+//! It holds subjects and their sealing keys, issuers' signing and sealing keys, the logs' signing keys, month keys, API keys
+//! (hashed), the keys for look-ups, and the workers' heartbeats. Every secret in it is wrapped by the master key, which lives outside; what is only
 //! compared is hashed.
 //!
 //! [`Vault`] is what an engine must be, and the suite in `vault/contract.rs` holds every engine to it. What the engines share
@@ -13,6 +13,7 @@ pub mod api_key;
 pub mod contract;
 pub mod copy;
 pub mod did_key;
+pub mod log_keys;
 pub mod master_key;
 pub mod postgres;
 pub mod rows;
@@ -30,6 +31,7 @@ use uuid::Uuid;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 pub use self::api_key::{ApiKey, Role, UnknownRole};
+pub use self::log_keys::LogKeys;
 pub use self::master_key::MasterKey;
 use crate::Timestamp;
 use crate::sealing::{KeyId, SealingKey};
@@ -189,7 +191,7 @@ pub const FIRST_START_WAIT: Duration = Duration::from_secs(60);
 ///
 /// What a call answered, having made or changed it, is durable.
 #[async_trait]
-pub trait Vault: Send + Sync + 'static {
+pub trait Vault: LogKeys + Send + Sync + 'static {
     /// The look-up keys, read once when the vault was opened.
     fn lookup(&self) -> &LookupKeys;
 

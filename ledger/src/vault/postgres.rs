@@ -4,6 +4,7 @@
 //! A statement asks for no more than its call needs, since the roles' logins have few rights (`migrations/postgres/roles.sql`).
 
 mod copy;
+mod log_keys;
 mod sql;
 #[cfg(test)]
 mod tests;
@@ -31,7 +32,10 @@ const SUBJECT_SESSIONS_MAX: usize = 3;
 const POOL_MAX: u32 = SESSIONS_MAX - 3;
 
 const SCHEMA: &str = "vault";
-const STEPS: &[Step] = &[(1, "vault", include_str!("../../../migrations/postgres/vault/0001_vault.sql"))];
+const STEPS: &[Step] = &[
+    (1, "vault", include_str!("../../../migrations/postgres/vault/0001_vault.sql")),
+    (3, "log_keys", include_str!("../../../migrations/postgres/vault/0003_log_keys.sql")),
+];
 
 /// A vault in a PostgreSQL database.
 pub struct Postgres {

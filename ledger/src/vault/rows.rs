@@ -9,9 +9,11 @@ use zeroize::Zeroizing;
 
 use super::master_key::{MasterKey, Secret};
 use super::{Issuer, LookupKeys, OpenError, Subject, did_key};
+use crate::chain::Origin;
+use crate::checkpoint::LogKey;
 use crate::sealing::{KeyId, SealingKey};
 use crate::store::Error;
-use crate::{Random, Timestamp};
+use crate::{LogName, Random, Timestamp};
 
 /// The vault's only row of settings: written when the vault is made, never changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +42,15 @@ pub struct NewIssuer {
     pub wrapped_signing_key: Vec<u8>,
     /// The sealing key, wrapped.
     pub wrapped_sealing_key: Vec<u8>,
+}
+
+/// A log's key that waits to be stored.
+#[derive(Debug)]
+pub struct NewLogKey {
+    /// What is answered.
+    pub key: LogKey,
+    /// Its secret bytes, wrapped.
+    pub wrapped: Vec<u8>,
 }
 
 /// The master key and a source of randomness: makes secrets, wraps and unwraps them.
@@ -112,6 +123,27 @@ impl Keyring {
             wrapped_signing_key: self.master_key.wrap(Secret::IssuerSigningKey(id), signing_key.as_bytes(), self.random()),
             wrapped_sealing_key: self.wrap(Secret::IssuerSealingKey(id), &sealing_key),
         }
+    }
+
+    /// A fresh key of a log.
+    #[must_use]
+    pub fn new_log_key(&self, log: &LogName, origin: Origin) -> NewLogKey {
+        let seed = Zeroizing::new(crate::random::bytes::<32>(self.random()));
+        let key = LogKey::from_seed(origin, &seed);
+        let public = key.verifier().public();
+        let wrapped = self.master_key.wrap(Secret::LogSigningKey(log.as_str(), &public), seed.as_slice(), self.random());
+        NewLogKey { key, wrapped }
+    }
+
+    /// A log's stored key.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]: it does not open, or is not the secret of that public key.
+    pub fn log_key(&self, log: &LogName, origin: Origin, public: &[u8; 32], wrapped: &[u8]) -> Result<LogKey, Error> {
+        let corrupt = || Error::Corrupt(format!("the signing key of {log} does not open"));
+        let seed = self.master_key.unwrap(Secret::LogSigningKey(log.as_str(), public), wrapped).map_err(|_| corrupt())?;
+        let key = LogKey::from_seed(origin, seed.as_slice().try_into().map_err(|_| corrupt())?);
+        if key.verifier().public() == *public { Ok(key) } else { Err(corrupt()) }
     }
 
     /// A fresh month's key, and the same wrapped.

@@ -5,6 +5,7 @@
 //! transaction that looks for it first while it holds the write lock.
 
 mod copy;
+mod log_keys;
 mod rows;
 mod sql;
 #[cfg(test)]
@@ -58,7 +59,10 @@ pub fn path(folder: &Path) -> PathBuf {
 /// The vault's durable schema.
 #[must_use]
 pub fn migrations() -> Migrations<'static> {
-    Migrations::new(vec![M::up(include_str!("../../../migrations/sqlite/vault/0001_vault.sql"))])
+    Migrations::new(vec![
+        M::up(include_str!("../../../migrations/sqlite/vault/0001_vault.sql")),
+        M::up(include_str!("../../../migrations/sqlite/vault/0003_log_keys.sql")),
+    ])
 }
 
 impl Sqlite {

@@ -121,6 +121,9 @@ pub trait ReadStore: Send + Sync + 'static {
     /// Audit positions of a credential's verifications, ascending, from `from` on.
     async fn verifications(&self, credential: Uuid, from: Position, limit: usize) -> Result<(Vec<Position>, Cursor), Error>;
 
+    /// The position of the last event that changed this credential's status before the moment asked for; `None` when none had.
+    async fn decided_by(&self, credential: Uuid, at: At) -> Result<(Option<Position>, Cursor), Error>;
+
     /// The last position of the ledger whose event had been recorded at `time`, as far as it has been applied: what a verdict
     /// as of `time` rests on. `None` when there was none. Events of categories that are not folded do not end it.
     async fn position_at(&self, time: Timestamp) -> Result<(Option<Position>, Cursor), Error>;
@@ -147,6 +150,15 @@ pub async fn open(url: &store::Url) -> Result<Arc<dyn Store>, store::Error> {
     match url {
         store::Url::Sqlite(folder) => Ok(sqlite::Sqlite::open(folder).await?),
         store::Url::Postgres(url) => Ok(postgres::Postgres::open(url).await?),
+    }
+}
+
+/// Whether the newest state is wanted, and the time and position at which rows end.
+fn moment(at: At) -> (bool, i64, i64) {
+    match at {
+        At::Newest => (true, i64::MAX, i64::MAX),
+        At::Time(time) => (false, time.as_micros_i64(), i64::MAX),
+        At::Position(position) => (false, i64::MAX, position.0.cast_signed()),
     }
 }
 

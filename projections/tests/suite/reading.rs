@@ -48,6 +48,15 @@ async fn finds_credentials_as_they_are_and_as_they_were(engine: &Engine) {
     assert_eq!(store.position_at(before).await.unwrap().0, Some(reinstated));
     assert_eq!(store.position_at(changed).await.unwrap().0, Some(revoked));
     assert_eq!(store.position_at(crate::common::start_time()).await.unwrap().0, None);
+    for (at, event) in [
+        (At::Newest, Some(revoked)),
+        (At::Position(reinstated), Some(reinstated)),
+        (At::Position(issued), None),
+        (At::Time(changed), Some(revoked)),
+        (At::Time(before), Some(reinstated)),
+    ] {
+        assert_eq!(store.decided_by(id(10), at).await.unwrap().0, event, "{at:?}");
+    }
     let (found, _) = store.find(&Lookup::Id(id(11)), At::Newest).await.unwrap();
     assert_eq!(found, None);
     runner.stop().await;

@@ -182,7 +182,7 @@ async fn verify_secret_older(
 }
 
 async fn ask(app: &App, caller: &Caller, presented: Presented) -> Result<Verdict, Error> {
-    verify::verify(app, caller, &VerifyCredential { presented, as_of: None, passed: None }).await
+    verify::verify(app, caller, &VerifyCredential { presented, as_of: None, passed: None, proof: false }).await
 }
 
 /// Whether it is valid; if so, who issued it and when.

@@ -97,7 +97,7 @@ async fn verify_older(
         Some((id?, name, email))
     })?;
     let presented = Presented::Id { id, name: name.clone(), email: email.clone() };
-    let verdict = verify::verify(&app, &caller, &VerifyCredential { presented, as_of: None, passed: None }).await?;
+    let verdict = verify::verify(&app, &caller, &VerifyCredential { presented, as_of: None, passed: None, proof: false }).await?;
     let verified_at = verdict.verified_at.to_string();
     let Some(found) = verdict.credential.filter(|_| verdict.finding.is_valid()) else {
         let mut problem = Problem::new(Kind::NOT_FOUND).detail("Credential not found or invalid");

@@ -32,6 +32,7 @@ use crate::{Clock, LogName, Position, Stream, Timestamp, Version};
 const STEPS: &[Step] = &[
     (1, "events", include_str!("../../../../migrations/postgres/log/0001_events.sql")),
     (2, "append_if_unchanged", include_str!("../../../../migrations/postgres/log/0002_append_if_unchanged.sql")),
+    (3, "tree", include_str!("../../../../migrations/postgres/log/0003_tree.sql")),
 ];
 
 /// Sessions for what is read all the time.
@@ -295,7 +296,7 @@ impl Drop for OutcomeUnknown<'_> {
 }
 
 /// Each log has a schema of its name.
-fn schema(name: &LogName) -> &'static str {
+pub(crate) fn schema(name: &LogName) -> &'static str {
     if *name == LogName::AUDIT { "audit" } else { "ledger" }
 }
 

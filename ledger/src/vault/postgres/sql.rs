@@ -10,6 +10,12 @@ macro_rules! statements {
 }
 
 statements! {
+    INSERT_LOG_KEY "insert_log_key"
+    SELECT_LOG_KEYS "select_log_keys"
+    SELECT_LOG_SIGNING_KEY "select_log_signing_key"
+    SELECT_GUARD "select_guard"
+    INSERT_GUARD "insert_guard"
+    UPDATE_GUARD "update_guard"
     SELECT_SETTINGS "select_settings"
     INSERT_SETTINGS "insert_settings"
     LOCK_FIRST_START "lock_first_start"

@@ -10,6 +10,10 @@ macro_rules! statements {
 }
 
 statements! {
+    INSERT_LOG_KEY "insert_log_key"
+    SELECT_LOG_KEYS "select_log_keys"
+    SELECT_GUARD "select_guard"
+    UPSERT_GUARD "upsert_guard"
     SELECT_HAS_SETTINGS "select_has_settings"
     SELECT_SETTINGS "select_settings"
     INSERT_SETTINGS "insert_settings"

@@ -12,7 +12,7 @@ use super::statements as sql;
 use super::{Postgres, error};
 use crate::generation::{Pointer, Store};
 use crate::projection::{Cursor, Error, Projection};
-use crate::read_store::{ReadStore, Rebuild, Standing, stored_state};
+use crate::read_store::{ReadStore, Rebuild, Standing, moment, stored_state};
 use crate::table::{self, Table};
 use crate::verification::{At, Credential, Filter, Lookup, State};
 
@@ -95,11 +95,7 @@ impl ReadStore for Postgres {
     }
 
     async fn find(&self, lookup: &Lookup, at: At) -> Result<(Option<Credential>, Cursor), Error> {
-        let (newest, time, position) = match at {
-            At::Newest => (true, i64::MAX, i64::MAX),
-            At::Time(time) => (false, time.as_micros_i64(), i64::MAX),
-            At::Position(position) => (false, i64::MAX, position.0.cast_signed()),
-        };
+        let (newest, time, position) = moment(at);
         let (statement, arguments) = match lookup {
             Lookup::Id(id) => (sql::FIND_BY_ID, arguments!(*id, newest, time, position)),
             Lookup::Document(digest) => (sql::FIND_BY_DOCUMENT, arguments!(digest.as_slice(), newest, time, position)),
@@ -156,6 +152,14 @@ impl ReadStore for Postgres {
             found.extend(sql::position(row, 7).map_err(|failed| error(projection, failed))?);
         }
         Ok((found, first_cursor(projection, &rows)?))
+    }
+
+    async fn decided_by(&self, credential: Uuid, at: At) -> Result<(Option<Position>, Cursor), Error> {
+        let projection = Projection::Verification;
+        let (_, time, position) = moment(at);
+        let rows = self.read(projection, sql::DECIDED_BY, &arguments!(credential, time, position)).await?;
+        let row = rows.first().ok_or(Error::Vanished(projection))?;
+        Ok((sql::position(row, 7).map_err(|failed| error(projection, failed))?, first_cursor(projection, &rows)?))
     }
 
     async fn position_at(&self, time: Timestamp) -> Result<(Option<Position>, Cursor), Error> {

@@ -68,6 +68,7 @@ sql! {
     LIST_OF_TYPE = "list_of_type";
     LIST_OF_ISSUER = "list_of_issuer";
     LIST_VERIFICATIONS = "list_verifications";
+    DECIDED_BY = "decided_by";
     POSITION_AT = "position_at";
     UPSERT_REBUILD = "upsert_rebuild";
     SELECT_REBUILD = "select_rebuild";
@@ -286,6 +287,7 @@ mod tests {
             LIST_OF_TYPE,
             LIST_OF_ISSUER,
             LIST_VERIFICATIONS,
+            DECIDED_BY,
             POSITION_AT,
             UPSERT_REBUILD,
             SELECT_REBUILD,

@@ -13,7 +13,7 @@ use super::statements as sql;
 use crate::digest::DigestAt;
 use crate::generation::{Pointer, Stage};
 use crate::projection::{Cursor, Error, Projection};
-use crate::read_store::{ReadStore, Rebuild, Standing, stored_state};
+use crate::read_store::{ReadStore, Rebuild, Standing, moment, stored_state};
 use crate::verification::{At, Credential, Filter, Lookup, State};
 use credence_ledger::store;
 
@@ -97,11 +97,7 @@ impl ReadStore for Sqlite {
     }
 
     async fn find(&self, lookup: &Lookup, at: At) -> Result<(Option<Credential>, Cursor), Error> {
-        let (newest, time, position) = match at {
-            At::Newest => (true, i64::MAX, i64::MAX),
-            At::Time(time) => (false, time.as_micros_i64(), i64::MAX),
-            At::Position(position) => (false, i64::MAX, position.0.cast_signed()),
-        };
+        let (newest, time, position) = moment(at);
         let lookup = lookup.clone();
         self.read(Projection::Verification, move |connection| {
             let answer = |row: &rusqlite::Row<'_>| {
@@ -188,6 +184,17 @@ impl ReadStore for Sqlite {
             }
             let (cursor, stage) = found.1.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
             Ok(((found.0, cursor), stage))
+        })
+        .await
+    }
+
+    async fn decided_by(&self, credential: Uuid, at: At) -> Result<(Option<Position>, Cursor), Error> {
+        let (_, time, position) = moment(at);
+        self.read(Projection::Verification, move |connection| {
+            connection.prepare_cached(sql::DECIDED_BY)?.query_row(params![credential.as_bytes(), time, position], |row| {
+                let (cursor, stage) = sql::cursor(Projection::Verification, row)?;
+                Ok(((sql::position(row, 7)?, cursor), stage))
+            })
         })
         .await
     }

@@ -50,6 +50,7 @@ sql! {
     LIST_OF_TYPE = "list_of_type";
     LIST_OF_ISSUER = "list_of_issuer";
     LIST_VERIFICATIONS = "list_verifications";
+    DECIDED_BY = "decided_by";
     POSITION_AT = "position_at";
     SELECT_SERVING = "select_serving";
     INSERT_SERVING = "insert_serving";
@@ -237,6 +238,7 @@ mod tests {
                     LIST_OF_STATE,
                     LIST_OF_TYPE,
                     LIST_OF_ISSUER,
+                    DECIDED_BY,
                     POSITION_AT,
                 ],
                 Projection::History => &[LIST_VERIFICATIONS],

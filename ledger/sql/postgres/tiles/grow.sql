@@ -1,0 +1,1 @@
+update tree set size = $2 where size = $1

@@ -1,0 +1,1 @@
+select note from checkpoint_guard where log = $1

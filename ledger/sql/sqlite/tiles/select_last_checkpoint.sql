@@ -1,0 +1,4 @@
+select number, size, note
+from checkpoints
+order by number desc
+limit 1

@@ -1,0 +1,3 @@
+select size
+from tree
+where id = 1

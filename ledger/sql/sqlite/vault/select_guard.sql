@@ -1,0 +1,3 @@
+select note
+from checkpoint_guard
+where log = ?1

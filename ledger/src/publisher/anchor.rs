@@ -1,0 +1,112 @@
+//! Where the last signed checkpoint is kept outside the ledger's server: in a file, or by a witness.
+//!
+//! A ledger and its vault that are restored together from one backup agree with each other. What is kept elsewhere tells that they
+//! are not what they were.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::witness::{Refusal, Witness};
+use crate::LogName;
+use crate::checkpoint::Checkpoint;
+use crate::tiles::Tiles;
+
+/// Where the last signed checkpoint is kept.
+#[derive(Clone)]
+pub enum Anchor {
+    /// In a file a log: this path, a dot, and the log's name.
+    File(PathBuf),
+    /// By a witness, which keeps the largest size that it cosigned and refuses every other history.
+    Witness(Arc<dyn Witness>),
+}
+
+impl std::fmt::Debug for Anchor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Anchor::File(path) => f.debug_tuple("File").field(path).finish(),
+            Anchor::Witness(witness) => f.debug_tuple("Witness").field(witness.key()).finish(),
+        }
+    }
+}
+
+/// The anchor did not keep a checkpoint.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file can be neither read nor written.
+    #[error("the anchor file {}", .0.display())]
+    File(PathBuf, #[source] io::Error),
+    /// The witness refused.
+    #[error(transparent)]
+    Witness(Refusal),
+}
+
+impl Anchor {
+    /// The note that is kept of a log; none by a witness, which tells when it is asked to cosign.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub async fn read(&self, log: &LogName) -> Result<Option<String>, Error> {
+        let Anchor::File(path) = self else { return Ok(None) };
+        let path = of(path, log);
+        on_file(path, |path| match fs::read_to_string(path) {
+            Ok(note) => Ok(Some(note)),
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(failed) => Err(failed),
+        })
+        .await
+    }
+
+    /// Keeps a checkpoint, unless a larger one is kept already.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn keep(&self, checkpoint: &Checkpoint, tiles: &dyn Tiles) -> Result<(), Error> {
+        match self {
+            Anchor::File(path) => {
+                let checkpoint = checkpoint.clone();
+                on_file(of(path, tiles.log()), move |path| keep(path, &checkpoint)).await
+            }
+            Anchor::Witness(witness) => witness.cosign(checkpoint, tiles).await.map(drop).map_err(Error::Witness),
+        }
+    }
+}
+
+fn of(path: &Path, log: &LogName) -> PathBuf {
+    beside(path, log.as_str())
+}
+
+fn beside(path: &Path, extension: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(format!(".{extension}"));
+    path.into()
+}
+
+async fn on_file<T, F>(path: PathBuf, work: F) -> Result<T, Error>
+where
+    F: FnOnce(&Path) -> io::Result<T> + Send + 'static,
+    T: Send + 'static,
+{
+    let named = path.clone();
+    let worked = tokio::task::spawn_blocking(move || work(&path)).await;
+    worked.unwrap_or_else(|panicked| Err(io::Error::other(panicked))).map_err(|failed| Error::File(named, failed))
+}
+
+/// Whole or not at all: a crash leaves the old note, or the new one.
+fn keep(path: &Path, checkpoint: &Checkpoint) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let (lock, temporary) = (beside(path, "lock"), beside(path, "new"));
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(lock)?;
+    // Freed when it is closed.
+    lock.lock()?;
+    let kept = fs::read_to_string(path).ok().and_then(|note| Checkpoint::parse(&note).ok());
+    if kept.is_some_and(|kept| kept.head().size > checkpoint.head().size || kept.note() == checkpoint.note()) {
+        return Ok(());
+    }
+    let mut file = File::create(&temporary)?;
+    file.write_all(checkpoint.note().as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    File::open(folder)?.sync_all()
+}

@@ -1,0 +1,249 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::witness::Witness;
+use super::*;
+use crate::chain::Origin;
+use crate::checkpoint::WitnessKey;
+use crate::clock::ManualClock;
+use crate::log::{Log, memory};
+use crate::random::SystemRandom;
+use crate::tiles::contract::append;
+use crate::vault::rows::Keyring;
+use crate::vault::{MasterKey, sqlite};
+use crate::{LogName, Timestamp};
+use async_trait::async_trait;
+
+/// A log in memory, its tiles, and a vault in a folder.
+struct Store {
+    folder: tempfile::TempDir,
+    log: Arc<dyn Log>,
+    tiles: Arc<dyn Tiles>,
+}
+
+impl Store {
+    fn new() -> Store {
+        Store::beside(tempfile::TempDir::new().unwrap())
+    }
+
+    /// An empty log beside the vault that is in the folder: as if it had been lost.
+    fn beside(folder: tempfile::TempDir) -> Store {
+        let origin = Origin::new("ledger.example", &LogName::LEDGER);
+        let log: Arc<dyn Log> = Arc::new(memory::Memory::new(LogName::LEDGER, origin, clock()));
+        Store { folder, tiles: Arc::new(tiles::memory::Memory::new(log.clone())), log }
+    }
+
+    async fn vault(&self) -> Arc<dyn Vault> {
+        let keyring = Keyring::new(MasterKey::from_bytes([7; 32]), Arc::new(SystemRandom));
+        Arc::new(sqlite::Sqlite::open(self.folder.path(), keyring, Some("ledger.example")).await.unwrap())
+    }
+
+    fn anchor(&self) -> Anchor {
+        Anchor::File(self.folder.path().join("anchor"))
+    }
+
+    async fn rounds(&self, anchor: Option<Anchor>, cosigners: Cosigners) -> Rounds {
+        let (published, status) = (watch::Sender::new(None), watch::Sender::new(Status::Good));
+        let shared = Arc::new(Shared { tiles: self.tiles.clone(), demand: Notify::new(), published, status });
+        let settings = Settings { interval: Duration::from_secs(3600), anchor, cosigners, clock: clock() };
+        Rounds { shared, vault: self.vault().await, settings, edge: None }
+    }
+
+    async fn publishes(&self) -> Vec<u64> {
+        let published = self.tiles.checkpoints(0, 100).await.unwrap();
+        let known = [self.vault().await.log_key(&LogName::LEDGER, Timestamp::EPOCH).await.unwrap().verifier()];
+        for (number, one) in (0..).zip(&published) {
+            let checkpoint = Checkpoint::parse(&one.note).unwrap();
+            assert_eq!((one.number, one.size), (number, checkpoint.head().size));
+            assert_eq!(checkpoint.head().root, tiles::root(&*self.tiles, one.size).await.unwrap());
+            checkpoint.verify(&known).unwrap();
+        }
+        published.iter().map(|one| one.size.0).collect()
+    }
+}
+
+fn clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::at(Timestamp::from_micros(1)))
+}
+
+fn refused(round: Result<(), Failure>) -> String {
+    match round {
+        Err(Failure::Contradiction(contradiction)) => contradiction.what,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_round_publishes_what_was_appended_and_the_next_has_nothing_to_do() {
+    let store = Store::new();
+    let mut rounds = store.rounds(None, Cosigners::none()).await;
+    rounds.round().await.unwrap();
+    assert_eq!(store.publishes().await, [0; 0]);
+    append(&*store.log, 3).await;
+    rounds.round().await.unwrap();
+    rounds.round().await.unwrap();
+    append(&*store.log, 2).await;
+    rounds.round().await.unwrap();
+    assert_eq!(store.publishes().await, [3, 5]);
+}
+
+#[tokio::test]
+async fn a_note_that_was_guarded_and_not_published_is_published_by_the_next_round() {
+    let store = Store::new();
+    append(&*store.log, 3).await;
+    tiles::grow(&*store.tiles, &mut None).await.unwrap();
+    let vault = store.vault().await;
+    let head =
+        TreeHead { origin: store.log.origin().clone(), size: TreeSize(3), root: tiles::root(&*store.tiles, TreeSize(3)).await.unwrap() };
+    let signed = Checkpoint::sign(head, &vault.log_key(&LogName::LEDGER, Timestamp::EPOCH).await.unwrap());
+    assert!(vault.advance_guard(&LogName::LEDGER, None, signed.note()).await.unwrap());
+    store.rounds(None, Cosigners::none()).await.round().await.unwrap();
+    assert_eq!(store.tiles.latest().await.unwrap().unwrap().note, signed.note());
+}
+
+#[tokio::test]
+async fn rounds_of_two_processes_make_one_row_of_checkpoints() {
+    let store = Store::new();
+    let (mut one, mut other) = (store.rounds(None, Cosigners::none()).await, store.rounds(None, Cosigners::none()).await);
+    for _ in 0..10 {
+        append(&*store.log, 7).await;
+        let (ours, theirs) = futures::join!(one.round(), other.round());
+        ours.and(theirs).unwrap();
+    }
+    one.round().await.unwrap();
+    assert_eq!(store.publishes().await.last(), Some(&70));
+}
+
+#[tokio::test]
+async fn a_log_that_was_rolled_back_is_refused_by_the_guard() {
+    let store = Store::new();
+    append(&*store.log, 5).await;
+    store.rounds(None, Cosigners::none()).await.round().await.unwrap();
+    let store = Store::beside(store.folder);
+    append(&*store.log, 4).await;
+    let what = refused(store.rounds(None, Cosigners::none()).await.round().await);
+    assert_eq!(what, "the vault keeps a checkpoint of 5 events, and the tree has 4: it was rolled back");
+    append(&*store.log, 4).await;
+    let what = refused(store.rounds(None, Cosigners::none()).await.round().await);
+    assert_eq!(what, "the vault keeps a checkpoint of 5 events, and the first 5 of this log are others: history was rewritten");
+    assert_eq!(store.publishes().await, [0; 0]);
+}
+
+#[tokio::test]
+async fn a_log_and_vault_that_were_rolled_back_together_are_refused_by_the_anchor() {
+    let store = Store::new();
+    append(&*store.log, 5).await;
+    store.rounds(Some(store.anchor()), Cosigners::none()).await.round().await.unwrap();
+    std::fs::remove_file(store.folder.path().join("vault.sqlite")).unwrap();
+    let store = Store::beside(store.folder);
+    append(&*store.log, 4).await;
+    let what = refused(store.rounds(Some(store.anchor()), Cosigners::none()).await.round().await);
+    assert_eq!(what, "the anchor keeps a checkpoint of 5 events, and the tree has 4: it was rolled back");
+    // Without it nobody knows.
+    store.rounds(None, Cosigners::none()).await.round().await.unwrap();
+    assert_eq!(store.publishes().await, [4]);
+}
+
+#[tokio::test]
+async fn a_start_refuses_a_log_that_was_rolled_back() {
+    let store = Store::new();
+    append(&*store.log, 5).await;
+    store.rounds(None, Cosigners::none()).await.round().await.unwrap();
+    let store = Store::beside(store.folder);
+    let settings = Settings { interval: Duration::from_secs(1), anchor: None, cosigners: Cosigners::none(), clock: clock() };
+    assert!(Publisher::start(store.tiles.clone(), store.vault().await, settings).await.is_err());
+}
+
+#[tokio::test]
+async fn a_vault_that_was_restored_from_a_backup_does_not_lower_the_guard() {
+    let store = Store::new();
+    append(&*store.log, 3).await;
+    let mut rounds = store.rounds(Some(store.anchor()), Cosigners::none()).await;
+    rounds.round().await.unwrap();
+    let vault = store.vault().await;
+    let backup = vault.guard(&LogName::LEDGER).await.unwrap().unwrap();
+    append(&*store.log, 3).await;
+    rounds.round().await.unwrap();
+    let newer = vault.guard(&LogName::LEDGER).await.unwrap().unwrap();
+    assert!(vault.advance_guard(&LogName::LEDGER, Some(&newer), &backup).await.unwrap());
+    rounds.review().await.unwrap();
+    assert_eq!(vault.guard(&LogName::LEDGER).await.unwrap().unwrap(), newer);
+}
+
+#[tokio::test]
+async fn another_key_signs_the_same_tree_anew() {
+    let store = Store::new();
+    append(&*store.log, 3).await;
+    let mut rounds = store.rounds(Some(store.anchor()), Cosigners::none()).await;
+    rounds.round().await.unwrap();
+    let vault = store.vault().await;
+    let old = vault.log_key(&LogName::LEDGER, Timestamp::EPOCH).await.unwrap().verifier();
+    let new = vault.rotate_log_key(&LogName::LEDGER, Timestamp::EPOCH).await.unwrap().verifier();
+    rounds.round().await.unwrap();
+    rounds.round().await.unwrap();
+    let published = store.tiles.checkpoints(0, 9).await.unwrap();
+    let signers: Vec<_> =
+        published.iter().map(|one| Checkpoint::parse(&one.note).unwrap().verify(&[old.clone(), new.clone()]).unwrap().logs).collect();
+    assert_eq!(signers, [[old], [new]]);
+}
+
+#[tokio::test]
+async fn whoever_asks_for_a_position_gets_a_checkpoint_that_covers_it() {
+    let store = Store::new();
+    append(&*store.log, 3).await;
+    let settings = Settings { interval: Duration::from_secs(3600), anchor: None, cosigners: Cosigners::none(), clock: clock() };
+    let publisher = Publisher::start(store.tiles.clone(), store.vault().await, settings).await.unwrap();
+    let soon = || Instant::now() + Duration::from_secs(5);
+    assert!(publisher.covering(Position(2), soon()).await.unwrap().unwrap().size.covers(Position(2)));
+    append(&*store.log, 3).await;
+    assert!(publisher.covering(Position(5), soon()).await.unwrap().unwrap().size.covers(Position(5)));
+    let now = Instant::now() + Duration::from_millis(100);
+    assert_eq!(publisher.covering(Position(6), now).await.unwrap(), None);
+    append(&*store.log, 1).await;
+    publisher.shutdown(Duration::from_secs(5)).await;
+    assert_eq!(store.publishes().await.last(), Some(&7), "what was appended last is covered when the process ends");
+}
+
+/// It cosigns whatever it is given while it is well.
+struct Yes(WitnessKey, VerifierKeyOf, AtomicBool);
+type VerifierKeyOf = crate::checkpoint::VerifierKey;
+
+#[async_trait]
+impl Witness for Yes {
+    fn key(&self) -> &VerifierKeyOf {
+        &self.1
+    }
+
+    async fn cosign(&self, checkpoint: &Checkpoint, _: &dyn Tiles) -> Result<String, Refusal> {
+        if self.2.load(Ordering::SeqCst) { Ok(self.0.cosign(checkpoint, 1)) } else { Err(Refusal::NoAnswer("it is ill".to_owned())) }
+    }
+}
+
+#[tokio::test]
+async fn a_checkpoint_is_published_with_as_many_cosignatures_as_are_wanted_and_not_before() {
+    let witness = |name: &str, seed| {
+        let key = WitnessKey::from_seed(name, &[seed; 32]);
+        let verifier = key.verifier();
+        Arc::new(Yes(key, verifier, AtomicBool::new(false)))
+    };
+    let (one, other) = (witness("one.example", 1), witness("other.example", 2));
+    let members = vec![witness::Quorum::Witness(one.1.clone()), witness::Quorum::Witness(other.1.clone())];
+    let cosigners = |wanted| Cosigners::new(vec![one.clone(), other.clone()], witness::Quorum::Some(wanted, members.clone()));
+    let store = Store::new();
+    append(&*store.log, 3).await;
+    let failed = store.rounds(None, cosigners(1)).await.round().await.unwrap_err();
+    assert_eq!(
+        failed.to_string(),
+        "too few witnesses cosigned: one.example: the witness did not answer: it is ill; other.example: the witness did not answer: it is ill"
+    );
+    other.2.store(true, Ordering::SeqCst);
+    assert!(store.rounds(None, cosigners(2)).await.round().await.is_err());
+    assert_eq!(store.publishes().await, [0; 0]);
+    let mut rounds = store.rounds(None, cosigners(1)).await;
+    rounds.round().await.unwrap();
+    rounds.round().await.unwrap();
+    assert_eq!(store.publishes().await, [3]);
+    let note = store.tiles.latest().await.unwrap().unwrap().note;
+    let key = store.vault().await.log_key(&LogName::LEDGER, Timestamp::EPOCH).await.unwrap().verifier();
+    let signers = Checkpoint::parse(&note).unwrap().verify(&[key, one.1.clone(), other.1.clone()]).unwrap();
+    assert_eq!(signers.witnesses, [(other.1.clone(), 1)]);
+}
