@@ -4,6 +4,7 @@
 //! migrates on the way; whoever may not is sent to `credence migrate`.
 
 mod first_start;
+mod moved;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -29,6 +30,7 @@ use crate::config::{self, StoreConfig, Stores};
 use crate::services::AppendError;
 
 pub use first_start::{DEFAULT_ISSUER, first_start, register, register_issuer};
+pub use moved::{TheirKey, source_log, target_log, their_key, vault_opened_by, vault_settings};
 
 /// For how long a store that cannot be reached is tried.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -117,7 +119,7 @@ pub async fn vault(config: &StoreConfig, schema: Schema, sources: &Sources) -> R
     patiently("vault", url, async || {
         let keyring = Keyring::new(master_key(config, schema, sources).await?, sources.random.clone());
         if schema == Schema::Migrate && !vault_exists(config).await? {
-            require_no_log(&config.stores).await?;
+            require_no_log(config).await?;
         }
         match open_vault(config, schema, keyring).await {
             Ok(vault) => Ok(vault),
@@ -210,14 +212,17 @@ async fn log_exists(stores: &Stores, name: &LogName) -> Result<bool, store::Erro
     }
 }
 
-/// A log without a vault has lost it.
-async fn require_no_log(stores: &Stores) -> Result<(), store::Error> {
+/// A log without a vault has lost it, or never had one.
+async fn require_no_log(config: &StoreConfig) -> Result<(), store::Error> {
     for name in [LogName::LEDGER, LogName::AUDIT] {
-        match log_exists(stores, &name).await {
-            Ok(false) => {}
+        let is_there = match log_exists(&config.stores, &name).await {
             // One that is not this login's to look at is there.
-            Ok(true) | Err(store::Error::Denied(_)) => return Err(store::Error::Missing),
-            Err(failed) => return Err(failed),
+            Err(store::Error::Denied(_)) => true,
+            known => known?,
+        };
+        // Another process may just have made both.
+        if is_there && !vault_exists(config).await? {
+            return Err(store::Error::Archive);
         }
     }
     Ok(())
@@ -228,19 +233,7 @@ async fn require_no_log(stores: &Stores) -> Result<(), store::Error> {
 /// # Errors
 /// It cannot be reached or used.
 pub async fn existing_log(config: &StoreConfig, name: LogName, sources: &Sources) -> Result<Arc<dyn Log>, Error> {
-    let url = url_of(&config.stores, &name);
-    patiently(name.as_str(), url, async || {
-        let (name, clock) = (name.clone(), sources.clock());
-        let opened: Arc<dyn Log> = match url {
-            Url::Sqlite(folder) => Arc::new(log::sqlite::Sqlite::open_existing(folder, name, clock).await?),
-            // The server's clock dates events, unless a test brings its own.
-            Url::Postgres(url) => {
-                Arc::new(log::postgres::Postgres::open(url, name, None, sources.clock.clone(), durability(config)).await?)
-            }
-        };
-        Ok(opened)
-    })
-    .await
+    Ok(source_log(config, name, sources).await?.log)
 }
 
 /// A log's tiles and checkpoints. Nothing is opened before it is needed.
@@ -342,16 +335,14 @@ async fn master_key(config: &StoreConfig, schema: Schema, sources: &Sources) -> 
     if schema == Schema::AsItIs {
         return Err(Unopened::Store(store::Error::NotMigrated));
     }
-    require_no_log(&config.stores).await?;
+    require_no_log(config).await?;
     std::fs::create_dir_all(folder).map_err(|error| store::Error::Unavailable(error.into()))?;
     MasterKey::load_or_generate(&file, &*sources.random).map_err(refused)
 }
 
+/// A file that nobody has come to write a vault into is none.
 async fn vault_exists(config: &StoreConfig) -> Result<bool, store::Error> {
-    match &config.stores.vault {
-        Url::Sqlite(folder) => Ok(vault::sqlite::path(folder).exists()),
-        Url::Postgres(url) => vault::postgres::Postgres::exists(url).await,
-    }
+    Ok(vault::copy::settings(&config.stores.vault).await?.is_some())
 }
 
 fn error_chain(error: &dyn std::error::Error) -> String {

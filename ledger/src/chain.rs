@@ -5,9 +5,14 @@
 //! chain_hash = BLAKE3(previous chain_hash || event_hash)      the first previous is BLAKE3(origin)
 //! ```
 //!
-//! An event's hash protects its content; the chain protects the order, from the log's origin on.
+//! An event's hash protects its content; the chain protects the order, from the log's origin on. Whether an event goes on from a
+//! log's end is judged in one place, [`End`].
+
+mod end;
 
 use std::fmt;
+
+pub use end::{Broken, End};
 
 /// A BLAKE3 hash, shown in hex.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,6 +47,12 @@ impl Origin {
     #[must_use]
     pub fn new(base: &str, name: &crate::LogName) -> Origin {
         Origin(format!("{}/v1/logs/{name}", base.trim_end_matches('/')))
+    }
+
+    /// The base (host and optional path) at which this is the origin of the log `name`.
+    #[must_use]
+    pub fn base(&self, name: &crate::LogName) -> Option<&str> {
+        self.0.strip_suffix(name.as_str())?.strip_suffix("/v1/logs/").filter(|base| !base.is_empty())
     }
 
     /// As it was stored.

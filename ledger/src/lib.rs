@@ -13,9 +13,11 @@
 //! - [`tiles`]: keeps tree and checkpoints beside the events; [`publisher`]: lets the tree grow and publishes checkpoints.
 //! - [`batcher`]: many callers that ask a store alike, one call for all of them.
 //! - [`fsck`]: reads a log back and names everything that does not hold.
+//! - [`export`]: a log as a portable file that shows by itself that it is whole; [`transfer`]: moves logs into files, out of files and
+//!   from store to store.
 //!
-//! `event`, `decision`, `codec`, `chain`, `tree`, `checkpoint`, `receipt` and `planner` are synchronous and do no I/O. SQL stands in
-//! `log`, `tiles`, `vault` and `store` only.
+//! `event`, `decision`, `codec`, `chain`, `tree`, `checkpoint`, `receipt`, `planner` and `export` are synchronous and do no I/O. SQL
+//! stands in `log`, `tiles`, `vault` and `store` only.
 //! Nothing here knows of projections, HTTP or a command line.
 
 pub mod appender;
@@ -28,6 +30,7 @@ pub mod decision;
 pub mod did_key;
 pub mod document;
 pub mod event;
+pub mod export;
 pub mod fsck;
 pub mod json;
 pub mod log;
@@ -44,6 +47,7 @@ pub mod subject;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod tiles;
+pub mod transfer;
 pub mod tree;
 pub mod vault;
 

@@ -3,6 +3,10 @@
 //! An engine, with the head locked, asks [`wanted`] what to fetch, fetches it, calls [`plan`], and writes what it gets. The
 //! appends are judged in order, each on the state that the ones before it leave behind, so that a batch is the same as its
 //! appends one by one; a property test holds it to that. Within an append the order is: idempotency, versions, unique keys.
+//!
+//! What another log recorded is planned beside it, by [`Restored`].
+
+mod restored;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -10,6 +14,8 @@ use crate::chain::Hash;
 use crate::event::Recorded;
 use crate::log::{Append, Expected, Idempotency, KeyOwner, Outcome, Refusal, UniqueKey};
 use crate::{Position, Stream, Timestamp, Version};
+
+pub use restored::{Restored, Unfit};
 
 /// The head row, locked, with the log's clock.
 #[derive(Debug, Clone, PartialEq, Eq)]

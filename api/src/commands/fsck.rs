@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Args;
+use credence_ledger::log::Log;
 use credence_ledger::{LogName, fsck, store};
 
 use super::progress::Progress;
@@ -34,20 +35,25 @@ pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (Os
             }
             log => log?,
         };
-        let mut progress = Progress::new(format!("fsck {name}"));
-        let mut written = Ok(());
-        let mut report = |finding: fsck::Finding| {
-            // Once nobody reads any more the check still comes to its end, for its exit status.
-            if written.is_ok() {
-                written = output::write(format!("{finding}\n"));
-            }
-        };
-        let summary = fsck::check(&*log, &mut report, &mut |done, total| progress.at("checking", done, total)).await?;
-        drop(progress);
-        written.and_then(|()| output::write(format!("{summary}\n"))).or_else(output::unless_closed)?;
-        findings += summary.findings;
+        findings += check(&*log).await?;
     }
     Ok(ExitCode::from(u8::from(findings > 0)))
+}
+
+/// Tells a log's findings and what was checked, and answers how many there were.
+pub(super) async fn check(log: &dyn Log) -> anyhow::Result<u64> {
+    let mut progress = Progress::new(format!("fsck {}", log.name()));
+    let mut written = Ok(());
+    let mut report = |finding: fsck::Finding| {
+        // Once nobody reads any more the check still comes to its end, for its exit status.
+        if written.is_ok() {
+            written = output::write(format!("{finding}\n"));
+        }
+    };
+    let summary = fsck::check(log, &mut report, &mut |done, total| progress.at("checking", done, total)).await?;
+    drop(progress);
+    written.and_then(|()| output::write(format!("{summary}\n"))).or_else(output::unless_closed)?;
+    Ok(summary.findings)
 }
 
 /// That a log holds what keeps it from being opened is found as much as anything that can be read.

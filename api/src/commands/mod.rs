@@ -2,8 +2,11 @@
 //!
 //! Exit status: 0 done, 1 a check found something, 2 usage or configuration, 3 a store cannot be reached or used.
 
+pub mod copy;
 pub mod demo;
+pub mod export;
 pub mod fsck;
+pub mod import;
 pub mod keys;
 pub mod migrate;
 mod open;
@@ -14,6 +17,7 @@ pub mod rebuild;
 pub mod replay;
 pub mod serve;
 pub mod version;
+mod whole_file;
 
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write as _};
@@ -46,6 +50,12 @@ enum Command {
     Replay(Box<replay::Options>),
     /// Check every event, hash and unique key of the logs.
     Fsck(Box<fsck::Options>),
+    /// Write a log into a file that shows by itself that it is whole.
+    Export(Box<export::Options>),
+    /// Fill a log from such a file.
+    Import(Box<import::Options>),
+    /// Bring ledger, audit log and vault from one store to another.
+    Copy(Box<copy::Options>),
     /// Make, list and revoke API keys; rotate and list issuers' signing keys.
     Keys(Box<keys::Options>),
     /// Make the stores, or bring them up to date.
@@ -81,6 +91,9 @@ async fn dispatch(command: Command, environment: impl Iterator<Item = (OsString,
         Command::Rebuild(options) => rebuild::run(&options, environment).await,
         Command::Replay(options) => replay::run(&options, environment).await,
         Command::Fsck(options) => fsck::run(&options, environment).await,
+        Command::Export(options) => export::run(&options, environment).await,
+        Command::Import(options) => import::run(&options, environment).await,
+        Command::Copy(options) => copy::run(&options, environment).await,
         Command::Keys(options) => keys::run(&options, environment).await,
         Command::Migrate(options) => migrate::run(&options, environment).await,
         Command::Openapi => openapi::run(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use credence_ledger::LogName;
 use credence_ledger::log::Log;
 use credence_ledger::store::{self, Url};
+use credence_ledger::transfer::Kept;
 use credence_ledger::vault::Vault;
 
 use crate::config::{Role, StoreConfig, StoreOptions};
@@ -23,9 +24,14 @@ pub(super) fn config(options: &StoreOptions, environment: impl Iterator<Item = (
 
 /// Opens a log, to read it.
 pub(super) async fn log(config: &StoreConfig, name: LogName) -> Result<Arc<dyn Log>, Error> {
+    Ok(kept(config, name).await?.log)
+}
+
+/// Opens a log with its tree and checkpoints.
+pub(super) async fn kept(config: &StoreConfig, name: LogName) -> Result<Kept, Error> {
     let url = if name == LogName::AUDIT { &config.stores.audit } else { &config.stores.ledger };
     require_folder(name.as_str(), url)?;
-    stores::existing_log(config, name, &Sources::default()).await
+    stores::source_log(config, name, &Sources::default()).await
 }
 
 /// Opens the vault.

@@ -318,6 +318,8 @@ impl From<&store::Error> for Problem {
             | store::Error::Denied(_)
             | store::Error::NotMigrated
             | store::Error::Missing
+            | store::Error::Archive
+            | store::Error::OtherLog { .. }
             | store::Error::Foreign { .. }
             | store::Error::NewerSchema
             | store::Error::UnsafeDurability(_) => {

@@ -10,6 +10,9 @@ pub struct NotDeterministic(&'static str);
 
 const UNDECODABLE: NotDeterministic = NotDeterministic("it does not decode");
 
+/// What is looked at goes on after the bytes that are there.
+const CUT_OFF: NotDeterministic = NotDeterministic("it is cut off");
+
 /// How deep arrays and maps may lie in each other: as deep as what decodes them takes them.
 const DEPTH_MAX: usize = 256;
 
@@ -28,12 +31,27 @@ mod major {
 /// # Errors
 /// Names the first rule that does not hold.
 pub fn check(bytes: &[u8]) -> Result<(), NotDeterministic> {
+    match first(bytes)? {
+        Some(length) if length == bytes.len() => Ok(()),
+        Some(_) => Err(NotDeterministic("bytes follow the map")),
+        None => Err(UNDECODABLE),
+    }
+}
+
+/// How long the map is that `bytes` begin with, or `None` if it goes on after them: so the items of a sequence are told apart while they are read.
+///
+/// # Errors
+/// As [`check`], as far as can be told.
+pub fn first(bytes: &[u8]) -> Result<Option<usize>, NotDeterministic> {
     let mut rest = Rest(bytes);
     if bytes.first().is_some_and(|first| first >> 5 != major::MAP) {
         return Err(NotDeterministic("it is no map"));
     }
-    rest.item(DEPTH_MAX)?;
-    if rest.0.is_empty() { Ok(()) } else { Err(NotDeterministic("bytes follow the map")) }
+    match rest.item(DEPTH_MAX) {
+        Ok(()) => Ok(Some(bytes.len() - rest.0.len())),
+        Err(CUT_OFF) => Ok(None),
+        Err(wrong) => Err(wrong),
+    }
 }
 
 /// What has not been looked at.
@@ -42,7 +60,7 @@ struct Rest<'a>(&'a [u8]);
 impl<'a> Rest<'a> {
     fn take(&mut self, length: u64) -> Result<&'a [u8], NotDeterministic> {
         let taken = usize::try_from(length).ok().and_then(|length| self.0.split_at_checked(length));
-        let (taken, rest) = taken.ok_or(UNDECODABLE)?;
+        let (taken, rest) = taken.ok_or(CUT_OFF)?;
         self.0 = rest;
         Ok(taken)
     }
@@ -169,6 +187,8 @@ mod tests {
             prop_assert!(by_values(&bytes));
             let cut = cut.index(bytes.len());
             prop_assert!(check(&bytes[..cut]).is_err());
+            prop_assert_eq!(first(&bytes[..cut]), Ok(None));
+            prop_assert_eq!(first(&[&bytes[..], &bytes[..cut]].concat()), Ok(Some(bytes.len())));
             let at = at.index(bytes.len());
             bytes[at] = byte;
             prop_assert_eq!(check(&bytes).is_ok(), by_values(&bytes), "{}", hex::encode(&bytes));

@@ -21,7 +21,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_bytes::Bytes;
 
-pub use deterministic::{NotDeterministic, check};
+pub use deterministic::{NotDeterministic, check, first};
 
 use crate::{Stream, Timestamp, Version};
 

@@ -10,7 +10,7 @@ use super::sums::{Salt, Sums};
 use super::{Kind, PAGE, Reporter, keys};
 use crate::chain::{self, Hash};
 use crate::event::Recorded;
-use crate::log::{Head, Log, Query};
+use crate::log::{Head, Log, Query, claimed, releases};
 use crate::store::Error;
 use crate::{Position, Stream, Timestamp, codec};
 
@@ -141,7 +141,7 @@ impl Alone {
                 encoding.push(format!("{what}: {wrong}"));
             }
         }
-        let claimed = keys::claimed(&event).unwrap_or_else(|malformed| {
+        let claimed = claimed(&event).unwrap_or_else(|malformed| {
             encoding.push(format!("payload: {malformed}"));
             None
         });
@@ -153,7 +153,7 @@ impl Alone {
             computed: chain::event_hash(&event.content()),
             place: salt.place(&event.stream, event.version, event.position),
             claim: claimed.map(|key| salt.claim(&key, &event.stream, event.position)),
-            releases: keys::releases(&event).then_some(event.stream),
+            releases: releases(&event).then_some(event.stream),
             encoding,
         }
     }

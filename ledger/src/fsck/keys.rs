@@ -9,33 +9,11 @@ use std::ops::Range;
 use super::page::{self, events_at, first_events};
 use super::sums::{Salt, Sums, holds};
 use super::{Kind, PAGE, Reporter};
-use crate::event::credential::{CredentialIssued, CredentialRevoked};
-use crate::event::issuer::IssuerRegistered;
-use crate::event::{DecodeError, Payload, Recorded};
-use crate::log::{KeyOwner, Log, Query, UniqueKey};
+use crate::event::credential::CredentialRevoked;
+use crate::event::{Payload as _, Recorded};
+use crate::log::{KeyOwner, Log, Query, UniqueKey, claimed, releases};
 use crate::store::Error;
-use crate::stream::category;
 use crate::{Position, Stream};
-
-/// The key that an event claims for its stream.
-pub(super) fn claimed(event: &Recorded) -> Result<Option<UniqueKey>, DecodeError> {
-    match (event.stream.category(), event.kind.as_str()) {
-        (category::ISSUER, IssuerRegistered::TYPE) => Ok(Some(UniqueKey::issuer_name(&event.payload::<IssuerRegistered>()?.name))),
-        (category::CREDENTIAL, CredentialIssued::TYPE) => {
-            let issued: CredentialIssued = event.payload()?;
-            Ok(Some(match issued.subject_id {
-                Some(subject_id) => UniqueKey::natural(issued.issuer, subject_id, &issued.credential_type),
-                None => UniqueKey::secret(issued.issuer, &issued.digest),
-            }))
-        }
-        _ => Ok(None),
-    }
-}
-
-/// Whether an event gives back what its stream had claimed.
-pub(super) fn releases(event: &Recorded) -> bool {
-    event.stream.category() == category::CREDENTIAL && event.kind == CredentialRevoked::TYPE
-}
 
 /// What these streams claimed.
 pub(super) async fn claims_of(log: &dyn Log, streams: &[Stream]) -> Result<Vec<(UniqueKey, KeyOwner)>, Error> {

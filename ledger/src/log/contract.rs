@@ -4,6 +4,8 @@
 //! clock the suite sets.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests, compiled for other crates' tests too")]
 
+mod restore;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::{Append, Expected, Idempotency, KeyOwner, Log, Outcome, Query, Refusal, StreamAppend, UniqueKey};
+use super::{Append, Expected, Idempotency, KeyOwner, Log, Outcome, Query, Refusal, Restore, StreamAppend, UniqueKey};
 use crate::clock::ManualClock;
 use crate::event::audit::{AccessRefused, KeyRevoked};
 use crate::event::{New, Origination, Recorded};
@@ -24,6 +26,9 @@ use crate::{Clock, Position, Stream, Timestamp, Version, chain};
 pub trait Fixture: Send + Sync {
     /// One more handle on it, as another process would open.
     async fn open(&self) -> Arc<dyn Log>;
+
+    /// The same, to fill it with what another log recorded.
+    async fn restorable(&self) -> Arc<dyn Restore>;
 
     /// The clock of all its handles.
     fn clock(&self) -> &ManualClock;
@@ -72,6 +77,12 @@ macro_rules! log_contract {
             a_handle_sees_what_another_committed
             handles_that_commit_at_once_leave_one_dense_log
             of_handles_that_claim_one_key_at_once_exactly_one_gets_it
+            what_another_log_recorded_is_restored_as_it_is
+            a_restored_log_is_appended_to_like_any_other
+            a_batch_whose_key_passes_on_is_restored_whole
+            events_that_do_not_go_on_from_the_end_are_not_restored
+            whoever_restores_notices_another_that_appends
+            idempotency_rows_are_taken_over
         }
     };
     ($fresh:path: $($sentence:ident)+) => {
@@ -742,4 +753,5 @@ mod sentences {
     }
 }
 
+pub use restore::*;
 pub use sentences::*;

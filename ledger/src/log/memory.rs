@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use super::{Append, CommitError, Head, KeyOwner, Listed, Log, Outcome, Query, UniqueKey};
+use super::{Append, CommitError, Head, KeyOwner, Listed, Log, Outcome, Query, Restore, RestoreError, UniqueKey};
 use crate::chain::{Hash, Origin};
 use crate::event::Recorded;
-use crate::planner::{self, Found, Remembered};
+use crate::planner::{self, Found, Plan, Remembered, Restored, Wanted};
 use crate::store::Error;
 use crate::{Clock, LogName, Position, Stream, Timestamp, Version};
 
@@ -25,6 +25,31 @@ struct State {
     versions: HashMap<Stream, Version>,
     keys: BTreeMap<UniqueKey, KeyOwner>,
     idempotency: HashMap<[u8; 32], Remembered>,
+}
+
+impl State {
+    fn find(&self, wanted: &Wanted) -> Found {
+        Found {
+            versions: wanted.streams.iter().filter_map(|stream| Some((stream.clone(), *self.versions.get(stream)?))).collect(),
+            keys: wanted.keys.iter().filter_map(|key| Some((key.clone(), self.keys.get(key)?.clone()))).collect(),
+            idempotency: wanted.idempotency.iter().filter_map(|key| Some((*key, self.idempotency.get(key)?.clone()))).collect(),
+        }
+    }
+
+    fn write(&mut self, plan: Plan) -> Vec<Outcome> {
+        for event in plan.events {
+            self.versions.insert(event.stream.clone(), event.version);
+            self.events.push(event);
+        }
+        for (key, owner) in plan.keys {
+            match owner {
+                Some(owner) => self.keys.insert(key, owner),
+                None => self.keys.remove(&key),
+            };
+        }
+        self.idempotency.extend(plan.idempotency);
+        plan.outcomes
+    }
 }
 
 impl Memory {
@@ -73,25 +98,8 @@ impl Log for Memory {
         let mut state = self.state();
         let (size, chain_hash, recorded_at) = self.end(&state);
         let head = planner::Head { size, chain_hash, recorded_at, now: self.clock.now() };
-        let wanted = planner::wanted(&batch);
-        let found = Found {
-            versions: wanted.streams.iter().filter_map(|stream| Some((stream.clone(), *state.versions.get(stream)?))).collect(),
-            keys: wanted.keys.iter().filter_map(|key| Some((key.clone(), state.keys.get(key)?.clone()))).collect(),
-            idempotency: wanted.idempotency.iter().filter_map(|key| Some((*key, state.idempotency.get(key)?.clone()))).collect(),
-        };
-        let plan = planner::plan(&head, found, &batch);
-        for event in plan.events {
-            state.versions.insert(event.stream.clone(), event.version);
-            state.events.push(event);
-        }
-        for (key, owner) in plan.keys {
-            match owner {
-                Some(owner) => state.keys.insert(key, owner),
-                None => state.keys.remove(&key),
-            };
-        }
-        state.idempotency.extend(plan.idempotency);
-        Ok(plan.outcomes)
+        let found = state.find(&planner::wanted(&batch));
+        Ok(state.write(planner::plan(&head, found, &batch)))
     }
 
     async fn read(&self, query: &Query) -> Result<Vec<Recorded>, Error> {
@@ -140,6 +148,33 @@ impl Log for Memory {
     }
 }
 
+#[async_trait]
+impl Restore for Memory {
+    async fn restore(&self, batch: Restored) -> Result<(), RestoreError> {
+        let wanted = batch.wanted();
+        let mut state = self.state();
+        let (size, chain_hash, recorded_at) = self.end(&state);
+        let plan = batch.plan(&planner::Head { size, chain_hash, recorded_at, now: recorded_at }, state.find(&wanted))?;
+        state.write(plan);
+        Ok(())
+    }
+
+    async fn remembered(&self, after: Option<&([u8; 32], Remembered)>, limit: usize) -> Result<Vec<([u8; 32], Remembered)>, Error> {
+        let place = |(key, row): &([u8; 32], Remembered)| (row.recorded_at, *key);
+        let state = self.state();
+        let rows = state.idempotency.iter().map(|(key, row)| (*key, row.clone()));
+        let mut rows: Vec<_> = rows.filter(|row| after.is_none_or(|after| place(row) > place(after))).collect();
+        rows.sort_unstable_by_key(place);
+        rows.truncate(limit);
+        Ok(rows)
+    }
+
+    async fn remember(&self, rows: Vec<([u8; 32], Remembered)>) -> Result<(), Error> {
+        self.state().idempotency.extend(rows);
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,6 +186,10 @@ mod tests {
     #[async_trait]
     impl Fixture for Shared {
         async fn open(&self) -> Arc<dyn Log> {
+            self.0.clone()
+        }
+
+        async fn restorable(&self) -> Arc<dyn Restore> {
             self.0.clone()
         }
 

@@ -3,18 +3,22 @@
 //! [`Log`] is what an engine must be; its doc comments are the contract, and the suite in `log/contract.rs` holds every engine
 //! to it. Engines only fetch, write and commit: what is written is decided by [`crate::planner`].
 
+mod claims;
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
 mod key;
 pub mod memory;
 pub mod postgres;
+mod restore;
 pub mod sqlite;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use claims::{claimed, releases};
 pub use key::UniqueKey;
+pub use restore::{Restore, RestoreError};
 use uuid::Uuid;
 
 use crate::chain::{Hash, Origin};

@@ -8,6 +8,8 @@
 //! A file that was deleted or moved under the running process is neither written to nor read from: what is acknowledged can be
 //! found again.
 
+mod restore;
+
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,7 +23,7 @@ use rusqlite_migration::{M, Migrations};
 use super::{Append, CommitError, Head, KeyOwner, Listed, Log, Outcome, Query, UniqueKey, key, settled_before};
 use crate::chain::{Hash, Origin};
 use crate::event::Recorded;
-use crate::planner::{self, Found, Plan, Remembered};
+use crate::planner::{self, Found, Plan, Remembered, Wanted};
 use crate::store::Error;
 use crate::store::sqlite::{self as store, Access, Durability, OpenFile, Options, Shared};
 use crate::{Clock, LogName, Position, Stream, Timestamp, Version};
@@ -345,7 +347,7 @@ fn commit(connection: &mut Connection, file: &OpenFile, clock: &dyn Clock, batch
         .map_err(|failed| CommitError::NotCommitted(store::error(failed)))?;
     let row = head_row(&transaction).map_err(CommitError::NotCommitted)?;
     let head = planner::Head { size: row.size, chain_hash: row.chain_hash, recorded_at: row.recorded_at, now: clock.now() };
-    let found = find(&transaction, batch).map_err(CommitError::NotCommitted)?;
+    let found = find(&transaction, planner::wanted(batch)).map_err(CommitError::NotCommitted)?;
     let plan = planner::plan(&head, found, batch);
     file.require().map_err(CommitError::NotCommitted)?;
     if plan.events.is_empty() {
@@ -385,8 +387,7 @@ fn settle(connection: &mut Connection) -> Result<(), Error> {
     transaction.commit().map_err(store::error)
 }
 
-fn find(transaction: &Transaction<'_>, batch: &[Append]) -> Result<Found, Error> {
-    let wanted = planner::wanted(batch);
+fn find(transaction: &Transaction<'_>, wanted: Wanted) -> Result<Found, Error> {
     let mut found = Found::default();
     let mut versions = transaction.prepare_cached(sql::SELECT_LAST_VERSION).map_err(store::error)?;
     for stream in wanted.streams {
@@ -603,6 +604,7 @@ mod sql {
         SELECT_KEY_OWNER = "select_key_owner",
         SELECT_LAST_VERSION = "select_last_version",
         SELECT_RECORDED_AT = "select_recorded_at",
+        SELECT_REMEMBERED = "select_remembered",
         SELECT_STREAM_EVENTS = "select_stream_events",
         SELECT_VERSIONS = "select_versions",
         UPDATE_HEAD = "update_head",

@@ -85,6 +85,20 @@ pub enum Error {
     /// The store has been there, by what another one remembers, and is not any more.
     #[error("it is missing, though it has been there: restore it from a backup; only a first start makes a new one")]
     Missing,
+    /// There is a log and no vault beside it.
+    #[error(
+        "there is none beside the log, which without it is a read-only archive: it is replayed, checked and exported, but not served; \
+         where there has been one, restore it from a backup"
+    )]
+    Archive,
+    /// The log that is there is none of the origin that is wanted.
+    #[error("there is a log of the origin {found}, not of {expected}")]
+    OtherLog {
+        /// What the log says.
+        found: String,
+        /// What is wanted.
+        expected: String,
+    },
     /// The log was made beside another vault.
     #[error("its origin is {found}, and the vault's is {expected}: it belongs to another vault, or the vault was replaced")]
     Foreign {

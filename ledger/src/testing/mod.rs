@@ -1,6 +1,7 @@
 //! What the tests of several crates share: time and randomness that the test owns, real stores. Compiled for tests only (feature
 //! `testing`).
 
+pub mod history;
 pub mod postgres;
 
 use std::fmt;

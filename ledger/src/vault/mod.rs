@@ -5,12 +5,13 @@
 //! compared is hashed.
 //!
 //! [`Vault`] is what an engine must be, and the suite in `vault/contract.rs` holds every engine to it. What the engines share
-//! lies beside it: [`master_key`], [`rows`] (secrets made, wrapped and unwrapped), [`api_key`]. In front of
+//! lies beside it: [`master_key`], [`rows`] (secrets made, wrapped and unwrapped), [`api_key`]; [`copy`] moves a whole vault. In front of
 //! any engine stands [`subjects`]: one durable commit for the new subjects of many callers.
 
 pub mod api_key;
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
+pub mod copy;
 pub mod log_keys;
 pub mod master_key;
 pub mod postgres;

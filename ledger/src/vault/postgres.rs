@@ -3,6 +3,7 @@
 //! Whatever is made once, under races, is inserted unless it is there and then read: what stands there counts, whoever wrote it.
 //! A statement asks for no more than its call needs, since the roles' logins have few rights (`migrations/postgres/roles.sql`).
 
+mod copy;
 mod log_keys;
 mod sql;
 #[cfg(test)]
@@ -16,6 +17,7 @@ use sqlx::{FromRow, Row};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+pub(super) use self::copy::{read_all, stored_settings, write_all};
 use super::api_key::{self, NewApiKey};
 use super::rows::{Keyring, NewSubject, Settings};
 use super::{

@@ -4,6 +4,7 @@
 //! overwritten (`secure_delete`), and the file is for its owner only. Whatever is made once, under races, is made in a
 //! transaction that looks for it first while it holds the write lock.
 
+mod copy;
 mod log_keys;
 mod rows;
 mod sql;
@@ -23,6 +24,7 @@ use rusqlite_migration::{M, Migrations};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+pub(super) use self::copy::{read_all, stored_settings, write_all};
 use self::rows::{api_key, issuer, query, query_one, run, uuid, worker};
 use super::api_key::{self, NewApiKey};
 use super::rows::{Keyring, NewSubject, Settings};

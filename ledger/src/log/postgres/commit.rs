@@ -14,6 +14,7 @@
 //! session is put back only after a transaction that ended well: whatever else happens, dropped futures included, it is closed,
 //! and the server rolls back.
 
+mod restored;
 mod unchanged;
 
 use std::collections::HashMap;

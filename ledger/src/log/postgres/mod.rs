@@ -6,6 +6,7 @@
 //! Reads go through sessions that are kept; commits through sessions of their own, which are closed whenever a commit did not end well.
 
 mod commit;
+mod restore;
 #[cfg(test)]
 mod tests;
 mod wake;

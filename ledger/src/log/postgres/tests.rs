@@ -7,8 +7,8 @@ use super::*;
 use crate::clock::ManualClock;
 use crate::event::audit::KeyRevoked;
 use crate::event::{New, Origination};
-use crate::log::Expected;
 use crate::log::contract::{Fixture, noon};
+use crate::log::{Expected, Restore};
 use crate::random::SystemRandom;
 use crate::stream::category;
 use crate::testing::postgres::{Database, Server, prepare_all};
@@ -18,6 +18,10 @@ struct Shared(Database, Arc<ManualClock>);
 #[async_trait]
 impl Fixture for Shared {
     async fn open(&self) -> Arc<dyn Log> {
+        Arc::new(open(&self.0.url, Some(self.1.clone())).await)
+    }
+
+    async fn restorable(&self) -> Arc<dyn Restore> {
         Arc::new(open(&self.0.url, Some(self.1.clone())).await)
     }
 
@@ -46,6 +50,10 @@ impl Fixture for Familiar {
             assert!(matches!(&log.commit(vec![refused]).await.unwrap()[..], [Outcome::Refused(_)]));
         }
         Arc::new(log)
+    }
+
+    async fn restorable(&self) -> Arc<dyn Restore> {
+        self.0.restorable().await
     }
 
     fn clock(&self) -> &ManualClock {

@@ -7,8 +7,8 @@ use super::*;
 use crate::clock::ManualClock;
 use crate::event::audit::KeyRevoked;
 use crate::event::{New, Origination};
-use crate::log::Expected;
 use crate::log::contract::{Fixture, noon};
+use crate::log::{Expected, Restore};
 use crate::random::SystemRandom;
 use crate::stream::category;
 
@@ -20,6 +20,10 @@ struct Folder {
 #[async_trait]
 impl Fixture for Folder {
     async fn open(&self) -> Arc<dyn Log> {
+        Arc::new(self.log().await)
+    }
+
+    async fn restorable(&self) -> Arc<dyn Restore> {
         Arc::new(self.log().await)
     }
 

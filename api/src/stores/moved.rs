@@ -1,0 +1,124 @@
+//! Stores between which logs and vaults are moved: opened so that events can be put into them as they were recorded.
+
+use std::sync::Arc;
+
+use credence_ledger::chain::Origin;
+use credence_ledger::log::Restore;
+use credence_ledger::store::{self, Url};
+use credence_ledger::tiles::{self, Tiles};
+use credence_ledger::transfer::Kept;
+use credence_ledger::vault::rows::{Keyring, Settings};
+use credence_ledger::vault::{self, MasterKey, OpenError, Vault};
+use credence_ledger::{LogName, log};
+
+use super::{Error, Schema, Sources, data_folder, durability, error_chain, log_exists, open_vault, patiently, url_of};
+use crate::config::{self, StoreConfig};
+
+/// Opens a log as it is.
+///
+/// # Errors
+/// It cannot be reached or used.
+pub async fn source_log(config: &StoreConfig, name: LogName, sources: &Sources) -> Result<Kept, Error> {
+    let url = url_of(&config.stores, &name);
+    patiently(name.as_str(), url, async || Ok(open(config, name.clone(), None, sources).await?)).await
+}
+
+/// Opens the log of that origin, to fill it. With `make` it is made, or brought up to date, where it has to be; without, what is missing is an answer.
+///
+/// # Errors
+/// [`store::Error::OtherLog`]; it cannot be reached or used.
+pub async fn target_log(
+    config: &StoreConfig,
+    name: LogName,
+    origin: &Origin,
+    make: bool,
+    sources: &Sources,
+) -> Result<Option<Kept>, Error> {
+    let url = url_of(&config.stores, &name);
+    patiently(name.as_str(), url, async || {
+        let is_there = log_exists(&config.stores, &name).await?;
+        if !is_there && !make {
+            return Ok(None);
+        }
+        let base = if make { origin.base(&name) } else { None };
+        let opened = match open(config, name.clone(), base, sources).await {
+            // It is brought up to date once it is clear that it is filled.
+            Err(store::Error::NotMigrated) if !make => return Ok(None),
+            opened => opened?,
+        };
+        if opened.log.origin() != origin {
+            let (found, expected) = (opened.log.origin().as_str().to_owned(), origin.as_str().to_owned());
+            return Err(store::Error::OtherLog { found, expected }.into());
+        }
+        Ok(Some(opened))
+    })
+    .await
+}
+
+/// With the base of its origin a log is made where it is missing.
+async fn open(config: &StoreConfig, name: LogName, base: Option<&str>, sources: &Sources) -> Result<Kept, store::Error> {
+    let durability = durability(config);
+    let url = url_of(&config.stores, &name);
+    let log: Arc<dyn Restore> = match (url, base) {
+        (Url::Sqlite(folder), None) => Arc::new(log::sqlite::Sqlite::open_existing(folder, name.clone(), sources.clock()).await?),
+        (Url::Sqlite(folder), Some(base)) => Arc::new(log::sqlite::Sqlite::open(folder, name.clone(), base, sources.clock()).await?),
+        // The server's clock dates events, unless a test brings its own.
+        (Url::Postgres(url), base) => {
+            Arc::new(log::postgres::Postgres::open(url, name.clone(), base, sources.clock.clone(), durability).await?)
+        }
+    };
+    let origin = log.origin().clone();
+    let tiles: Arc<dyn Tiles> = match url {
+        Url::Sqlite(folder) => Arc::new(tiles::sqlite::Sqlite::new(folder, name, origin)),
+        Url::Postgres(url) => Arc::new(tiles::postgres::Postgres::new(url, name, origin, durability)?),
+    };
+    Ok(Kept { log, tiles })
+}
+
+/// What can be told of a vault without its master key; `None` where there is none.
+///
+/// # Errors
+/// It cannot be reached.
+pub async fn vault_settings(config: &StoreConfig) -> Result<Option<Settings>, Error> {
+    let url = &config.stores.vault;
+    patiently("vault", url, async || Ok(vault::copy::settings(url).await?)).await
+}
+
+/// The master key with which a copied vault will be opened.
+pub struct TheirKey(pub Keyring);
+
+/// Opens, as it is, the vault that `key` was found to open.
+///
+/// # Errors
+/// It cannot be reached or used.
+pub async fn vault_opened_by(config: &StoreConfig, TheirKey(keyring): TheirKey) -> Result<Arc<dyn Vault>, Error> {
+    patiently("vault", &config.stores.vault, async || match open_vault(config, Schema::AsItIs, keyring.clone()).await {
+        Ok(vault) => Ok(vault),
+        Err(OpenError::Store(error)) => Err(error.into()),
+        Err(wrong @ OpenError::WrongMasterKey) => Err(store::Error::Failed(wrong.into()).into()),
+    })
+    .await
+}
+
+/// The key at hand where the vault of these settings will be: all of the key files there open it.
+///
+/// # Errors
+/// There is none, or one is another vault's; nothing was written.
+pub fn their_key(config: &StoreConfig, settings: &Settings, sources: &Sources) -> Result<TheirKey, config::Error> {
+    let beside = data_folder(config).map(|folder| folder.join("master.key")).filter(|file| file.exists());
+    let given = config.master_key_file.clone().map(|file| (config::variable("master_key_file"), file));
+    let files: Vec<_> = given.into_iter().chain(beside.map(|file| (file.display().to_string(), file))).collect();
+    let mut key = None;
+    for (source_name, file) in files {
+        let refused = |problem: String| config::Error { source_name: source_name.clone(), problem };
+        let master_key = MasterKey::load(&file).map_err(|error| refused(error_chain(&error)))?;
+        let keyring = Keyring::new(master_key, sources.random.clone());
+        let wrong = |_| refused("this master key does not open the vault that is copied: both are opened by the same one".to_owned());
+        vault::copy::require_key(&keyring, settings).map_err(wrong)?;
+        key = key.or(Some(TheirKey(keyring)));
+    }
+    key.ok_or_else(|| config::Error {
+        source_name: config::variable("master_key_file"),
+        problem: "required: the master key of the vault that is copied, which is wrapped by it there, too".to_owned(),
+    })
+}

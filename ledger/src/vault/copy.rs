@@ -1,0 +1,199 @@
+//! A whole vault from one store to another, row by row, as it is: what is wrapped stays wrapped, and opens with the same master key only.
+//!
+//! What a vault holds is told by one list, [`TABLES`], which a test holds against the schema of either engine: a table or a column that is forgotten here would be
+//! lost by whoever moves. The statements follow from the list and are the only ones of this crate that do not stand in files; a test
+//! runs each of them on its engine.
+//!
+//! The rows of all tables are read in one snapshot and written in one transaction, which takes the place of whatever stood there: a copy is there whole or
+//! not at all, and a key that was destroyed between two copies is destroyed in the second.
+
+use tokio::sync::mpsc;
+
+use super::OpenError;
+use super::rows::{Keyring, Settings};
+use crate::store::{Error, Url};
+use crate::vault::{postgres, sqlite};
+
+/// A column's type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// 16 bytes, on PostgreSQL a uuid.
+    Id,
+    Bytes,
+    Text,
+    Number,
+    /// Of four bytes, on PostgreSQL.
+    Integer,
+}
+
+/// A value of a column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Value {
+    Null,
+    /// Also of an id.
+    Bytes(Vec<u8>),
+    Text(String),
+    Number(i64),
+}
+
+/// A table and its columns, without those whose value is given by there being one row.
+pub(super) struct Table {
+    pub(super) name: &'static str,
+    pub(super) columns: &'static [(&'static str, Kind)],
+}
+
+/// What is copied, in an order in which no row refers to one that is not there yet. The settings come first: they tell whose vault it is.
+pub(super) const TABLES: &[Table] = &[
+    Table { name: "settings", columns: &[("origin_base", Kind::Text), ("lookup_keys", Kind::Bytes)] },
+    Table {
+        name: "subjects",
+        columns: &[
+            ("id", Kind::Id),
+            ("issuer", Kind::Id),
+            ("name_ref", Kind::Bytes),
+            ("email_ref", Kind::Bytes),
+            ("wrapped_key", Kind::Bytes),
+        ],
+    },
+    Table {
+        name: "issuers",
+        columns: &[
+            ("id", Kind::Id),
+            ("name", Kind::Text),
+            ("did", Kind::Text),
+            ("wrapped_signing_key", Kind::Bytes),
+            ("wrapped_sealing_key", Kind::Bytes),
+        ],
+    },
+    Table { name: "month_keys", columns: &[("month", Kind::Text), ("wrapped_key", Kind::Bytes)] },
+    Table {
+        name: "api_keys",
+        columns: &[
+            ("id", Kind::Id),
+            ("hash", Kind::Bytes),
+            ("prefix", Kind::Text),
+            ("role", Kind::Text),
+            ("issuer", Kind::Id),
+            ("name", Kind::Text),
+            ("created_at", Kind::Number),
+            ("last_used_at", Kind::Number),
+            ("revoked_at", Kind::Number),
+        ],
+    },
+    Table {
+        name: "log_keys",
+        columns: &[
+            ("log", Kind::Text),
+            ("number", Kind::Integer),
+            ("public_key", Kind::Bytes),
+            ("wrapped_signing_key", Kind::Bytes),
+            ("created_at", Kind::Number),
+        ],
+    },
+    Table { name: "checkpoint_guard", columns: &[("log", Kind::Text), ("note", Kind::Text)] },
+];
+
+/// Tables that belong to a place: who runs there.
+#[cfg(test)]
+pub(super) const LEFT: &[&str] = &["workers"];
+
+/// Columns that hold one row to be the only one.
+#[cfg(test)]
+pub(super) const SINGLETONS: &[&str] = &["singleton", "only_row"];
+
+/// How many rows are handed over at a time.
+pub(super) const CHUNK: usize = 1000;
+
+/// Rows of one table.
+pub(super) struct Rows {
+    pub(super) table: &'static Table,
+    pub(super) rows: Vec<Vec<Value>>,
+}
+
+pub(super) type Sender = mpsc::Sender<Result<Rows, Error>>;
+pub(super) type Receiver = mpsc::Receiver<Result<Rows, Error>>;
+
+impl Table {
+    fn columns(&self) -> String {
+        self.columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+    }
+
+    pub(super) fn select(&self) -> String {
+        format!("select {} from {}", self.columns(), self.name)
+    }
+
+    pub(super) fn delete(&self) -> String {
+        format!("delete from {}", self.name)
+    }
+
+    /// `values` is what stands for a row, or for many.
+    pub(super) fn insert(&self, values: &str) -> String {
+        format!("insert into {} ({}) {values}", self.name, self.columns())
+    }
+}
+
+impl Rows {
+    pub(super) fn of(table: &'static Table) -> Rows {
+        Rows { table, rows: Vec::new() }
+    }
+}
+
+/// Why a vault was not copied. Nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// The vault that is there was made by another first start.
+    #[error("the vault that is there is another one")]
+    Another,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] Error),
+}
+
+/// What is known of a vault without its master key: that it is one, and whose.
+///
+/// # Errors
+/// The store failed. That there is no vault is an answer.
+pub async fn settings(url: &Url) -> Result<Option<Settings>, Error> {
+    match url {
+        Url::Sqlite(folder) => sqlite::stored_settings(folder).await,
+        Url::Postgres(url) => postgres::stored_settings(url).await,
+    }
+}
+
+/// Whether `keyring`'s master key opens the vault with these settings.
+///
+/// # Errors
+/// [`OpenError::WrongMasterKey`].
+pub fn require_key(keyring: &Keyring, settings: &Settings) -> Result<(), OpenError> {
+    keyring.lookup_keys(settings).map(drop)
+}
+
+/// Makes the vault at `to` what the one at `from` is, and answers how many rows it has. Where there is none, its tables are made.
+///
+/// # Errors
+/// [`CopyError::Another`]; a store failed.
+pub async fn copy(from: &Url, to: &Url) -> Result<u64, CopyError> {
+    let theirs = settings(from).await?.ok_or(Error::NotMigrated)?;
+    if settings(to).await?.is_some_and(|ours| ours != theirs) {
+        return Err(CopyError::Another);
+    }
+    let (sender, receiver) = mpsc::channel(2);
+    let reading = async {
+        match from {
+            Url::Sqlite(folder) => sqlite::read_all(folder, sender).await,
+            Url::Postgres(url) => postgres::read_all(url, sender).await,
+        }
+    };
+    let writing = async {
+        match to {
+            Url::Sqlite(folder) => sqlite::write_all(folder, receiver).await,
+            Url::Postgres(url) => postgres::write_all(url, receiver).await,
+        }
+    };
+    // The reader tells the writer of its failures, and ends when the writer has.
+    let ((), written) = tokio::join!(reading, writing);
+    Ok(written?)
+}
+
+#[cfg(test)]
+mod tests;
