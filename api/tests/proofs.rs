@@ -7,7 +7,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use credence_api::caller::Caller;
-use credence_api::use_cases::rotate;
+use credence_api::use_cases::{Error, rotate};
 use credence_ledger::document::proof;
 use credence_ledger::event::audit::{AuditEvent, Cause, SigningKeyRotated};
 use credence_ledger::event::issuer::{IssuerEvent, IssuerKeyRotated};
@@ -28,6 +28,7 @@ engines!(
     a_proof_that_does_not_hold_is_tampered_with,
     a_rotated_key_signs_what_is_issued_from_then_on_everywhere,
     a_rotation_that_broke_off_is_finished_by_the_next,
+    a_key_is_not_used_before_its_rotation_is_recorded,
     of_rotations_at_once_every_process_knows_the_last,
     a_key_of_nobody_is_not_rotated,
 );
@@ -244,6 +245,21 @@ async fn a_rotation_that_broke_off_is_finished_by_the_next(engine: Engine) {
     assert_eq!(dids[3], third);
     let recorded = services.audit.log.read(&Query::stream(&stream)).await.unwrap();
     assert_eq!(recorded.len(), 3, "each is recorded once");
+}
+
+async fn a_key_is_not_used_before_its_rotation_is_recorded(engine: Engine) {
+    let app = TestApp::start(engine).await;
+    let before = default_issuer(&app).await;
+    let found_again = app.stores.lose("audit").await;
+    let failed = rotate::rotate(app.services(), &Caller::operator("test"), &before).await;
+    assert!(matches!(failed, Err(Error::Audit(_))), "{failed:?}");
+    assert_eq!(signer(&app.issuer().await.issue("Ada", "ada@example.org").await), before.did);
+    found_again.await;
+    app.eventually("the audit log answers", async || app.services().audit.log.head().await.is_ok()).await;
+    let did = rotate(&app).await;
+    let keys = app.services().vault.issuer_keys(before.id).await.unwrap();
+    assert_eq!(keys.iter().map(|key| key.did.as_str()).collect::<Vec<_>>(), [&*before.did, &*did]);
+    assert_eq!(app.services().audit.log.read(&Query::stream(&Stream::issuer(before.id))).await.unwrap().len(), 1);
 }
 
 async fn of_rotations_at_once_every_process_knows_the_last(engine: Engine) {
