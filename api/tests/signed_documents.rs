@@ -7,7 +7,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use credence_api::caller::Caller;
-use credence_api::use_cases::rotate;
+use credence_api::use_cases::{Error, rotate};
 use credence_ledger::document::proof;
 use credence_ledger::event::audit::{AuditEvent, Cause, SigningKeyRotated};
 use credence_ledger::event::issuer::{IssuerEvent, IssuerKeyRotated};
@@ -28,6 +28,8 @@ engines!(
     a_proof_that_does_not_hold_is_tampered_with,
     a_rotated_key_signs_what_is_issued_from_then_on_everywhere,
     a_rotation_that_broke_off_is_finished_by_the_next,
+    a_vault_older_than_the_ledger_catches_up,
+    a_key_is_not_used_before_its_rotation_is_recorded,
     of_rotations_at_once_every_process_knows_the_last,
     a_key_of_nobody_is_not_rotated,
 );
@@ -244,6 +246,40 @@ async fn a_rotation_that_broke_off_is_finished_by_the_next(engine: Engine) {
     assert_eq!(dids[3], third);
     let recorded = services.audit.log.read(&Query::stream(&stream)).await.unwrap();
     assert_eq!(recorded.len(), 3, "each is recorded once");
+}
+
+/// It was restored from a backup that had the next key, but neither its use nor the key after it.
+async fn a_vault_older_than_the_ledger_catches_up(engine: Engine) {
+    let app = TestApp::start(engine).await;
+    let (issuer, services) = (default_issuer(&app).await, app.services());
+    let (ledger, stream) = (services.ledger().unwrap(), Stream::issuer(issuer.id));
+    let pending = services.vault.next_issuer_key(issuer.id).await.unwrap().unwrap();
+    let lost = SigningKey::generate(&SystemRandom).did();
+    for did in [&pending, &lost] {
+        let event = New::of(&IssuerKeyRotated { did: did.clone() }, &Origination::system("lost").metadata(&SystemRandom));
+        ledger.append(Append::to(stream.clone(), Expected::Any, vec![event])).await.unwrap();
+    }
+    let did = rotate(&app).await;
+    assert!(did != pending && did != lost);
+    assert_eq!(default_issuer(&app).await.did, did);
+    let events = ledger.log.read(&Query::stream(&stream)).await.unwrap();
+    let dids: Vec<String> = events.iter().map(|event| IssuerEvent::decode(event).unwrap().did().to_owned()).collect();
+    assert_eq!(dids, [issuer.did, pending, lost, did]);
+}
+
+async fn a_key_is_not_used_before_its_rotation_is_recorded(engine: Engine) {
+    let app = TestApp::start(engine).await;
+    let before = default_issuer(&app).await;
+    let found_again = app.stores.lose("audit").await;
+    let failed = rotate::rotate(app.services(), &Caller::operator("test"), &before).await;
+    assert!(matches!(failed, Err(Error::Audit(_))), "{failed:?}");
+    assert_eq!(signer(&app.issuer().await.issue("Ada", "ada@example.org").await), before.did);
+    found_again.await;
+    app.eventually("the audit log answers", async || app.services().audit.log.head().await.is_ok()).await;
+    let did = rotate(&app).await;
+    let keys = app.services().vault.issuer_keys(before.id).await.unwrap();
+    assert_eq!(keys.iter().map(|key| key.did.as_str()).collect::<Vec<_>>(), [&*before.did, &*did]);
+    assert_eq!(app.services().audit.log.read(&Query::stream(&Stream::issuer(before.id))).await.unwrap().len(), 1);
 }
 
 async fn of_rotations_at_once_every_process_knows_the_last(engine: Engine) {

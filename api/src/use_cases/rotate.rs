@@ -68,7 +68,7 @@ pub async fn rotate(services: &Services, caller: &Caller, issuer: &Issuer) -> Re
 async fn record(services: &Services, caller: &Caller, stream: &Stream, did: &str) -> Result<(), Error> {
     let rotated = SigningKeyRotated { did: did.to_owned() };
     let query = Query { kind: Some(SigningKeyRotated::TYPE.to_owned()), ..Query::stream(stream) };
-    for event in services.audit.log.read(&query).await? {
+    for event in services.audit.log.read(&query).await.map_err(|error| Error::Audit(error.into()))? {
         if event.payload::<SigningKeyRotated>()? == rotated {
             return Ok(());
         }
