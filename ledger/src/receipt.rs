@@ -11,7 +11,6 @@ use base64::prelude::BASE64_STANDARD;
 use serde_bytes::ByteBuf;
 
 use crate::checkpoint::{self, Checkpoint, Signers, VerifierKey};
-use crate::event::Recorded;
 use crate::tree::proof::{PROOF_MAX, check_inclusion};
 use crate::tree::{Hash, TreeSize};
 use crate::{Position, Stream, Timestamp, Version, chain};
@@ -77,12 +76,6 @@ impl Receipt {
         self.check()?;
         Ok(self.checkpoint.verify(known)?)
     }
-}
-
-/// An event's content, as it was hashed.
-#[must_use]
-pub fn content(event: &Recorded) -> Vec<u8> {
-    crate::codec::content(&event.stream, event.version, &event.kind, event.schema, event.recorded_at, &event.metadata, &event.payload)
 }
 
 /// What an event says, read from its content.
