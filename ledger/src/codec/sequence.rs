@@ -125,5 +125,10 @@ mod tests {
         assert_eq!(check(&item(&event)), Ok(()));
         assert_eq!(super::event(&item(&event)).unwrap(), event);
         assert!(super::event(&start(&LogName::LEDGER, Position::FIRST, &origin)).is_err());
+        // A time after the last that there is, which stands at the item's end, would be read as the last.
+        let mut beyond = item(&event);
+        *beyond.last_mut().unwrap() += 1;
+        assert_eq!(check(&beyond), Ok(()));
+        assert!(matches!(super::event(&beyond), Err(NoItem::Otherwise)));
     }
 }
