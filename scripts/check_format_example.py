@@ -12,6 +12,7 @@ import re
 import sys
 import uuid
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 
 import base58
@@ -25,7 +26,8 @@ from check_log import content, encode, findings, hashed
 FORMAT = Path(__file__).parent.parent / "docs" / "FORMAT.md"
 ORIGIN = "ledger.example/v1/logs/ledger"
 ISSUER, SUBJECT, CREDENTIAL, KEY = (f"0198c5a2-0000-7000-8000-{n:012}" for n in (1, 2, 3, 4))
-DID = "did:key:z" + base58.b58encode(b"\xed\x01" + SigningKey(b"\x33" * 32).verify_key.encode()).decode()
+SIGNING_KEY = SigningKey(b"\x33" * 32)
+DID = "did:key:z" + base58.b58encode(b"\xed\x01" + SIGNING_KEY.verify_key.encode()).decode()
 
 
 def blocks(text):
@@ -78,6 +80,18 @@ def expected(written):
     document = json.loads(written["document"])
     parts["document"] = canonical_json(document)
     parts["digest"] = hashed(canonical_json({key: value for key, value in document.items() if key != "proof"}))
+
+    proof = {
+        "type": "DataIntegrityProof",
+        "cryptosuite": "eddsa-jcs-2022",
+        "created": "2026-11-22T08:00:01.500Z",
+        "verificationMethod": f"{DID}#{DID.removeprefix('did:key:')}",
+        "proofPurpose": "assertionMethod",
+        "@context": document["@context"],
+    }
+    signed = sha256(canonical_json(proof)).digest() + sha256(parts["document"]).digest()
+    proof["proofValue"] = "z" + base58.b58encode(SIGNING_KEY.sign(signed).signature).decode()
+    parts["proof"] = canonical_json(proof)
 
     stream, key_id = f"credential/{CREDENTIAL}", f"subject/{SUBJECT}"
     parts["associated-data"] = encode([ORIGIN, stream, "CredentialIssued", 1, "document", key_id])

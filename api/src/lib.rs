@@ -1,7 +1,8 @@
 //! The ways in: HTTP and command line.
 //!
 //! - [`config`]: what a process is told, from command line, environment and file; [`stores`]: the four stores, opened;
-//!   [`node`]: a running process; [`services`]: what use cases and handlers need of it; [`caller`]: on whose behalf.
+//!   [`node`]: a running process; [`services`]: what use cases and handlers need of it; [`issuers`]: what it remembers of them; [`caller`]: on
+//!   whose behalf.
 //! - [`use_cases`]: what one can do, without HTTP; [`wire`]: what is said outside; [`http`]: routes, each extracts, calls one use
 //!   case and maps its answer.
 //! - [`commands`]: the command line.
@@ -12,6 +13,7 @@ pub mod caller;
 pub mod commands;
 pub mod config;
 pub mod http;
+pub mod issuers;
 pub mod node;
 pub mod proofs;
 pub mod services;

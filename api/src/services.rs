@@ -2,8 +2,8 @@
 //!
 //! A verification process has no ledger: its login may not read it. Everything else is there in every role.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use credence_ledger::appender::{self, Appender};
@@ -11,8 +11,8 @@ use credence_ledger::event::{Metadata, Payload, Place, new_id};
 use credence_ledger::log::{Append, Log, Outcome};
 use credence_ledger::sealing::{KeyId, Sealed, SealingKey};
 use credence_ledger::store::{self, Error};
+use credence_ledger::vault::Vault;
 use credence_ledger::vault::subjects::Subjects;
-use credence_ledger::vault::{Issuer, Vault};
 use credence_ledger::{Clock, LogName, Position, Random, Stream, Timestamp};
 use credence_projections::generation;
 use credence_projections::lookups::Lookups;
@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 use crate::caller::Caller;
 use crate::config::Role;
+use crate::issuers::{Issuers, SigningKeys};
 use crate::proofs::Proofs;
 use crate::stores::Sources;
 use crate::used_keys::UsedKeys;
@@ -49,6 +50,8 @@ pub struct Services {
     pub subjects: Subjects,
     /// Issuers by name and id.
     pub issuers: Issuers,
+    /// The keys that sign documents, by did.
+    pub signing_keys: SigningKeys,
     /// The ledger; `None` in a verification process.
     pub ledger: Option<LogAccess>,
     /// The audit log.
@@ -155,63 +158,6 @@ impl LogAccess {
     }
 }
 
-/// Issuers never change once made, so that they are remembered for as long as the process runs.
-pub struct Issuers {
-    vault: Arc<dyn Vault>,
-    known: RwLock<Vec<Issuer>>,
-    /// Those whose registration was seen in the ledger, where it stays.
-    registered: RwLock<HashSet<Uuid>>,
-}
-
-impl Issuers {
-    /// Over a vault.
-    #[must_use]
-    pub fn new(vault: Arc<dyn Vault>) -> Issuers {
-        Issuers { vault, known: RwLock::default(), registered: RwLock::default() }
-    }
-
-    /// Whether the issuer is known to be registered in the ledger.
-    #[must_use]
-    pub fn is_registered(&self, id: Uuid) -> bool {
-        self.registered.read().unwrap_or_else(PoisonError::into_inner).contains(&id)
-    }
-
-    /// Remembers that the issuer is registered in the ledger.
-    pub fn note_registered(&self, id: Uuid) {
-        self.registered.write().unwrap_or_else(PoisonError::into_inner).insert(id);
-    }
-
-    /// The issuer of that name.
-    ///
-    /// # Errors
-    /// The vault's.
-    pub async fn by_name(&self, name: &str) -> Result<Option<Issuer>, Error> {
-        self.find(|issuer| issuer.name == name).await
-    }
-
-    /// The issuer with that id.
-    ///
-    /// # Errors
-    /// The vault's.
-    pub async fn by_id(&self, id: Uuid) -> Result<Option<Issuer>, Error> {
-        self.find(|issuer| issuer.id == id).await
-    }
-
-    async fn find(&self, wanted: impl Fn(&Issuer) -> bool + Send + Sync) -> Result<Option<Issuer>, Error> {
-        if let Some(issuer) = self.known().iter().find(|issuer| wanted(issuer)) {
-            return Ok(Some(issuer.clone()));
-        }
-        let issuers = self.vault.issuers().await?;
-        let found = issuers.iter().find(|issuer| wanted(issuer)).cloned();
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = issuers;
-        Ok(found)
-    }
-
-    fn known(&self) -> std::sync::RwLockReadGuard<'_, Vec<Issuer>> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// The audit log's month keys, each read from the vault once.
 pub struct Months {
     vault: Arc<dyn Vault>,
@@ -260,6 +206,7 @@ impl Services {
             subjects: Subjects::start(vault.clone()),
             lookups: Lookups::start(read.clone()),
             issuers: Issuers::new(vault.clone()),
+            signing_keys: SigningKeys::new(vault.clone()),
             months: Months::new(vault.clone()),
             vault,
             ledger,

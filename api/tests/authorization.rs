@@ -33,8 +33,14 @@ const LIST: &[(&str, &[&str])] = &[
     ("GET /v1/credentials", READERS),
     ("GET /v1/credentials/{id}", READERS),
     ("GET /v1/credentials/{id}/events", READERS),
+    ("GET /v1/credentials/{id}/receipt", READERS),
     ("GET /v1/credentials/{id}/verifications", READERS),
+    ("GET /v1/logs/{log}/checkpoint", PUBLIC),
     ("GET /v1/logs/{log}/events", AUDITORS),
+    ("GET /v1/logs/{log}/keys", PUBLIC),
+    ("GET /v1/logs/{log}/proofs/consistency", PUBLIC),
+    ("GET /v1/logs/{log}/proofs/inclusion", PUBLIC),
+    ("GET /v1/logs/{log}/tile/{tile}", PUBLIC),
     ("GET /v1/projections", AUDITORS),
     ("GET /v1/projections/{name}/rebuilds/{id}", ADMINS),
     ("GET /v1/services", AUDITORS),
@@ -88,7 +94,12 @@ async fn every_operation_lets_pass_whom_it_should_and_nobody_else() {
     .into();
     for (operation, allowed) in LIST {
         let (method, path) = operation.split_once(' ').unwrap();
-        let path = path.replace("{id}", id).replace("{name}", "verification").replace("{log}", "ledger").replace("{file}", "index.html");
+        let path = path
+            .replace("{id}", id)
+            .replace("{name}", "verification")
+            .replace("{log}", "ledger")
+            .replace("{file}", "index.html")
+            .replace("{tile}", "0/000.p/1");
         for (who, session) in &sessions {
             let mut request = session.client.request(method.parse::<Method>().unwrap(), app.url(&path)).timeout(Duration::from_secs(10));
             if let Some(key) = &session.key {
@@ -115,7 +126,7 @@ async fn what_is_another_issuers_is_not_there() {
     let path = format!("/v1/credentials/{}", issued["id"].as_str().unwrap());
     own.get(&path).await.expect(200);
     app.auditor().await.get(&path).await.expect(200);
-    for below in ["", "/events", "/verifications"] {
+    for below in ["", "/events", "/receipt", "/verifications"] {
         other.get(&format!("{path}{below}")).await.expect_problem(404, "not-found");
     }
     for act in ["revoke", "suspend", "reinstate"] {

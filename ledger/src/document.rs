@@ -1,6 +1,10 @@
 //! The document: what the holder keeps, a W3C Verifiable Credentials 2.0 object. Its shape is **permanent**.
 //!
-//! The digest leaves out a top-level `proof`, so that a document signed later has the digest it was issued with.
+//! The digest leaves out a top-level `proof`: the document is the same with and without one. The [`proof`] is made when it is answered.
+
+pub mod proof;
+
+use std::borrow::Cow;
 
 use serde_json::{Map, Value, json};
 
@@ -85,12 +89,16 @@ fn value(contents: &Contents<'_>) -> Value {
 /// The document's digest: BLAKE3 over its canonical form without the member `proof`.
 #[must_use]
 pub fn digest(document: &Value) -> [u8; 32] {
-    let signed = document.get(PROOF).is_some().then(|| {
-        let mut unsigned = document.clone();
-        unsigned.as_object_mut().map(|members| members.remove(PROOF));
-        unsigned
-    });
-    blake3::hash(&json::canonical(signed.as_ref().unwrap_or(document))).into()
+    blake3::hash(&json::canonical(&without_proof(document))).into()
+}
+
+fn without_proof(document: &Value) -> Cow<'_, Value> {
+    if document.get(PROOF).is_none() {
+        return Cow::Borrowed(document);
+    }
+    let mut unsecured = document.clone();
+    unsecured.as_object_mut().map(|members| members.remove(PROOF));
+    Cow::Owned(unsecured)
 }
 
 #[cfg(test)]

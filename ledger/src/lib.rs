@@ -6,6 +6,7 @@
 //! - [`codec`]: the bytes of an event and of a whole log as a file, deterministic and permanent; [`chain`]: the hashes over them.
 //! - [`tree`]: the Merkle tree over a log, in tiles, and its proofs; [`checkpoint`]: signed statements of how it stood; [`receipt`]:
 //!   what somebody keeps to show that an event is in a log.
+//! - [`document`]: what the holder keeps, its digest and its proof; [`signing`], [`did_key`]: the key that proves, and its name.
 //! - [`sealing`]: what is personal is encrypted before anything is appended; [`vault`]: the keys, which can be forgotten.
 //! - [`planner`]: what a batch of appends becomes, as a pure function; [`log`]: the engines that fetch, write and commit it;
 //!   [`appender`]: the task that collects appends into batches.
@@ -26,6 +27,7 @@ pub mod checkpoint;
 pub mod clock;
 pub mod codec;
 pub mod decision;
+pub mod did_key;
 pub mod document;
 pub mod event;
 pub mod export;
@@ -38,6 +40,7 @@ pub mod publisher;
 pub mod random;
 pub mod receipt;
 pub mod sealing;
+pub mod signing;
 pub mod store;
 pub mod stream;
 pub mod subject;

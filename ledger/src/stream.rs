@@ -12,7 +12,7 @@ pub struct Stream(Arc<str>);
 
 /// The categories in use. A projection says which of them it folds.
 pub mod category {
-    /// Issuing organisations; ledger log.
+    /// Issuing organisations; ledger log, and in the audit log what was done with their signing keys.
     pub const ISSUER: &str = "issuer";
     /// Credentials; ledger log.
     pub const CREDENTIAL: &str = "credential";

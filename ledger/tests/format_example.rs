@@ -8,13 +8,15 @@ use std::collections::BTreeMap;
 use credence_ledger::chain::{self, Origin};
 use credence_ledger::checkpoint::{self, LogKey, TreeHead};
 use credence_ledger::codec::{self, sequence};
+use credence_ledger::document::proof;
 use credence_ledger::event::credential::{CredentialEvent, CredentialIssued};
 use credence_ledger::event::issuer::IssuerRegistered;
 use credence_ledger::event::{Metadata, New, Place, Recorded};
 use credence_ledger::export::{Checkpoint, Header, Writer};
 use credence_ledger::sealing::{KeyId, SealingKey};
+use credence_ledger::signing::SigningKey;
 use credence_ledger::tree::{Frontier, Hash};
-use credence_ledger::{LogName, Position, Random, Stream, Timestamp, Version, document};
+use credence_ledger::{LogName, Position, Random, Stream, Timestamp, Version, document, json};
 use serde_bytes::ByteArray;
 use uuid::Uuid;
 
@@ -61,7 +63,7 @@ fn example() -> BTreeMap<&'static str, Vec<u8>> {
     let first = Recorded::place(&registered, &Stream::issuer(issuer), Position::FIRST, Version::FIRST, registered_at, origin.genesis());
 
     let claims = serde_json::json!({"level": 3, "languages": ["Rust", "SQL"]});
-    let document::Built { canonical, digest, .. } = document::build(&document::Contents {
+    let document::Built { document, canonical, digest } = document::build(&document::Contents {
         id: credential,
         credential_type: "developer-certificate",
         issuer_did: did,
@@ -73,6 +75,9 @@ fn example() -> BTreeMap<&'static str, Vec<u8>> {
         claims: Some(&claims),
         salt: [0x5a; 16],
     });
+
+    let signed = proof::sign(document, issued_at, &SigningKey::from_bytes(&[0x33; 32]));
+    assert_eq!(proof::check_by_issuer(&signed, issued_at).as_deref(), Ok(did));
 
     let stream = Stream::credential(credential);
     let place = Place { origin: &origin, stream: &stream, kind: "CredentialIssued", schema: 1, field: "document" };
@@ -117,8 +122,8 @@ fn example() -> BTreeMap<&'static str, Vec<u8>> {
         origin: origin.as_str().to_owned(),
         version: 1,
     });
-    let signed = codec::encode(&Checkpoint { note: note.clone(), size: 2 });
-    let parts = [header.clone(), sequence::item(&first), sequence::item(&second), signed.clone(), codec::encode(&footer)];
+    let kept = codec::encode(&Checkpoint { note: note.clone(), size: 2 });
+    let parts = [header.clone(), sequence::item(&first), sequence::item(&second), kept.clone(), codec::encode(&footer)];
     assert_eq!(parts.concat(), export);
 
     BTreeMap::from([
@@ -127,7 +132,7 @@ fn example() -> BTreeMap<&'static str, Vec<u8>> {
         ("root", tree.root().0.to_vec()),
         ("verifier-key", key.verifier().to_string().into_bytes()),
         ("export-header", header),
-        ("export-checkpoint", signed),
+        ("export-checkpoint", kept),
         ("export-footer", codec::encode(&footer)),
         ("genesis", origin.genesis().0.to_vec()),
         ("metadata-0", first.metadata.to_vec()),
@@ -137,6 +142,7 @@ fn example() -> BTreeMap<&'static str, Vec<u8>> {
         ("chain-hash-0", first.chain_hash.0.to_vec()),
         ("document", canonical),
         ("digest", digest.to_vec()),
+        ("proof", json::canonical(&signed["proof"])),
         ("associated-data", associated_data),
         ("sealed", codec::encode(&sealed)),
         ("metadata-1", second.metadata.to_vec()),
@@ -180,7 +186,7 @@ fn the_worked_example_in_the_format_document_is_what_the_code_writes() {
     let mut wrong = String::new();
     for (name, bytes) in &example {
         if written.get(name) != Some(bytes) {
-            let shown = if *name == "document" { String::from_utf8_lossy(bytes).into_owned() } else { hex::encode(bytes) };
+            let shown = if ["document", "proof"].contains(name) { String::from_utf8_lossy(bytes).into_owned() } else { hex::encode(bytes) };
             wrong.push_str(&format!("{name}: {shown}\n"));
         }
     }

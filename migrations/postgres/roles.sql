@@ -93,6 +93,8 @@ begin
         on vault.settings, vault.subjects, vault.issuers, vault.month_keys, vault.api_keys, vault.workers, vault.log_keys,
             vault.checkpoint_guard
         to credence_issuance;
+    -- signing keys are kept for ever and never changed; nobody else sees them
+    grant select, insert on vault.issuer_keys to credence_issuance;
 
     -- Wrapped by the master key. By opening them a process learns that its master key is the vault's, before it makes a month's
     -- key with it: therefore the projector, too.

@@ -177,7 +177,7 @@ pub struct Filter {
     pub limit: usize,
 }
 
-/// Issuers, by the position of their registration.
+/// Issuers as they were registered, by the position of that.
 pub static ISSUERS: Table = Table {
     name: "issuers",
     columns: &[
@@ -233,7 +233,7 @@ pub enum Change {
         id: Uuid,
         /// Its name.
         name: String,
-        /// Its did:key.
+        /// Its first did:key.
         did: String,
         /// When, by the ledger's clock.
         registered_at: Timestamp,
@@ -324,7 +324,11 @@ impl Change {
 pub fn fold(event: &Recorded) -> Result<Option<Change>, FoldError> {
     match event.stream.category() {
         category::ISSUER => {
-            let IssuerEvent::Registered(registered) = IssuerEvent::decode(event)?;
+            let registered = match IssuerEvent::decode(event)? {
+                IssuerEvent::Registered(registered) => registered,
+                // No verdict asks for a key: a document's proof names its own, and the document is known by its digest.
+                IssuerEvent::KeyRotated(_) => return Ok(None),
+            };
             Ok(Some(Change::InsertIssuer {
                 position: event.position,
                 id: event.stream.id(),

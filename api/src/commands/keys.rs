@@ -1,4 +1,7 @@
-//! `credence keys`: API keys, made, listed and revoked. What is changed is recorded in the audit log.
+//! `credence keys`: API keys, made, listed and revoked; and issuers' signing keys, rotated and listed. What is changed is recorded in
+//! the audit log.
+
+mod signing;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -33,10 +36,12 @@ pub(super) struct Options {
 enum Act {
     /// Make a key; it alone goes to standard output, once.
     Create(Create),
-    /// List all keys, revoked ones included.
+    /// List all keys, revoked ones included; or issuers' signing keys, retired ones included.
     List(List),
     /// Revoke a key: within a second it is taken nowhere.
     Revoke(Revoke),
+    /// Give an issuer a new signing key: within a second it issues under another did, which goes to standard output.
+    Rotate(signing::Rotate),
 }
 
 #[derive(Debug, Args)]
@@ -56,6 +61,9 @@ struct Create {
 
 #[derive(Debug, Args)]
 struct List {
+    /// The signing keys of all issuers instead.
+    #[arg(long)]
+    issuers: bool,
     /// A table for people, or a JSON array.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -82,6 +90,7 @@ pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (Os
         Act::Create(options) => create(options, environment).await?,
         Act::List(options) => list(options, environment).await?,
         Act::Revoke(options) => revoke(options, environment).await?,
+        Act::Rotate(options) => signing::rotate(options, environment).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -124,6 +133,9 @@ async fn create(options: &Create, environment: impl Iterator<Item = (OsString, O
 
 async fn list(options: &List, environment: impl Iterator<Item = (OsString, OsString)>) -> anyhow::Result<()> {
     let config = open::config(&options.stores, environment)?;
+    if options.issuers {
+        return signing::list(&config, options.format).await;
+    }
     let vault = open::vault(&config).await?;
     let (keys, issuers) = (vault.keys().await?, vault.issuers().await?);
     match options.format {

@@ -56,7 +56,9 @@ pub fn document() -> Document {
     let mut document = OpenApiBuilder::new().info(about).components(Some(components)).build();
     document.merge(Shared::openapi());
     for route in super::table() {
-        let (schemas, paths, _) = route.handlers;
+        let (schemas, mut paths, _) = route.handlers;
+        // A parameter that takes the rest of the path is the router's; OpenAPI has none.
+        paths.paths = paths.paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
         let mut part = OpenApiBuilder::new().paths(paths).build();
         part.components = Some(ComponentsBuilder::new().schemas_from_iter(schemas).build());
         document.merge(part);

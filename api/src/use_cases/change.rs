@@ -59,7 +59,7 @@ pub async fn change(
         }
         // Opened before anything is changed: what has been erased cannot be answered.
         let sealing_key = credential::sealing_key(services, &credential).await?;
-        let document = credential::open_document(services, &credential, &sealing_key)?;
+        let document = credential::open_document(services, &credential, &sealing_key).await?;
         let reason = seal_reason(services, &credential, command, &sealing_key)?;
         let metadata = caller.origination(&services.worker).metadata(&services.random);
         let idempotency = key.map(|key| idempotency::remember(services, caller, key, &command.to_value()));

@@ -1,10 +1,14 @@
 //! A credential as its stream tells it: always current, and as it was at any of its events.
 
+use std::sync::Arc;
+
 use credence_ledger::decision::credential::State;
+use credence_ledger::document::proof;
 use credence_ledger::event::credential::{CredentialEvent, CredentialIssued};
 use credence_ledger::event::{DecodeError, Payload as _, Place, Recorded};
 use credence_ledger::log::{Query, UniqueKey};
 use credence_ledger::sealing::{KeyId, Sealed, SealingKey};
+use credence_ledger::signing::SigningKey;
 use credence_ledger::{Position, Stream, Timestamp, Version, json};
 use credence_projections::verification::{self, Status};
 use serde_json::Value;
@@ -126,7 +130,7 @@ pub struct Opened {
     pub credential: Credential,
     /// The issuer's name.
     pub issuer: String,
-    /// The holder's document; `None` for a secret.
+    /// The holder's document with its proof; `None` for a secret.
     pub document: Option<Value>,
     /// The status.
     pub status: Status,
@@ -178,16 +182,35 @@ pub(super) fn seal(
     Ok(key.seal(id, &place, plain, &services.random))
 }
 
+/// A document as it was issued, with the key that signs it when it is answered.
+pub(super) struct Unsigned {
+    pub(super) document: Value,
+    pub(super) key: Arc<SigningKey>,
+}
+
+impl Unsigned {
+    /// The key is that of the did that stands in the document, whichever the issuer uses now. It is got before anything is appended, so
+    /// that nothing is left that could keep what was appended from being answered.
+    pub(super) async fn new(services: &Services, document: Value) -> Result<Unsigned, Error> {
+        let key = services.signing_keys.get(document["issuer"].as_str().unwrap_or_default()).await?;
+        Ok(Unsigned { document, key })
+    }
+}
+
 /// A credential's document; `None` for a secret.
-pub(super) async fn document(services: &Services, credential: &Credential) -> Result<Option<Value>, Error> {
+pub(super) async fn document(services: &Services, credential: &Credential) -> Result<Option<Unsigned>, Error> {
     if credential.issued.document.is_none() {
         return Ok(None);
     }
-    open_document(services, credential, &sealing_key(services, credential).await?)
+    open_document(services, credential, &sealing_key(services, credential).await?).await
 }
 
 /// A credential's document, opened with its [`sealing_key`]; `None` for a secret.
-pub(super) fn open_document(services: &Services, credential: &Credential, (_, key): &(KeyId, SealingKey)) -> Result<Option<Value>, Error> {
+pub(super) async fn open_document(
+    services: &Services,
+    credential: &Credential,
+    (_, key): &(KeyId, SealingKey),
+) -> Result<Option<Unsigned>, Error> {
     let Some(sealed) = &credential.issued.document else { return Ok(None) };
     let place = Place {
         origin: services.ledger()?.log.origin(),
@@ -198,14 +221,20 @@ pub(super) fn open_document(services: &Services, credential: &Credential, (_, ke
     };
     let plain = key.open(&place, sealed).map_err(|_| Error::corrupt("a document that its subject's key does not open"))?;
     let document = json::parse(&plain).map_err(|_| Error::corrupt("a document that is not JSON"))?;
-    Ok(Some(document))
+    Unsigned::new(services, document).await.map(Some)
 }
 
-/// A credential with its document, judged at `at`.
-pub(super) async fn opened(services: &Services, credential: Credential, document: Option<Value>, at: Timestamp) -> Result<Opened, Error> {
+/// A credential with its document, which is signed here, judged at `at`.
+pub(super) async fn opened(
+    services: &Services,
+    credential: Credential,
+    document: Option<Unsigned>,
+    at: Timestamp,
+) -> Result<Opened, Error> {
     let issuer = services.issuers.by_id(credential.issued.issuer).await?;
     let issuer = issuer.ok_or_else(|| Error::corrupt("a credential of an issuer that the vault does not know"))?.name;
     let status = credential.status(at);
+    let document = document.map(|unsigned| proof::sign(unsigned.document, credential.issued_at, &unsigned.key));
     Ok(Opened { credential, issuer, document, status })
 }
 

@@ -16,7 +16,7 @@ use serde_bytes::ByteArray;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::credential::{self, Credential, Done};
+use super::credential::{self, Credential, Done, Unsigned};
 use super::{Error, idempotency};
 use crate::caller::Caller;
 use crate::services::Services;
@@ -81,7 +81,8 @@ pub async fn issue(
     command: &IssueCredential,
     key: Option<&idempotency::Key>,
 ) -> Result<Done, Error> {
-    let issuer = services.issuers.by_id(issuer).await?.ok_or_else(|| Error::corrupt("a key of an issuer that the vault does not know"))?;
+    let issuer =
+        services.issuers.issuing(issuer).await?.ok_or_else(|| Error::corrupt("a key of an issuer that the vault does not know"))?;
     if !services.issuers.is_registered(issuer.id) {
         // No event of an issuer that the ledger does not know: the read models could not apply it.
         stores::register(services.ledger()?, &issuer, &services.worker, &services.random).await?;
@@ -115,7 +116,7 @@ pub async fn issue(
 struct Draft {
     issued: CredentialIssued,
     unique_key: UniqueKey,
-    document: Option<Value>,
+    document: Option<Unsigned>,
     relies_on: Vec<Uuid>,
 }
 
@@ -176,7 +177,8 @@ async fn about_subject(
         valid_until: about.valid_until,
     };
     let unique_key = UniqueKey::natural(issuer.id, subject.id, credential_type);
-    Ok(Draft { issued, unique_key, document: Some(document), relies_on })
+    let document = Some(Unsigned::new(services, document).await?);
+    Ok(Draft { issued, unique_key, document, relies_on })
 }
 
 async fn already_issued(services: &Services, owner: &KeyOwner) -> Result<Error, Error> {

@@ -13,6 +13,7 @@ pub mod read;
 pub mod rebuild;
 pub mod receipt;
 pub mod replay;
+pub mod rotate;
 pub mod verify;
 
 use credence_ledger::decision::credential::Rejection;

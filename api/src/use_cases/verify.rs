@@ -5,6 +5,7 @@
 //! recorded there is none. An unknown credential and a wrong detail take the same steps and give the same answer; the audit log
 //! alone knows which it was.
 
+use credence_ledger::document::proof::{self, check_by_issuer};
 use credence_ledger::event::audit::{Cause, CredentialVerified, PresentedBy};
 use credence_ledger::stream::category;
 use credence_ledger::{Position, Timestamp, document};
@@ -89,7 +90,7 @@ pub enum Finding {
     Found(Status),
     /// There is no such credential, or a detail is wrong.
     NotFound,
-    /// A document names a credential but is not its document.
+    /// A document names a credential but is not its document, or is, with a proof that does not hold.
     Tampered,
     /// A document or digest matches, but its subject's data has been erased.
     Erased,
@@ -270,9 +271,9 @@ async fn find(services: &Services, presented: &Presented, at: At) -> Result<(Mat
                         found.cause = Cause::Tampered;
                         return Ok((found, cursor));
                     }
-                    Ok((with_erasure(services, found).await?, cursor))
+                    Ok((with_document(services, found, document).await?, cursor))
                 }
-                (credential, _) => Ok((with_erasure(services, Match::of(credential)).await?, cursor)),
+                (credential, _) => Ok((with_document(services, Match::of(credential), document).await?, cursor)),
             }
         }
         Presented::SecretDigest { digest, issuer } => {
@@ -309,6 +310,16 @@ async fn details_match(
 async fn with_erasure(services: &Services, mut found: Match) -> Result<Match, Error> {
     if let Some(subject) = found.credential.as_ref().and_then(|credential| credential.subject_id) {
         found.erased = services.subjects.refs(subject).await?.is_none();
+    }
+    Ok(found)
+}
+
+/// Judges a document that matches: it may have been erased, and one with a proof of ours that does not hold is not the one that was
+/// answered, though it says the same.
+async fn with_document(services: &Services, found: Match, document: &Value) -> Result<Match, Error> {
+    let mut found = with_erasure(services, found).await?;
+    if found.cause == Cause::Found && !matches!(check_by_issuer(document, services.clock.now()), Ok(_) | Err(proof::Error::Missing)) {
+        found.cause = Cause::Tampered;
     }
     Ok(found)
 }

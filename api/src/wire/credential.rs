@@ -209,7 +209,7 @@ pub struct CredentialBody {
     pub issued_at: String,
     /// The worker that issued it.
     pub issued_by: String,
-    /// What its holder keeps: a W3C Verifiable Credentials 2.0 object; null for a secret.
+    /// What its holder keeps: a W3C Verifiable Credentials 2.0 object with the issuer's proof (`eddsa-jcs-2022`); null for a secret.
     #[schema(required)]
     pub document: Option<Object>,
     /// The position of its `CredentialIssued`.

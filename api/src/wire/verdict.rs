@@ -28,7 +28,7 @@ pub struct VerificationRequest {
     /// `blake3:` or `hmac-sha256:` and 64 hex digits, as in the credential.
     #[schema(example = "blake3:0f3c…")]
     digest: Option<String>,
-    /// The document, with or without a `proof`.
+    /// The document, with or without its `proof`; one that is there must hold.
     document: Option<Object>,
     /// The secret.
     secret: Option<String>,
@@ -70,7 +70,7 @@ pub enum VerdictStatus {
     NotYetValid,
     /// There is no such credential, or a detail is wrong.
     NotFound,
-    /// The document names a credential but is not its document.
+    /// The document names a credential but is not its document, or is, with a proof that does not hold.
     Tampered,
     /// It matches a credential whose subject's data has been erased.
     Erased,

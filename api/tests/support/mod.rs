@@ -376,6 +376,13 @@ impl Issuer {
     }
 }
 
+/// A document without its proof: what the log holds of it.
+pub fn unsigned(document: &Value) -> Value {
+    let mut unsigned = document.clone();
+    unsigned.as_object_mut().unwrap().remove("proof").expect("a proof");
+    unsigned
+}
+
 /// The binary itself, as a child that is killed when the test ends.
 pub struct Child {
     pub process: std::process::Child,

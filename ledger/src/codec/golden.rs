@@ -11,10 +11,10 @@ use super::*;
 use crate::chain::{self, Origin};
 use crate::event::audit::{
     AccessRefused, AuditEvent, Cause, CredentialVerified, KeyCreated, KeyRevoked, PersonalDataRead, PresentedBy, RebuildFinished,
-    RebuildStarted,
+    RebuildStarted, SigningKeyRotated,
 };
 use crate::event::credential::{CredentialEvent, CredentialIssued, CredentialReinstated, CredentialRevoked, CredentialSuspended};
-use crate::event::issuer::{IssuerEvent, IssuerRegistered};
+use crate::event::issuer::{IssuerEvent, IssuerKeyRotated, IssuerRegistered};
 use crate::event::{Metadata, New, Payload, Recorded};
 use crate::sealing::{KeyId, Sealed};
 use crate::stream::category;
@@ -83,6 +83,7 @@ fn ledger() -> Vec<Examples> {
     let reason = || Some(sealed(&KeyId::Subject(id(3))));
     let registered =
         || IssuerRegistered { did: "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK".to_owned(), name: "Ærø A/S".to_owned() };
+    let rotated = || IssuerKeyRotated { did: "did:key:z6MktwupdmLXVVqTzCw4i46r4uGyosGXRnR3XjN4Zq7oMMsw".to_owned() };
     let issued = |every_field: bool| CredentialIssued {
         credential_type: "developer-certificate".to_owned(),
         digest: ByteArray::new([0xd1; 32]),
@@ -94,6 +95,7 @@ fn ledger() -> Vec<Examples> {
     };
     vec![
         examples(log, category::ISSUER, [registered(), registered()], IssuerEvent::decode, IssuerEvent::Registered),
+        examples(log, category::ISSUER, [rotated(), rotated()], IssuerEvent::decode, IssuerEvent::KeyRotated),
         examples(log, credential, [issued(true), issued(false)], CredentialEvent::decode, CredentialEvent::Issued),
         examples(
             log,
@@ -132,6 +134,7 @@ fn audit() -> Vec<Examples> {
     let read = |what: Option<&str>| PersonalDataRead { via: "GET /v1/credentials/{id}".to_owned(), what: what.map(str::to_owned) };
     let refused = || AccessRefused { via: "POST /v1/credentials".to_owned(), problem: "forbidden".to_owned() };
     let created = || KeyCreated { role: "issuer".to_owned(), issuer: id(2) };
+    let rotated = || SigningKeyRotated { did: "did:key:z6MktwupdmLXVVqTzCw4i46r4uGyosGXRnR3XjN4Zq7oMMsw".to_owned() };
     let started = || RebuildStarted { generation: 2, projection: "verification".to_owned() };
     let finished = |equal| RebuildFinished { equal, generation: 2, projection: "verification".to_owned() };
     vec![
@@ -146,6 +149,7 @@ fn audit() -> Vec<Examples> {
         examples(log, category::ACCESS, [refused(), refused()], AuditEvent::decode, AuditEvent::AccessRefused),
         examples(log, category::KEY, [created(), created()], AuditEvent::decode, AuditEvent::KeyCreated),
         examples(log, category::KEY, [KeyRevoked {}, KeyRevoked {}], AuditEvent::decode, AuditEvent::KeyRevoked),
+        examples(log, category::ISSUER, [rotated(), rotated()], AuditEvent::decode, AuditEvent::SigningKeyRotated),
         examples(log, category::REBUILD, [started(), started()], AuditEvent::decode, AuditEvent::RebuildStarted),
         examples(log, category::REBUILD, [finished(Some(true)), finished(None)], AuditEvent::decode, AuditEvent::RebuildFinished),
     ]
@@ -159,7 +163,7 @@ fn all() -> Vec<Examples> {
 #[expect(dead_code, reason = "it is compiled, not run")]
 fn every_type_has_examples(issuer: &IssuerEvent, credential: &CredentialEvent, audit: &AuditEvent) {
     match issuer {
-        IssuerEvent::Registered(_) => {}
+        IssuerEvent::Registered(_) | IssuerEvent::KeyRotated(_) => {}
     }
     match credential {
         CredentialEvent::Issued(_) | CredentialEvent::Suspended(_) | CredentialEvent::Reinstated(_) | CredentialEvent::Revoked(_) => {}
@@ -170,6 +174,7 @@ fn every_type_has_examples(issuer: &IssuerEvent, credential: &CredentialEvent, a
         | AuditEvent::AccessRefused(_)
         | AuditEvent::KeyCreated(_)
         | AuditEvent::KeyRevoked(_)
+        | AuditEvent::SigningKeyRotated(_)
         | AuditEvent::RebuildStarted(_)
         | AuditEvent::RebuildFinished(_) => {}
     }

@@ -3,3 +3,4 @@
 //! Nothing here knows of time, storage, encryption or hashes: what a decision needs of them comes in with the command.
 
 pub mod credential;
+pub mod issuer;

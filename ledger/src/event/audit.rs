@@ -33,7 +33,7 @@ pub enum Cause {
     Unknown,
     /// It exists, but a presented holder detail is not its subject's.
     Mismatch,
-    /// A document names it but is not its document.
+    /// A document names it but is not its document, or is, with a proof that does not hold.
     Tampered,
 }
 
@@ -92,6 +92,14 @@ pub struct KeyCreated {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyRevoked {}
+
+/// An issuer's signing key was rotated, on the order of whoever the metadata names. Stream `issuer/<uuid>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SigningKeyRotated {
+    /// The new key's `did:key`.
+    pub did: String,
+}
 
 /// A read model is being built anew. Stream `rebuild/<uuid>`. In encoded-key order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,6 +162,8 @@ payloads! {
     KeyCreated,
     /// See [`KeyRevoked`].
     KeyRevoked,
+    /// See [`SigningKeyRotated`].
+    SigningKeyRotated,
     /// See [`RebuildStarted`].
     RebuildStarted,
     /// See [`RebuildFinished`].

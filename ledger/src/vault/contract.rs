@@ -10,7 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::{ApiKey, MasterKey, OpenError, Reference, Role, Subject, SubjectRefs, Vault, Worker};
+use super::rows::{Keyring, NewIssuer};
+use super::{ApiKey, Issuer, IssuerKey, KeyState, MasterKey, OpenError, Reference, Role, Subject, SubjectRefs, Vault, Worker};
 use crate::sealing::KeyId;
 use crate::{LogName, Timestamp};
 
@@ -45,6 +46,10 @@ macro_rules! vault_contract {
             a_month_has_one_key_however_many_ask_at_once
             an_issuer_is_made_once_however_many_ask_at_once
             issuers_are_listed_oldest_first
+            an_issuer_signs_with_its_first_key_until_it_uses_another
+            a_retired_key_is_kept_and_never_comes_back
+            an_issuer_has_one_next_key_however_many_ask_at_once
+            rotations_at_once_leave_one_current_key
             an_api_key_is_found_by_its_text_only
             api_keys_are_listed_oldest_first
             a_revoked_key_keeps_its_time_and_is_still_found
@@ -304,6 +309,97 @@ pub async fn issuers_are_listed_oldest_first(fixture: &dyn Fixture) {
     assert_eq!(names, ["zeta", "alpha", "größe 'quoted\"", "mid"]);
 }
 
+fn states(keys: &[IssuerKey]) -> Vec<(&str, KeyState)> {
+    keys.iter().map(|key| (key.did.as_str(), key.state)).collect()
+}
+
+pub async fn an_issuer_signs_with_its_first_key_until_it_uses_another(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    let default = vault.ensure_issuer("default", second(1)).await.unwrap();
+    assert_eq!(states(&vault.issuer_keys(default.id).await.unwrap()), [(&*default.did, KeyState::Current)]);
+    let first = vault.signing_key(&default.did).await.unwrap().unwrap();
+    assert_eq!(first.did(), default.did);
+    let next = vault.next_issuer_key(default.id).await.unwrap().unwrap();
+    assert_eq!(vault.signing_key(&next).await.unwrap().unwrap().did(), next);
+    // It is there, and nothing is issued under it yet.
+    assert_eq!(vault.issuers().await.unwrap(), std::slice::from_ref(&default));
+    let waiting = [(&*default.did, KeyState::Current), (&*next, KeyState::Pending)];
+    assert_eq!(states(&vault.issuer_keys(default.id).await.unwrap()), waiting);
+    vault.use_issuer_key(default.id, &next).await.unwrap();
+    let elsewhere = open(fixture).await;
+    assert_eq!(elsewhere.issuers().await.unwrap(), [Issuer { did: next.clone(), ..default.clone() }]);
+    assert_eq!(elsewhere.ensure_issuer("default", second(2)).await.unwrap().did, next);
+    let used = [(&*default.did, KeyState::Retired), (&*next, KeyState::Current)];
+    assert_eq!(states(&elsewhere.issuer_keys(default.id).await.unwrap()), used);
+    assert!(elsewhere.signing_key(&default.did).await.unwrap().unwrap() == first);
+    assert!(vault.signing_key("did:key:z6Mk").await.unwrap().is_none());
+    assert_eq!(vault.next_issuer_key(issuer(9)).await.unwrap(), None);
+    assert_eq!(vault.issuer_keys(issuer(9)).await.unwrap(), []);
+}
+
+pub async fn a_retired_key_is_kept_and_never_comes_back(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    let default = vault.ensure_issuer("default", second(1)).await.unwrap();
+    let other = vault.ensure_issuer("other", second(2)).await.unwrap();
+    let mut dids = vec![default.did.clone()];
+    for _ in 0..3 {
+        let next = vault.next_issuer_key(default.id).await.unwrap().unwrap();
+        vault.use_issuer_key(default.id, &next).await.unwrap();
+        dids.push(next);
+    }
+    let next = vault.next_issuer_key(other.id).await.unwrap().unwrap();
+    // Retired ones, the current one, somebody else's, none at all.
+    for did in [&dids[0], &dids[2], &dids[3], &next, &other.did, &"did:key:z6Mk".to_owned()] {
+        vault.use_issuer_key(default.id, did).await.unwrap();
+        assert_eq!(vault.issuers().await.unwrap()[0].did, dids[3], "{did}");
+    }
+    for did in &dids {
+        assert_eq!(vault.signing_key(did).await.unwrap().unwrap().did(), *did);
+    }
+    assert_eq!(vault.issuers().await.unwrap()[1].did, other.did);
+}
+
+pub async fn an_issuer_has_one_next_key_however_many_ask_at_once(fixture: &dyn Fixture) {
+    let handles = handles(fixture).await;
+    let default = handles[0].ensure_issuer("default", second(1)).await.unwrap();
+    let next = futures::future::join_all(handles.iter().map(|vault| vault.next_issuer_key(default.id))).await;
+    let next: BTreeSet<String> = next.into_iter().map(|did| did.unwrap().unwrap()).collect();
+    assert_eq!(next.len(), 1);
+    assert_eq!(handles[1].issuer_keys(default.id).await.unwrap().len(), 2);
+}
+
+pub async fn rotations_at_once_leave_one_current_key(fixture: &dyn Fixture) {
+    let handles = handles(fixture).await;
+    let default = handles[0].ensure_issuer("default", second(1)).await.unwrap();
+    let rotate = async |vault: &Arc<dyn Vault>| {
+        let next = vault.next_issuer_key(default.id).await.unwrap().unwrap();
+        vault.use_issuer_key(default.id, &next).await.unwrap();
+    };
+    futures::future::join_all(handles.iter().map(rotate)).await;
+    let keys = handles[0].issuer_keys(default.id).await.unwrap();
+    let (last, before) = keys.split_last().unwrap();
+    assert!((1..=HANDLES).contains(&before.len()) && last.state == KeyState::Current, "{keys:?}");
+    assert!(before.iter().all(|key| key.state == KeyState::Retired), "{keys:?}");
+    assert_eq!(handles[0].issuers().await.unwrap()[0].did, last.did);
+}
+
+/// No sentence: what an engine's own test of an upgrade asks for.
+pub async fn issuers_are_whole(vault: &dyn Vault, made: &[NewIssuer], ring: &Keyring) {
+    let issuers: Vec<Issuer> = made.iter().map(|made| made.issuer.clone()).collect();
+    let listed = vault.issuers().await.unwrap();
+    assert!(listed.len() == issuers.len() && issuers.iter().all(|issuer| listed.contains(issuer)), "{listed:?}");
+    for NewIssuer { issuer, wrapped_signing_key, wrapped_sealing_key } in made {
+        let signing = ring.signing_key(issuer.id, &issuer.did, wrapped_signing_key).unwrap();
+        assert!(vault.signing_key(&issuer.did).await.unwrap().unwrap() == signing);
+        let sealing = ring.open(&KeyId::Issuer(issuer.id), wrapped_sealing_key).unwrap();
+        assert!(vault.issuer_key(issuer.id).await.unwrap().unwrap() == sealing);
+        assert_eq!(states(&vault.issuer_keys(issuer.id).await.unwrap()), [(&*issuer.did, KeyState::Current)]);
+        let next = vault.next_issuer_key(issuer.id).await.unwrap().unwrap();
+        vault.use_issuer_key(issuer.id, &next).await.unwrap();
+        assert_eq!(vault.ensure_issuer(&issuer.name, second(1)).await.unwrap().did, next);
+    }
+}
+
 pub async fn an_api_key_is_found_by_its_text_only(fixture: &dyn Fixture) {
     let vault = open(fixture).await;
     let default = vault.ensure_issuer("default", second(1)).await.unwrap();
@@ -456,11 +552,13 @@ pub async fn nothing_secret_is_stored_in_clear(fixture: &dyn Fixture) {
     let month = vault.month_key("2026-01").await.unwrap();
     let sealing = vault.issuer_key(default.id).await.unwrap().unwrap();
     let (key, text) = vault.create_key(Role::Admin, default.id, None, second(1)).await.unwrap();
+    let next = vault.next_issuer_key(default.id).await.unwrap().unwrap();
+    let (signing, pending) = (vault.signing_key(&default.did).await.unwrap().unwrap(), vault.signing_key(&next).await.unwrap().unwrap());
     drop(vault);
     let stored = fixture.stored().await;
     assert!(contains(&stored, key.prefix.as_bytes()) && contains(&stored, default.did.as_bytes()), "the search would find it");
     let digits = &text["credence_".len()..];
-    for secret in [&[7; 32], subject.key.expose(), month.expose(), sealing.expose()] {
+    for secret in [&[7; 32], subject.key.expose(), month.expose(), sealing.expose(), signing.expose(), pending.expose()] {
         for spelling in [secret.to_vec(), hex::encode(secret).into_bytes(), hex::encode_upper(secret).into_bytes()] {
             assert!(!contains(&stored, &spelling));
         }

@@ -22,8 +22,6 @@ pub(super) enum Kind {
     Bytes,
     Text,
     Number,
-    /// Of four bytes, on PostgreSQL.
-    Integer,
 }
 
 /// A value of a column.
@@ -57,13 +55,11 @@ pub(super) const TABLES: &[Table] = &[
     },
     Table {
         name: "issuers",
-        columns: &[
-            ("id", Kind::Id),
-            ("name", Kind::Text),
-            ("did", Kind::Text),
-            ("wrapped_signing_key", Kind::Bytes),
-            ("wrapped_sealing_key", Kind::Bytes),
-        ],
+        columns: &[("id", Kind::Id), ("name", Kind::Text), ("did", Kind::Text), ("wrapped_sealing_key", Kind::Bytes)],
+    },
+    Table {
+        name: "issuer_keys",
+        columns: &[("did", Kind::Text), ("issuer", Kind::Id), ("number", Kind::Number), ("wrapped_signing_key", Kind::Bytes)],
     },
     Table { name: "month_keys", columns: &[("month", Kind::Text), ("wrapped_key", Kind::Bytes)] },
     Table {
@@ -84,7 +80,7 @@ pub(super) const TABLES: &[Table] = &[
         name: "log_keys",
         columns: &[
             ("log", Kind::Text),
-            ("number", Kind::Integer),
+            ("number", Kind::Number),
             ("public_key", Kind::Bytes),
             ("wrapped_signing_key", Kind::Bytes),
             ("created_at", Kind::Number),

@@ -5,14 +5,13 @@
 //! compared is hashed.
 //!
 //! [`Vault`] is what an engine must be, and the suite in `vault/contract.rs` holds every engine to it. What the engines share
-//! lies beside it: [`master_key`], [`rows`] (secrets made, wrapped and unwrapped), [`api_key`], [`did_key`]; [`copy`] moves a whole vault. In front of
+//! lies beside it: [`master_key`], [`rows`] (secrets made, wrapped and unwrapped), [`api_key`]; [`copy`] moves a whole vault. In front of
 //! any engine stands [`subjects`]: one durable commit for the new subjects of many callers.
 
 pub mod api_key;
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
 pub mod copy;
-pub mod did_key;
 pub mod log_keys;
 pub mod master_key;
 pub mod postgres;
@@ -35,6 +34,7 @@ pub use self::log_keys::LogKeys;
 pub use self::master_key::MasterKey;
 use crate::Timestamp;
 use crate::sealing::{KeyId, SealingKey};
+use crate::signing::SigningKey;
 use crate::store::Error;
 
 /// Why a vault did not open. Nothing was written then.
@@ -132,15 +132,57 @@ pub struct Subject {
     pub is_durable: bool,
 }
 
-/// An issuer's row. Its signing key stays in the vault.
+/// An issuer's row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Issuer {
     /// Its id, a UUID of version 7.
     pub id: Uuid,
     /// Its name, unique.
     pub name: String,
-    /// The `did:key` of its Ed25519 key.
+    /// The `did:key` of its current signing key.
     pub did: String,
+}
+
+/// One of an issuer's signing keys, by its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IssuerKey {
+    /// Its `did:key`.
+    pub did: String,
+    /// Whether it signs what is issued now.
+    pub state: KeyState,
+}
+
+/// A signing key goes through these in order and never back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyState {
+    /// Made, and not used yet.
+    Pending,
+    /// What is issued now is issued under its did.
+    Current,
+    /// Signs what was issued under its did, and nothing else.
+    Retired,
+}
+
+impl KeyState {
+    /// From how many keys were made after the current one, up to this one.
+    #[must_use]
+    pub fn at(place: i64) -> KeyState {
+        match place {
+            ..0 => KeyState::Retired,
+            0 => KeyState::Current,
+            1.. => KeyState::Pending,
+        }
+    }
+
+    /// As it is shown.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            KeyState::Pending => "pending",
+            KeyState::Current => "current",
+            KeyState::Retired => "retired",
+        }
+    }
 }
 
 /// A running process.
@@ -224,6 +266,19 @@ pub trait Vault: LogKeys + Send + Sync + 'static {
 
     /// The issuer of that name, made with a fresh signing and sealing key if there is none.
     async fn ensure_issuer(&self, name: &str, now: Timestamp) -> Result<Issuer, Error>;
+
+    /// The signing key of this did, whoever's and in whichever state; `None` if there is none.
+    async fn signing_key(&self, did: &str) -> Result<Option<SigningKey>, Error>;
+
+    /// The did of the signing key that an issuer uses next: made if there is none, and one however many ask at once. `None` if there is
+    /// no such issuer.
+    async fn next_issuer_key(&self, issuer: Uuid) -> Result<Option<String>, Error>;
+
+    /// Makes a pending signing key of an issuer the current one, and the one before a retired one. Any other did changes nothing.
+    async fn use_issuer_key(&self, issuer: Uuid, did: &str) -> Result<(), Error>;
+
+    /// An issuer's signing keys, oldest first.
+    async fn issuer_keys(&self, issuer: Uuid) -> Result<Vec<IssuerKey>, Error>;
 
     /// All issuers, oldest first.
     async fn issuers(&self) -> Result<Vec<Issuer>, Error>;

@@ -20,9 +20,13 @@ use zeroize::Zeroizing;
 pub(super) use self::copy::{read_all, stored_settings, write_all};
 use super::api_key::{self, NewApiKey};
 use super::rows::{Keyring, NewSubject, Settings};
-use super::{ApiKey, FIRST_START_WAIT, FirstStart, Issuer, LookupKeys, OpenError, Reference, Role, Subject, SubjectRefs, Vault, Worker};
+use super::{
+    ApiKey, FIRST_START_WAIT, FirstStart, Issuer, IssuerKey, KeyState, LookupKeys, OpenError, Reference, Role, Subject, SubjectRefs, Vault,
+    Worker,
+};
 use crate::Timestamp;
 use crate::sealing::{KeyId, SealingKey};
+use crate::signing::SigningKey;
 use crate::store::Error;
 use crate::store::postgres::{self as store, Durability, Kept, SESSIONS_MAX, Sessions, Step, bounded};
 
@@ -34,8 +38,11 @@ const POOL_MAX: u32 = SESSIONS_MAX - 3;
 const SCHEMA: &str = "vault";
 const STEPS: &[Step] = &[
     (1, "vault", include_str!("../../../migrations/postgres/vault/0001_vault.sql")),
+    (2, "issuer_keys", include_str!("../../../migrations/postgres/vault/0002_issuer_keys.sql")),
     (3, "log_keys", include_str!("../../../migrations/postgres/vault/0003_log_keys.sql")),
 ];
+/// How often a next signing key is asked for that others keep using.
+const NEXT_KEY_TRIES: usize = 3;
 
 /// A vault in a PostgreSQL database.
 pub struct Postgres {
@@ -230,7 +237,7 @@ impl Vault for Postgres {
             stored.extend(bounded(keys).await?.into_iter().map(|(id, wrapped)| (KeyId::Subject(id), wrapped)));
         }
         if !issuers.is_empty() {
-            let keys = sqlx::query_as(sql::SELECT_ISSUER_KEYS).bind(issuers).fetch_all(&self.pool);
+            let keys = sqlx::query_as(sql::SELECT_ISSUER_SEALING_KEYS).bind(issuers).fetch_all(&self.pool);
             stored.extend(bounded(keys).await?.into_iter().map(|(id, wrapped)| (KeyId::Issuer(id), wrapped)));
         }
         if !months.is_empty() {
@@ -259,6 +266,39 @@ impl Vault for Postgres {
         let insert = sqlx::query(sql::INSERT_ISSUER).bind(new.issuer.id).bind(new.issuer.name).bind(new.issuer.did);
         bounded(insert.bind(new.wrapped_signing_key).bind(new.wrapped_sealing_key).execute(&self.pool)).await?;
         self.issuer(name).await?.ok_or_else(|| Error::Corrupt("an issuer just made is gone".to_owned()))
+    }
+
+    async fn signing_key(&self, did: &str) -> Result<Option<SigningKey>, Error> {
+        let stored: Option<(Uuid, Vec<u8>)> = bounded(sqlx::query_as(sql::SELECT_SIGNING_KEY).bind(did).fetch_optional(&self.pool)).await?;
+        stored.map(|(issuer, wrapped)| self.keyring.signing_key(issuer, did, &wrapped)).transpose()
+    }
+
+    async fn next_issuer_key(&self, issuer: Uuid) -> Result<Option<String>, Error> {
+        for _ in 0..NEXT_KEY_TRIES {
+            let next = sqlx::query_scalar(sql::SELECT_NEXT_ISSUER_KEY).bind(issuer).fetch_optional(&self.pool);
+            if let Some(did) = bounded(next).await? {
+                return Ok(Some(did));
+            }
+            let new = self.keyring.new_signing_key(issuer);
+            let insert = sqlx::query(sql::INSERT_NEXT_ISSUER_KEY).bind(issuer).bind(&new.did).bind(new.wrapped);
+            if bounded(insert.execute(&self.pool)).await?.rows_affected() == 1 {
+                return Ok(Some(new.did));
+            }
+            // Somebody else has made one, and may even have begun to use it; or there is no such issuer.
+        }
+        match self.issuer_keys(issuer).await?.is_empty() {
+            true => Ok(None),
+            false => Err(Error::Busy),
+        }
+    }
+
+    async fn use_issuer_key(&self, issuer: Uuid, did: &str) -> Result<(), Error> {
+        bounded(sqlx::query(sql::USE_ISSUER_KEY).bind(issuer).bind(did).execute(&self.pool)).await.map(drop)
+    }
+
+    async fn issuer_keys(&self, issuer: Uuid) -> Result<Vec<IssuerKey>, Error> {
+        let keys: Vec<(String, i64)> = bounded(sqlx::query_as(sql::SELECT_ISSUER_KEYS).bind(issuer).fetch_all(&self.pool)).await?;
+        Ok(keys.into_iter().map(|(did, place)| IssuerKey { did, state: KeyState::at(place) }).collect())
     }
 
     async fn issuers(&self) -> Result<Vec<Issuer>, Error> {

@@ -3,15 +3,15 @@
 
 use std::sync::Arc;
 
-use ed25519_dalek::SigningKey;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::master_key::{MasterKey, Secret};
-use super::{Issuer, LookupKeys, OpenError, Subject, did_key};
+use super::{Issuer, LookupKeys, OpenError, Subject};
 use crate::chain::Origin;
 use crate::checkpoint::LogKey;
 use crate::sealing::{KeyId, SealingKey};
+use crate::signing::SigningKey;
 use crate::store::Error;
 use crate::{LogName, Random, Timestamp};
 
@@ -50,6 +50,15 @@ pub struct NewLogKey {
     /// What is answered.
     pub key: LogKey,
     /// Its secret bytes, wrapped.
+    pub wrapped: Vec<u8>,
+}
+
+/// An issuer's further signing key that waits to be stored.
+#[derive(Debug)]
+pub struct NewSigningKey {
+    /// Its `did:key`.
+    pub did: String,
+    /// The key, wrapped.
     pub wrapped: Vec<u8>,
 }
 
@@ -116,11 +125,11 @@ impl Keyring {
     #[must_use]
     pub fn new_issuer(&self, name: &str, now: Timestamp) -> NewIssuer {
         let id = crate::random::uuid_v7(now, self.random());
-        let signing_key = SigningKey::from_bytes(&crate::random::bytes(self.random()));
+        let signing_key = SigningKey::generate(self.random());
         let sealing_key = SealingKey::generate(self.random());
         NewIssuer {
-            issuer: Issuer { id, name: name.to_owned(), did: did_key::of(&signing_key.verifying_key().to_bytes()) },
-            wrapped_signing_key: self.master_key.wrap(Secret::IssuerSigningKey(id), signing_key.as_bytes(), self.random()),
+            issuer: Issuer { id, name: name.to_owned(), did: signing_key.did() },
+            wrapped_signing_key: self.wrap_signing_key(id, &signing_key),
             wrapped_sealing_key: self.wrap(Secret::IssuerSealingKey(id), &sealing_key),
         }
     }
@@ -146,6 +155,25 @@ impl Keyring {
         if key.verifier().public() == *public { Ok(key) } else { Err(corrupt()) }
     }
 
+    /// A further signing key of an issuer.
+    #[must_use]
+    pub fn new_signing_key(&self, issuer: Uuid) -> NewSigningKey {
+        let key = SigningKey::generate(self.random());
+        NewSigningKey { did: key.did(), wrapped: self.wrap_signing_key(issuer, &key) }
+    }
+
+    /// A stored signing key.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]: the stored key does not open, or is not the one that the did names.
+    pub fn signing_key(&self, issuer: Uuid, did: &str, wrapped: &[u8]) -> Result<SigningKey, Error> {
+        let corrupt = || Error::Corrupt(format!("the signing key of {did} does not open"));
+        let seed = self.master_key.unwrap(Secret::IssuerSigningKey(issuer), wrapped).map_err(|_| corrupt())?;
+        let key = SigningKey::from_bytes(seed.as_slice().try_into().map_err(|_| corrupt())?);
+        // All keys of an issuer are wrapped in one context: one must not stand in another's place.
+        if key.did() == did { Ok(key) } else { Err(corrupt()) }
+    }
+
     /// A fresh month's key, and the same wrapped.
     #[must_use]
     pub fn new_month_key(&self, month: &str) -> (SealingKey, Vec<u8>) {
@@ -167,6 +195,10 @@ impl Keyring {
         let corrupt = || Error::Corrupt(format!("the sealing key {id} does not open"));
         let bytes = self.master_key.unwrap(what, wrapped).map_err(|_| corrupt())?;
         bytes.as_slice().try_into().map(SealingKey::from_bytes).map_err(|_| corrupt())
+    }
+
+    fn wrap_signing_key(&self, issuer: Uuid, key: &SigningKey) -> Vec<u8> {
+        self.master_key.wrap(Secret::IssuerSigningKey(issuer), key.expose(), self.random())
     }
 
     fn wrap(&self, what: Secret<'_>, key: &SealingKey) -> Vec<u8> {
@@ -214,9 +246,20 @@ mod tests {
     fn an_issuers_did_is_that_of_its_signing_key() {
         let ring = keyring(1);
         let new = ring.new_issuer("default", Timestamp::EPOCH);
-        let seed = ring.master_key.unwrap(Secret::IssuerSigningKey(new.issuer.id), &new.wrapped_signing_key).unwrap();
-        let seed: &[u8; 32] = seed.as_slice().try_into().unwrap();
-        assert_eq!(new.issuer.did, did_key::of(&SigningKey::from_bytes(seed).verifying_key().to_bytes()));
+        let key = ring.signing_key(new.issuer.id, &new.issuer.did, &new.wrapped_signing_key).unwrap();
+        assert_eq!(new.issuer.did, key.did());
         assert!(ring.open(&KeyId::Issuer(new.issuer.id), &new.wrapped_sealing_key).is_ok());
+    }
+
+    #[test]
+    fn a_signing_key_opens_under_its_own_did_and_issuer_only() {
+        let ring = keyring(1);
+        let (issuer, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let (one, two) = (ring.new_signing_key(issuer), ring.new_signing_key(issuer));
+        assert_eq!(ring.signing_key(issuer, &one.did, &one.wrapped).unwrap().did(), one.did);
+        for (issuer, did, wrapped) in [(issuer, &one.did, &two.wrapped), (other, &one.did, &one.wrapped), (issuer, &one.did, &Vec::new())] {
+            assert!(matches!(ring.signing_key(issuer, did, wrapped), Err(Error::Corrupt(_))));
+        }
+        assert!(matches!(keyring(2).signing_key(issuer, &one.did, &one.wrapped), Err(Error::Corrupt(_))));
     }
 }

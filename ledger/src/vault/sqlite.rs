@@ -29,10 +29,12 @@ use self::rows::{api_key, issuer, query, query_one, run, uuid, worker};
 use super::api_key::{self, NewApiKey};
 use super::rows::{Keyring, NewSubject, Settings};
 use super::{
-    ApiKey, FIRST_START_WAIT, FirstStart, Issuer, LookupKeys, OpenError, Reference, Role, Subject, SubjectRefs, Vault, Worker, master_key,
+    ApiKey, FIRST_START_WAIT, FirstStart, Issuer, IssuerKey, KeyState, LookupKeys, OpenError, Reference, Role, Subject, SubjectRefs, Vault,
+    Worker, master_key,
 };
 use crate::Timestamp;
 use crate::sealing::{KeyId, SealingKey};
+use crate::signing::SigningKey;
 use crate::store::Error;
 use crate::store::sqlite::{self as store, Access, Durability, OpenFile, Options, Shared};
 
@@ -61,6 +63,7 @@ pub fn path(folder: &Path) -> PathBuf {
 pub fn migrations() -> Migrations<'static> {
     Migrations::new(vec![
         M::up(include_str!("../../../migrations/sqlite/vault/0001_vault.sql")),
+        M::up(include_str!("../../../migrations/sqlite/vault/0002_issuer_keys.sql")),
         M::up(include_str!("../../../migrations/sqlite/vault/0003_log_keys.sql")),
     ])
 }
@@ -250,11 +253,44 @@ impl Vault for Sqlite {
             }
             let new = keyring.new_issuer(&name, now);
             let id = new.issuer.id.as_bytes();
-            let row = params![id, new.issuer.name, new.issuer.did, new.wrapped_signing_key, new.wrapped_sealing_key];
-            run(connection, sql::INSERT_ISSUER, row)?;
+            run(connection, sql::INSERT_ISSUER, params![id, new.issuer.name, new.issuer.did, new.wrapped_sealing_key])?;
+            run(connection, sql::INSERT_FIRST_ISSUER_KEY, params![new.issuer.did, id, new.wrapped_signing_key])?;
             Ok(new.issuer)
         };
         self.write(ensure).await
+    }
+
+    async fn signing_key(&self, did: &str) -> Result<Option<SigningKey>, Error> {
+        let did = did.to_owned();
+        let open = move |connection: &Connection, keyring: &Keyring| {
+            let row = |row: &Row<'_>| Ok((uuid(row, 0)?, row.get::<_, Vec<u8>>(1)?));
+            let stored = query_one(connection, sql::SELECT_SIGNING_KEY, params![did], row)?;
+            stored.map(|(issuer, wrapped)| keyring.signing_key(issuer, &did, &wrapped)).transpose()
+        };
+        self.read(open).await
+    }
+
+    async fn next_issuer_key(&self, issuer: Uuid) -> Result<Option<String>, Error> {
+        let ensure = move |connection: &Connection, keyring: &Keyring| {
+            let select = || query_one(connection, sql::SELECT_NEXT_ISSUER_KEY, params![issuer.as_bytes()], |row| row.get(0));
+            if let Some(did) = select()? {
+                return Ok(Some(did));
+            }
+            let new = keyring.new_signing_key(issuer);
+            run(connection, sql::INSERT_NEXT_ISSUER_KEY, params![issuer.as_bytes(), new.did, new.wrapped])?;
+            select()
+        };
+        self.write(ensure).await
+    }
+
+    async fn use_issuer_key(&self, issuer: Uuid, did: &str) -> Result<(), Error> {
+        let did = did.to_owned();
+        self.write(move |connection, _| run(connection, sql::USE_ISSUER_KEY, params![issuer.as_bytes(), did])).await
+    }
+
+    async fn issuer_keys(&self, issuer: Uuid) -> Result<Vec<IssuerKey>, Error> {
+        let key = |row: &Row<'_>| Ok(IssuerKey { did: row.get(0)?, state: KeyState::at(row.get(1)?) });
+        self.read(move |connection, _| query(connection, sql::SELECT_ISSUER_KEYS, params![issuer.as_bytes()], key)).await
     }
 
     async fn issuers(&self) -> Result<Vec<Issuer>, Error> {
@@ -365,7 +401,7 @@ fn sealing_key(connection: &Connection, keyring: &Keyring, id: &KeyId) -> Result
     let wrapped = |row: &Row<'_>| row.get::<_, Vec<u8>>(0);
     let stored = match id {
         KeyId::Subject(id) => query_one(connection, sql::SELECT_SUBJECT_KEY, params![id.as_bytes()], wrapped),
-        KeyId::Issuer(id) => query_one(connection, sql::SELECT_ISSUER_KEY, params![id.as_bytes()], wrapped),
+        KeyId::Issuer(id) => query_one(connection, sql::SELECT_ISSUER_SEALING_KEY, params![id.as_bytes()], wrapped),
         KeyId::Month(month) => query_one(connection, sql::SELECT_MONTH_KEY, params![month], wrapped),
     };
     stored?.map(|wrapped| keyring.open(id, &wrapped)).transpose()

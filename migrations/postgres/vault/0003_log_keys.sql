@@ -4,7 +4,7 @@
 create table log_keys (
     log text not null,
     -- dense in each log, from 0
-    number integer not null,
+    number bigint not null,
     public_key bytea not null,
     wrapped_signing_key bytea not null,
     created_at bigint not null,

@@ -7,7 +7,7 @@ use credence_ledger::chain::Origin;
 use credence_ledger::clock::ManualClock;
 use credence_ledger::event::audit::{Cause, CredentialVerified, PresentedBy};
 use credence_ledger::event::credential::{CredentialEvent, CredentialIssued, CredentialReinstated, CredentialRevoked, CredentialSuspended};
-use credence_ledger::event::issuer::IssuerRegistered;
+use credence_ledger::event::issuer::{IssuerKeyRotated, IssuerRegistered};
 use credence_ledger::event::{New, Origination};
 use credence_ledger::log::memory::Memory;
 use credence_ledger::log::{Append, Expected, Log, Outcome};
@@ -222,6 +222,11 @@ impl Logs {
     pub(crate) async fn register(&self, id: Uuid, name: &str) -> Position {
         let payload = IssuerRegistered { did: format!("did:key:{name}"), name: name.to_owned() };
         let event = New::of(&payload, &Origination::system("w").metadata(&SystemRandom));
+        self.append(&self.ledger, Stream::issuer(id), event).await
+    }
+
+    pub(crate) async fn rotate(&self, id: Uuid, did: &str) -> Position {
+        let event = New::of(&IssuerKeyRotated { did: did.to_owned() }, &Origination::system("w").metadata(&SystemRandom));
         self.append(&self.ledger, Stream::issuer(id), event).await
     }
 

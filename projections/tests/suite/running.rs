@@ -71,6 +71,18 @@ async fn an_unknown_event_in_a_folded_category_stops_the_projection(engine: &Eng
     second.stop().await;
 }
 
+async fn a_rotated_key_changes_no_row(engine: &Engine) {
+    let (store, logs) = (engine.open().await, Logs::new());
+    let runner = logs.run(VERIFICATION, &store);
+    applied(&store, logs.fill(0, 3).await).await;
+    let (before, _) = digest_of_serving(&store, VERIFICATION).await;
+    let rotated = logs.rotate(id(0), "did:key:z6Mk").await;
+    applied(&store, rotated).await;
+    assert_eq!(digest_of_serving(&store, VERIFICATION).await, (before, Some(rotated)));
+    applied(&store, logs.issue(id(50), id(0), |_| ()).await).await;
+    runner.stop().await;
+}
+
 async fn an_unknown_event_that_comes_later_stops_it_there(engine: &Engine) {
     let (store, logs) = (engine.open().await, Logs::new());
     let runner = logs.run(VERIFICATION, &store);
@@ -264,6 +276,7 @@ on_every_engine!(
     an_unknown_event_in_a_folded_category_stops_the_projection,
     an_unknown_event_that_comes_later_stops_it_there,
     other_categories_are_skipped,
+    a_rotated_key_changes_no_row,
     an_event_that_contradicts_the_model_stops_it_exactly_there,
     of_two_runners_one_applies_and_the_other_takes_over,
     a_paused_twin_is_fenced_off,

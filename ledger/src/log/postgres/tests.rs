@@ -136,7 +136,7 @@ async fn a_log_that_is_not_there_or_not_ours_is_named() {
     let database = Database::create().await;
     let open = |base| Postgres::open(&database.url, LogName::LEDGER, base, None, Durability::Durable);
     assert!(matches!(open(None).await, Err(Error::NotMigrated)));
-    assert_eq!(Postgres::pending(&database.url, &LogName::LEDGER).await.unwrap(), ["events", "append_if_unchanged"]);
+    assert_eq!(Postgres::pending(&database.url, &LogName::LEDGER).await.unwrap(), ["events", "append_if_unchanged", "tree"]);
     Postgres::migrate(&database.url, &LogName::LEDGER).await.unwrap();
     assert!(matches!(open(None).await, Err(Error::NotMigrated)));
     assert_eq!(open(Some("a.example")).await.unwrap().origin().as_str(), "a.example/v1/logs/ledger");

@@ -182,6 +182,10 @@ async fn issuance_appends_to_both_logs_uses_the_vault_and_reads_the_read_store()
     let vault = open_vault(&url).await.unwrap();
     let issuer = vault.ensure_issuer("default", now()).await.unwrap();
     let (key, text) = vault.create_key(Role::Admin, issuer.id, None, now()).await.unwrap();
+    let next = vault.next_issuer_key(issuer.id).await.unwrap().unwrap();
+    vault.use_issuer_key(issuer.id, &next).await.unwrap();
+    assert_eq!(vault.issuer_keys(issuer.id).await.unwrap().len(), 2);
+    assert!(vault.signing_key(&issuer.did).await.unwrap().is_some());
     let refs = SubjectRefs { issuer: issuer.id, name: [1; 32], email: [2; 32] };
     let subject = vault.subjects(&[refs], now()).await.unwrap().remove(0);
     assert_eq!(vault.open_keys(&[KeyId::Subject(subject.id)]).await.unwrap().len(), 1);
@@ -201,6 +205,8 @@ async fn issuance_appends_to_both_logs_uses_the_vault_and_reads_the_read_store()
     store
         .denied("issuance", &["insert into read.cursors values (1)", "create table read.mine (x integer)", "drop table read.cursors"])
         .await;
+    let kept = ["delete from vault.issuer_keys", "update vault.issuer_keys set wrapped_signing_key = ''", "truncate vault.issuer_keys"];
+    store.denied("issuance", &kept).await;
     store.denied("issuance", NEVER).await;
 }
 
@@ -240,7 +246,9 @@ async fn verification_reads_references_and_the_read_store_and_nothing_of_the_led
         "delete from vault.subjects",
         "update vault.subjects set name_ref = name_ref",
         "select * from vault.issuers",
-        "select wrapped_signing_key from vault.issuers",
+        "select * from vault.issuer_keys",
+        "select did from vault.issuer_keys",
+        "insert into vault.issuer_keys default values",
         "update vault.settings set origin_base = 'x'",
         "update vault.api_keys set role = 'admin'",
         "update vault.api_keys set revoked_at = null",
@@ -282,6 +290,8 @@ async fn a_projector_reads_both_logs_owns_the_read_store_and_knows_no_subject() 
         "select name_ref from vault.subjects",
         "select wrapped_key from vault.subjects",
         "select * from vault.issuers",
+        "select * from vault.issuer_keys",
+        "select did from vault.issuer_keys",
         "update vault.api_keys set role = 'admin'",
         "delete from vault.month_keys",
         "delete from vault.workers",

@@ -79,6 +79,7 @@ async fn filled(url: &Url, subjects: u64) -> Arc<dyn Vault> {
     let issuer = vault.ensure_issuer("default", now).await.unwrap();
     vault.month_key("2026-11").await.unwrap();
     vault.log_key(&crate::LogName::LEDGER, now).await.unwrap();
+    vault.advance_guard(&crate::LogName::LEDGER, None, "a note").await.unwrap();
     let (key, _) = vault.create_key(Role::Admin, issuer.id, Some("first"), now).await.unwrap();
     vault.create_key(Role::Issuer, issuer.id, None, now).await.unwrap();
     vault.revoke_key(key.id, now).await.unwrap();
@@ -91,7 +92,7 @@ async fn a_vault_goes_from_engine_to_engine_and_back_as_it_is() {
     let ((_first, first), postgres, (_last, last)) = (folder(), Url::Postgres(database.url.clone()), folder());
     let vault = filled(&first, 2300).await;
     let rows = copy(&first, &postgres).await.unwrap();
-    assert_eq!(rows, 1 + 2300 + 1 + 1 + 2 + 1);
+    assert_eq!(rows, 1 + 2300 + 1 + 1 + 1 + 2 + 1 + 1);
     assert_eq!(copy(&postgres, &last).await.unwrap(), rows);
     let everything = all(&first).await;
     assert_eq!(everything.iter().map(|(name, _)| *name).collect::<BTreeSet<_>>(), TABLES.iter().map(|table| table.name).collect());

@@ -51,7 +51,6 @@ fn values(table: &Table, row: &PgRow) -> Result<Vec<Value>, Error> {
             Kind::Bytes => row.try_get::<Option<Vec<u8>>, _>(at)?.map(Value::Bytes),
             Kind::Text => row.try_get::<Option<String>, _>(at)?.map(Value::Text),
             Kind::Number => row.try_get::<Option<i64>, _>(at)?.map(Value::Number),
-            Kind::Integer => row.try_get::<Option<i32>, _>(at)?.map(|number| Value::Number(number.into())),
         }
         .unwrap_or(Value::Null))
     };
@@ -93,7 +92,7 @@ async fn put(connection: &mut PgConnection, table: &Table, rows: &[Vec<Value>]) 
             Kind::Id => insert.bind(column.map(id).collect::<Option<Vec<_>>>().ok_or_else(other)?),
             Kind::Bytes => insert.bind(column.map(bytes).collect::<Option<Vec<_>>>().ok_or_else(other)?),
             Kind::Text => insert.bind(column.map(text).collect::<Option<Vec<_>>>().ok_or_else(other)?),
-            Kind::Number | Kind::Integer => insert.bind(column.map(number).collect::<Option<Vec<_>>>().ok_or_else(other)?),
+            Kind::Number => insert.bind(column.map(number).collect::<Option<Vec<_>>>().ok_or_else(other)?),
         };
     }
     bounded(insert.execute(connection)).await.map(drop)
@@ -105,7 +104,7 @@ fn array_type(kind: Kind) -> &'static str {
         Kind::Bytes => "bytea",
         Kind::Text => "text",
         // An integer's column takes it, as long as it fits.
-        Kind::Number | Kind::Integer => "bigint",
+        Kind::Number => "bigint",
     }
 }
 

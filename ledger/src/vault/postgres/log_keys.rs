@@ -16,8 +16,8 @@ impl Postgres {
     /// The number and the key that the log signs with.
     async fn newest_log_key(&self, log: &LogName) -> Result<Option<(u32, LogKey)>, Error> {
         let select = sqlx::query_as(sql::SELECT_LOG_SIGNING_KEY).bind(log.as_str());
-        let row: Option<(i32, Vec<u8>, Vec<u8>)> = bounded(select.fetch_optional(&self.pool)).await?;
-        let key = |(number, public, wrapped): (i32, Vec<u8>, Vec<u8>)| {
+        let row: Option<(i64, Vec<u8>, Vec<u8>)> = bounded(select.fetch_optional(&self.pool)).await?;
+        let key = |(number, public, wrapped): (i64, Vec<u8>, Vec<u8>)| {
             let key = self.keyring.log_key(log, Origin::new(&self.origin_base, log), &whole(&public)?, &wrapped)?;
             Ok((unsigned(number)?, key))
         };
@@ -26,8 +26,7 @@ impl Postgres {
 
     async fn insert_log_key(&self, log: &LogName, number: u32, now: Timestamp) -> Result<(), Error> {
         let new = self.keyring.new_log_key(log, Origin::new(&self.origin_base, log));
-        let number = i32::try_from(number).map_err(|_| Error::Corrupt(format!("log_keys: {number} keys")))?;
-        let insert = sqlx::query(sql::INSERT_LOG_KEY).bind(log.as_str()).bind(number).bind(new.key.verifier().public().to_vec());
+        let insert = sqlx::query(sql::INSERT_LOG_KEY).bind(log.as_str()).bind(i64::from(number)).bind(new.key.verifier().public().to_vec());
         bounded(insert.bind(new.wrapped).bind(now.as_micros_i64()).execute(&self.pool)).await.map(drop)
     }
 }
@@ -74,7 +73,7 @@ fn gone() -> Error {
 }
 
 fn public_key(row: &PgRow) -> Result<PublicKey, Error> {
-    let (number, public, created_at) = <(i32, Vec<u8>, i64)>::from_row(row).map_err(crate::store::postgres::error)?;
+    let (number, public, created_at) = <(i64, Vec<u8>, i64)>::from_row(row).map_err(crate::store::postgres::error)?;
     let created_at = u64::try_from(created_at).map_err(|_| Error::Corrupt("log_keys: a time before the epoch".to_owned()))?;
     Ok(PublicKey { number: unsigned(number)?, public: whole(&public)?, created_at: Timestamp::from_micros(created_at) })
 }
@@ -83,6 +82,6 @@ fn whole(public: &[u8]) -> Result<[u8; 32], Error> {
     public.try_into().map_err(|_| Error::Corrupt("log_keys: a key has another length".to_owned()))
 }
 
-fn unsigned(number: i32) -> Result<u32, Error> {
-    u32::try_from(number).map_err(|_| Error::Corrupt(format!("log_keys: {number} is less than nothing")))
+fn unsigned(number: i64) -> Result<u32, Error> {
+    u32::try_from(number).map_err(|_| Error::Corrupt(format!("log_keys: {number} is no number of a key")))
 }

@@ -22,7 +22,7 @@ impl Fixture for Fresh {
     async fn stored(&self) -> Vec<u8> {
         let mut stored = Vec::new();
         let pool = store::connect(&self.0.url, SCHEMA, Durability::Derived).await.unwrap();
-        for table in ["settings", "subjects", "issuers", "month_keys", "api_keys", "workers"] {
+        for table in ["settings", "subjects", "issuers", "issuer_keys", "month_keys", "api_keys", "workers"] {
             // Binary columns as they are: COPY's binary format holds each value's own bytes.
             let copy = format!("copy {table} to stdout (format binary)");
             let mut session = pool.acquire().await.unwrap();
@@ -64,6 +64,26 @@ async fn a_vault_exists_once_it_was_opened() {
     assert!(!Postgres::exists(&fresh.0.url).await.unwrap());
     fresh.open(MasterKey::from_bytes([7; 32]), None).await.unwrap();
     assert!(Postgres::exists(&fresh.0.url).await.unwrap());
+}
+
+/// As the version before kept them.
+#[tokio::test]
+async fn the_keys_of_issuers_that_had_one_alone_carry_over() {
+    let fresh = fresh().await;
+    let ring = Keyring::new(MasterKey::from_bytes([7; 32]), Arc::new(crate::random::SystemRandom));
+    store::migrate(&fresh.0.url, SCHEMA, &STEPS[..1]).await.unwrap();
+    let pool = store::connect(&fresh.0.url, SCHEMA, Durability::Derived).await.unwrap();
+    let settings = ring.new_settings(Some("ledger.example"));
+    let insert = sqlx::query(sql::INSERT_SETTINGS).bind(settings.origin_base).bind(settings.lookup_keys);
+    insert.execute(&pool).await.unwrap();
+    let old: Vec<_> = ["default", "other"].map(|name| ring.new_issuer(name, Timestamp::EPOCH)).into();
+    for new in &old {
+        let insert = "insert into issuers (id, name, did, wrapped_signing_key, wrapped_sealing_key) values ($1, $2, $3, $4, $5)";
+        let insert = sqlx::query(insert).bind(new.issuer.id).bind(&new.issuer.name).bind(&new.issuer.did);
+        insert.bind(&new.wrapped_signing_key).bind(&new.wrapped_sealing_key).execute(&pool).await.unwrap();
+    }
+    let vault = fresh.open(MasterKey::from_bytes([7; 32]), None).await.unwrap();
+    crate::vault::contract::issuers_are_whole(&*vault, &old, &ring).await;
 }
 
 /// The same vault in the database of the ledger.

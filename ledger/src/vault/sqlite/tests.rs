@@ -92,6 +92,25 @@ async fn an_existing_vault_opens_only_where_there_is_one() {
     assert!(matches!(Sqlite::open_existing(folder.0.path(), keyring(8)).await.err(), Some(OpenError::WrongMasterKey)));
 }
 
+/// As the version before kept them.
+#[tokio::test]
+async fn the_keys_of_issuers_that_had_one_alone_carry_over() {
+    let (folder, ring) = (fresh().await, keyring(7));
+    let mut connection = Connection::open(path(folder.0.path())).unwrap();
+    migrations().to_version(&mut connection, 1).unwrap();
+    let settings = ring.new_settings(Some("ledger.example"));
+    connection.execute(sql::INSERT_SETTINGS, params![settings.origin_base, settings.lookup_keys]).unwrap();
+    let old: Vec<_> = ["default", "other"].map(|name| ring.new_issuer(name, Timestamp::EPOCH)).into();
+    for new in &old {
+        let insert = "insert into issuers (id, name, did, wrapped_signing_key, wrapped_sealing_key) values (?1, ?2, ?3, ?4, ?5)";
+        let (issuer, signing, sealing) = (&new.issuer, &new.wrapped_signing_key, &new.wrapped_sealing_key);
+        connection.execute(insert, params![issuer.id.as_bytes(), issuer.name, issuer.did, signing, sealing]).unwrap();
+    }
+    drop(connection);
+    let vault = Sqlite::open(folder.0.path(), keyring(7), None).await.unwrap();
+    crate::vault::contract::issuers_are_whole(&vault, &old, &ring).await;
+}
+
 #[tokio::test]
 async fn a_newer_vault_is_refused() {
     let folder = fresh().await;

@@ -1,0 +1,1 @@
+select id, wrapped_sealing_key from issuers where id = any($1)

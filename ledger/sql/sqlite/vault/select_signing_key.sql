@@ -1,0 +1,1 @@
+select issuer, wrapped_signing_key from issuer_keys where did = ?1
