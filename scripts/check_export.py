@@ -3,8 +3,8 @@
 
 usage: check_export.py FILE [--key VKEY]...
 
-Every rule of "What a checker checks", the Merkle tree, the checkpoints and the footer. Of a credential's payload it is checked that its members are
-those of the table. A finding a line; exit status 1 when there is one. Memory: a number for each stream and each unique key.
+Every rule of "What a checker checks", the Merkle tree, the checkpoints and the footer. Of a payload it is checked that its members are those of the
+table. A finding a line; exit status 1 when there is one. Memory: a number for each stream and each unique key.
 """
 
 import argparse
@@ -31,16 +31,22 @@ EVENT = {"type", "schema", "stream", "payload", "version", "metadata", "position
 
 UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 
-# Members by category and type: those that must stand there, those that may.
+# By log, category and type: the members that must stand there, and those that may.
 PAYLOADS = {
-    ("issuer", "IssuerRegistered"): ({"did", "name"}, set()),
-    ("credential", "CredentialIssued"): (
-        {"type", "digest", "issuer"},
-        {"document", "subject_id", "valid_from", "valid_until"},
-    ),
-    ("credential", "CredentialSuspended"): (set(), {"reason"}),
-    ("credential", "CredentialReinstated"): (set(), {"reason"}),
-    ("credential", "CredentialRevoked"): (set(), {"reason"}),
+    ("ledger", "issuer", "IssuerRegistered"): ("did name", ""),
+    ("ledger", "issuer", "IssuerKeyRotated"): ("did", ""),
+    ("ledger", "credential", "CredentialIssued"): ("type digest issuer", "document subject_id valid_from valid_until"),
+    ("ledger", "credential", "CredentialSuspended"): ("", "reason"),
+    ("ledger", "credential", "CredentialReinstated"): ("", "reason"),
+    ("ledger", "credential", "CredentialRevoked"): ("", "reason"),
+    ("audit", "verification", "CredentialVerified"): ("as_of cause status presented_by", "position credential"),
+    ("audit", "access", "PersonalDataRead"): ("via", "what"),
+    ("audit", "access", "AccessRefused"): ("via problem", ""),
+    ("audit", "key", "KeyCreated"): ("role issuer", ""),
+    ("audit", "key", "KeyRevoked"): ("", ""),
+    ("audit", "issuer", "SigningKeyRotated"): ("did", ""),
+    ("audit", "rebuild", "RebuildStarted"): ("generation projection", ""),
+    ("audit", "rebuild", "RebuildFinished"): ("generation projection", "equal"),
 }
 
 # What may follow what in a credential's stream.
@@ -182,22 +188,19 @@ class Checker:
         yield from self.facts(stream, kind, event, cbor2.loads(event["payload"]))
 
     def facts(self, stream, kind, event, payload):
-        category, id = stream.split("/", 1)
-        if self.log != "ledger" or event["schema"] != 1:
+        category = stream.split("/", 1)[0]
+        if (self.log, category, kind) not in PAYLOADS or event["schema"] != 1:
+            yield f"no {kind} of schema {event['schema']} is described for a stream of the category {category}"
             return
-        needed, allowed = PAYLOADS.get((category, kind), (None, None))
-        if needed is None:
-            yield f"no {kind} is described for a stream of the category {category}"
-            return
+        needed, allowed = (set(members.split()) for members in PAYLOADS[self.log, category, kind])
         if not needed <= set(payload) <= needed | allowed:
             yield f"the members of {kind} are not those of the table"
             return
-        if category == "credential":
-            state = CREDENTIAL[self.states.get(stream)].get(kind)
-            if state is None:
-                yield f"{kind} does not follow in {stream}"
-                return
-            self.states[stream] = state
+        if self.log != "ledger":
+            return
+        if not self.follows(stream, category, kind, payload):
+            yield f"{kind} does not follow in {stream}"
+            return
         key = unique_key(kind, payload)
         if key is not None:
             owner = self.owners.setdefault(key, stream)
@@ -207,6 +210,17 @@ class Checker:
                 self.claims[stream] = key
         if kind == "CredentialRevoked" and stream in self.claims:
             del self.owners[self.claims.pop(stream)]
+
+    def follows(self, stream, category, kind, payload):
+        """Whether the event keeps its stream's rules. The state of an issuer is the dids that it has had."""
+        if category == "issuer":
+            dids = self.states.setdefault(stream, set())
+            fits = (kind == "IssuerRegistered") == (not dids) and payload["did"] not in dids
+            dids.add(payload["did"])
+            return fits
+        state = CREDENTIAL[self.states.get(stream)].get(kind)
+        self.states[stream] = state or "revoked"
+        return state is not None
 
     def checkpoint(self, checkpoint):
         if checkpoint["size"] != self.tree.size:

@@ -48,6 +48,7 @@ fn metadata(actor: &str, event_id: u8, request_id: Option<&str>) -> Metadata {
 }
 
 /// Name → bytes of every part of the example.
+#[expect(clippy::expect_used, reason = "an example that does not hold fails here and now")]
 fn example() -> BTreeMap<&'static str, Vec<u8>> {
     let origin = Origin::new("ledger.example", &LogName::LEDGER);
     let registered_at = Timestamp::from_micros(1_795_334_400_000_000); // 2026-11-22T08:00:00Z
@@ -107,11 +108,14 @@ fn example() -> BTreeMap<&'static str, Vec<u8>> {
     let key = LogKey::from_seed(origin.clone(), &[0x44; 32]);
     let head = TreeHead { origin: origin.clone(), size: tree.size(), root: tree.root() };
     let note = checkpoint::Checkpoint::sign(head, &key).note().to_owned();
-    let mut export = Writer::begin(Vec::new(), &LogName::LEDGER, &origin).unwrap();
-    export.event(&first).unwrap();
-    export.event(&second).unwrap();
-    export.checkpoint(&Checkpoint { note: note.clone(), size: 2 }).unwrap();
-    let (export, footer) = export.finish().unwrap();
+    let export = || {
+        let mut writer = Writer::begin(Vec::new(), &LogName::LEDGER, &origin)?;
+        writer.event(&first)?;
+        writer.event(&second)?;
+        writer.checkpoint(&Checkpoint { note: note.clone(), size: 2 })?;
+        writer.finish()
+    };
+    let (export, footer) = export().expect("the example holds");
     let header = codec::encode(&Header {
         log: "ledger".to_owned(),
         format: "credence-export".to_owned(),

@@ -15,6 +15,9 @@ use crate::process::{Running, Start, run, run_well};
 use crate::store::Store;
 use crate::{figure, python};
 
+/// The key of the document's example: of the same name as the tests' ledger's, and has signed nothing here.
+const STRANGER: &str = "ledger.example/v1/logs/ledger+87dc144b+AddZeTu8E6KBmoJ8dq22+6ikmu4Af0ny0JktmbglrSxI";
+
 /// A store that a service has made, and in which it has issued, revoked and verified.
 async fn lived_in() -> Store {
     let store = Store::sqlite();
@@ -109,10 +112,22 @@ async fn a_log_that_went_from_sqlite_to_postgres_is_exported_as_it_was() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_export_is_checked_from_its_description_alone() {
     let store = lived_in().await;
+    let server = Start::on(&store).start();
+    let (client, mut keys) = (server.admin(&store), Vec::new());
+    for log in ["ledger", "audit"] {
+        let key = client.text(&format!("/v1/logs/{log}/keys")).await;
+        keys.extend(key.lines().flat_map(|key| ["--key".to_owned(), key.to_owned()]));
+    }
+    assert!(server.terminate().success());
     let (_folder, files) = exported(&store);
     for file in &files {
-        let checked = python::run("check_export.py", &[text(file)]);
-        assert!(checked.status.success(), "{checked:?}");
+        let arguments: Vec<&str> = [text(file)].into_iter().chain(keys.iter().map(String::as_str)).collect();
+        let checked = python::run("check_export.py", &arguments);
+        let told = String::from_utf8_lossy(&checked.stdout);
+        assert!(checked.status.success() && told.contains("signed by the keys given, ok") && !told.contains(" 0 checkpoints"), "{told}");
+        let checked = python::run("check_export.py", &[text(file), "--key", STRANGER]);
+        assert_eq!(checked.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&checked.stdout).contains("none of the keys has signed"), "{checked:?}");
         let bytes = fs::read(file).unwrap();
         for at in (0..bytes.len()).step_by(bytes.len() / 40) {
             let mut flipped = bytes.clone();
