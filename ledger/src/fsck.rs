@@ -214,6 +214,12 @@ async fn read_head(log: &dyn Log, reporter: &mut Reporter<'_>) -> Result<Option<
             reporter.tell().await?;
             Ok(None)
         }
+        // The log has been opened, so it had one.
+        Err(Error::NotMigrated) => {
+            reporter.add(None, Kind::Head, "the row is missing");
+            reporter.tell().await?;
+            Ok(None)
+        }
         Err(failed) => Err(failed),
     }
 }

@@ -132,8 +132,9 @@ async fn unclaimed(log: &dyn Log, size: u64, stretches: &[Range<u64>], reporter:
                 let detail = format!("{stream} owns {} by an event beyond the head, which says {now} events", hex(&key));
                 reporter.add(position, Kind::UniqueKey, detail);
             } else if position.0 < size && holds(stretches, position) {
-                let event = events.iter().find(|event| event.position == position && event.stream == stream);
-                let claims_it = event.and_then(|event| claimed(event).ok().flatten()).is_some_and(|claimed| claimed == key);
+                // Of an event that is missing or cannot be read nothing is known, and it has been found before.
+                let Some(event) = events.iter().find(|event| event.position == position) else { continue };
+                let claims_it = event.stream == stream && claimed(event).ok().flatten().is_some_and(|claimed| claimed == key);
                 if !claims_it || is_released(log, &stream, position, Some(size)).await? {
                     reporter.add(position, Kind::UniqueKey, format!("{stream} owns {}, which its events do not claim", hex(&key)));
                 }

@@ -405,6 +405,35 @@ async fn a_head_of_any_size_is_checked_to_the_end() {
     assert_eq!(after("update head set size = -1").await, [(None, Kind::Head)]);
 }
 
+#[tokio::test]
+async fn a_head_row_that_is_missing_is_a_finding_to_whoever_has_opened_the_log_and_to_whoever_opens_it() {
+    let damaged = Damaged::new().await;
+    damaged.damage("delete from head");
+    let lost = "head: the row is missing, though there are events";
+    assert_eq!(run(&damaged.log).await.0[0].to_string(), format!("ledger head: {lost}"));
+    let opened = Sqlite::open_existing(damaged.folder.path(), LogName::LEDGER, Arc::new(SystemClock)).await;
+    assert!(matches!(opened, Err(Error::Corrupt(what)) if what == lost));
+
+    let database = crate::testing::postgres::Database::create().await;
+    let log = postgres(&database).await;
+    fill(&log).await;
+    let mut raw = sqlx::PgConnection::connect(&database.url).await.unwrap();
+    sqlx::raw_sql("delete from ledger.head").execute(&mut raw).await.unwrap();
+    assert_eq!(run(&log).await.0[0].to_string(), "ledger head: the row is missing");
+    for base in [None, Some("fsck.example")] {
+        let opened = Postgres::open(&database.url, LogName::LEDGER, base, None, Durability::Durable).await;
+        assert!(matches!(opened, Err(Error::Corrupt(what)) if what == lost));
+    }
+}
+
+#[tokio::test]
+async fn a_key_whose_event_cannot_be_read_or_is_missing_is_not_accused() {
+    // What follows in the same stream has lost the version before it.
+    let unreadable = after("update events set stream = 'nothing' where position = 2").await;
+    assert_eq!(unreadable, [(Some(2), Kind::Encoding), (Some(3), Kind::Version)]);
+    assert_eq!(after("delete from events where position = 1").await, [(Some(1), Kind::Gap)]);
+}
+
 /// Every event and key is as it was, but a stream's events are not found by its name any more.
 #[tokio::test]
 async fn an_index_that_does_not_follow_from_its_table_is_found() {
