@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::output;
-use crate::config::{Config, ServeOptions, StoreOptions};
+use super::{open, output};
+use crate::config::{Config, ServeOptions, StoreConfig, StoreOptions};
 use crate::node::Node;
 use crate::stores::Sources;
 use crate::use_cases::replay::{self, Selection};
@@ -28,6 +28,7 @@ pub(super) async fn run() -> anyhow::Result<ExitCode> {
     let serve = ServeOptions { listen: Some("127.0.0.1:0".to_owned()), log: Some("warn".to_owned()), ..ServeOptions::default() };
     let (config, warnings) = Config::read(&stores, &serve, std::iter::empty())?;
     super::start_logging(&config.store.log, &warnings);
+    let stores = config.store.clone();
     // The folder holds a master key: it goes, too, when the demonstration is told to stop.
     let mut stopped = std::pin::pin!(super::interrupted());
     let node = tokio::select! {
@@ -35,7 +36,7 @@ pub(super) async fn run() -> anyhow::Result<ExitCode> {
         stopped = &mut stopped => return Ok(stopped.map(|()| ExitCode::SUCCESS)?),
     };
     let told = tokio::select! {
-        told = demonstrate(&node) => told,
+        told = demonstrate(&node, &stores) => told,
         stopped = &mut stopped => stopped.map_err(Into::into),
     };
     node.shutdown().await;
@@ -43,12 +44,12 @@ pub(super) async fn run() -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn demonstrate(node: &Node) -> anyhow::Result<()> {
+async fn demonstrate(node: &Node, stores: &StoreConfig) -> anyhow::Result<()> {
     let key = node.administrator_key.as_ref().map(|key| key.to_string()).context("a fresh store without a key")?;
-    tell(&Client { address: node.address.to_string(), key }, node).await
+    tell(&Client { address: node.address.to_string(), key }, node, stores).await
 }
 
-async fn tell(client: &Client, node: &Node) -> anyhow::Result<()> {
+async fn tell(client: &Client, node: &Node, stores: &StoreConfig) -> anyhow::Result<()> {
     say(&format!("A service with a throwaway store, on http://{}.\n", client.address))?;
 
     say("1. Issue a credential. What the holder keeps is its document.")?;
@@ -110,7 +111,9 @@ async fn tell(client: &Client, node: &Node) -> anyhow::Result<()> {
 
     say("\n9. Check every event, hash and unique key.")?;
     for access in app.ledger.iter().chain([&app.audit]) {
-        let summary = fsck::check(&*access.log, &mut |finding| drop(say(&format!("   {finding}"))), &mut |_, _| ()).await?;
+        let tiles = open::tiles(stores, &*access.log)?;
+        let against = fsck::Against { tiles: &*tiles, known: &[], held: &[] };
+        let summary = fsck::check(&*access.log, &against, &mut |finding| drop(say(&format!("   {finding}"))), &mut |_, _| ()).await?;
         say(&format!("   {summary}"))?;
     }
     say("\nThe store is thrown away now. `credence serve` starts one that stays.")

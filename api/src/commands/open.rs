@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use credence_ledger::LogName;
 use credence_ledger::log::Log;
+use credence_ledger::store::postgres::Durability;
 use credence_ledger::store::{self, Url};
+use credence_ledger::tiles::{self, Tiles};
 use credence_ledger::vault::Vault;
 
 use crate::config::{Role, StoreConfig, StoreOptions};
@@ -25,6 +27,21 @@ pub(super) async fn log(config: &StoreConfig, name: LogName) -> Result<Arc<dyn L
     let url = if name == LogName::AUDIT { &config.stores.audit } else { &config.stores.ledger };
     require_folder(name.as_str(), url)?;
     stores::existing_log(config, name, &Sources::default()).await
+}
+
+/// Where the log's tree and checkpoints are kept. Nothing is opened yet.
+pub(super) fn tiles(config: &StoreConfig, log: &dyn Log) -> Result<Arc<dyn Tiles>, Error> {
+    let (name, origin) = (log.name().clone(), log.origin().clone());
+    let url = if name == LogName::AUDIT { &config.stores.audit } else { &config.stores.ledger };
+    Ok(match url {
+        Url::Sqlite(folder) => Arc::new(tiles::sqlite::Sqlite::new(folder, name, origin)),
+        Url::Postgres(server) => {
+            let durability = if config.allow_unsafe_durability { Durability::UnsafeAllowed } else { Durability::Durable };
+            let store = name.to_string();
+            let opened = tiles::postgres::Postgres::new(server, name, origin, durability);
+            Arc::new(opened.map_err(|source| Error::Store { store, url: url.clone(), source })?)
+        }
+    })
 }
 
 /// Opens the vault.

@@ -7,8 +7,8 @@
 use std::ops::Range;
 
 use super::page::{self, events_at, first_events};
-use super::sums::{Salt, Sums, holds};
-use super::{Kind, PAGE, Reporter};
+use super::sums::{Salt, Span, Sums, holds};
+use super::{Kind, PAGE, Reporter, in_one_line};
 use crate::event::credential::{CredentialIssued, CredentialRevoked};
 use crate::event::issuer::IssuerRegistered;
 use crate::event::{DecodeError, Payload, Recorded};
@@ -56,13 +56,14 @@ pub(super) struct Table {
     unreadable: Option<String>,
 }
 
-/// Goes through the table of a log that was of `size` when the head was taken.
+/// Goes through the table of a log that was of this span when the head was taken.
 ///
 /// Meanwhile keys are claimed and released. A claim since then is known by its position. A row that is gone since then is known by
 /// the event that released it: after each page the log is read on, and what was released since the page before is put back, unless
 /// it was seen: in this page, or because it stands before it.
-pub(super) async fn walk(log: &dyn Log, size: u64, salt: Salt) -> Result<Table, Error> {
-    let mut table = Table { claims: Sums::new(size), beyond: false, unreadable: None };
+pub(super) async fn walk(log: &dyn Log, span: Span, salt: Salt) -> Result<Table, Error> {
+    let size = span.size;
+    let mut table = Table { claims: Sums::new(span), beyond: false, unreadable: None };
     let (mut after, mut known) = (None, size);
     loop {
         let page = match keys(log, after.as_ref()).await? {
@@ -186,13 +187,6 @@ async fn is_released(log: &dyn Log, stream: &Stream, position: Position, size: O
         Err(Error::Corrupt(_)) => Ok(false),
         Err(failed) => Err(failed),
     }
-}
-
-fn in_one_line(error: &Error) -> String {
-    std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source())
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
 }
 
 fn hex(key: &UniqueKey) -> String {
