@@ -4,6 +4,8 @@
 Exit status 1, with both values, when a block differs. Needs what stands in scripts/requirements.txt.
 """
 
+import base64
+import hashlib
 import json
 import re
 import sys
@@ -26,8 +28,8 @@ DID = "did:key:z" + base58.b58encode(b"\xed\x01" + SigningKey(b"\x33" * 32).veri
 
 def blocks(text):
     found = {}
-    for kind, name, body in re.findall(r"^```(hex|json) (\S+)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
-        found[name] = bytes.fromhex(re.sub(r"#.*", "", body)) if kind == "hex" else body.strip().encode()
+    for kind, name, body in re.findall(r"^```(hex|json|text) (\S+)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+        found[name] = bytes.fromhex(re.sub(r"#.*", "", body)) if kind == "hex" else (body if kind == "text" else body.strip()).encode()
     return found
 
 
@@ -39,6 +41,15 @@ def micros(text):
 def canonical_json(value):
     """RFC 8785, for what has no floats and no characters that order differently in UTF-16."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def signed(text, key):
+    """A checkpoint of that text by the log's key (C2SP signed-note), and the key as others know it."""
+    typed = b"\x01" + key.verify_key.encode()
+    key_id = hashlib.sha256(ORIGIN.encode() + b"\n" + typed).digest()[:4]
+    signature = base64.b64encode(key_id + key.sign(text.encode()).signature).decode()
+    verifier = f"{ORIGIN}+{key_id.hex()}+{base64.b64encode(typed).decode()}\n"
+    return {"verifier-key": verifier.encode(), "checkpoint": f"{text}\n\u2014 {ORIGIN} {signature}\n".encode()}
 
 
 def expected(written):
@@ -99,6 +110,11 @@ def expected(written):
         },
         first["chain_hash"],
     )
+
+    leaves = [hashlib.sha256(b"\x00" + event["event_hash"]).digest() for event in (first, second)]
+    parts["leaf-hash-0"], parts["leaf-hash-1"] = leaves
+    parts["tree-root"] = hashlib.sha256(b"\x01" + leaves[0] + leaves[1]).digest()
+    parts |= signed(f"{ORIGIN}\n2\n{base64.b64encode(parts['tree-root']).decode()}\n", SigningKey(b"\x44" * 32))
 
     start = {"log": "ledger", "from": 0, "origin": ORIGIN}
     parts["sequence"] = b"".join(encode(item) for item in (start, first, second))

@@ -1,16 +1,18 @@
 //! The worked example of docs/FORMAT.md, made by the code itself: the document and the program cannot differ.
 //!
-//! Every fenced block there that is marked `hex NAME` or `json NAME` is one part of the example. `scripts/check_format_example.py`
+//! Every fenced block there that is marked `hex NAME`, `json NAME` or `text NAME` is one part of the example. `scripts/check_format_example.py`
 //! checks the same blocks by means that share nothing with this crate.
 
 use std::collections::BTreeMap;
 
 use credence_ledger::chain::{self, Origin};
+use credence_ledger::checkpoint::{Checkpoint, LogKey, TreeHead};
 use credence_ledger::codec::{self, sequence};
 use credence_ledger::event::credential::{CredentialEvent, CredentialIssued};
 use credence_ledger::event::issuer::IssuerRegistered;
 use credence_ledger::event::{Metadata, New, Place, Recorded};
 use credence_ledger::sealing::{KeyId, SealingKey};
+use credence_ledger::tree::{Frontier, Hash};
 use credence_ledger::{LogName, Position, Random, Stream, Timestamp, Version, document};
 use serde_bytes::ByteArray;
 use uuid::Uuid;
@@ -94,7 +96,18 @@ fn example() -> BTreeMap<&'static str, Vec<u8>> {
     file.extend(sequence::item(&first));
     file.extend(sequence::item(&second));
 
+    let leaves = [&first, &second].map(|event| Hash::leaf(event.event_hash));
+    let mut tree = Frontier::new();
+    leaves.iter().for_each(|leaf| tree.push(*leaf));
+    let signing = LogKey::from_seed(origin.clone(), &[0x44; 32]);
+    let checkpoint = Checkpoint::sign(TreeHead { origin: origin.clone(), size: tree.size(), root: tree.root() }, &signing);
+
     BTreeMap::from([
+        ("leaf-hash-0", leaves[0].0.to_vec()),
+        ("leaf-hash-1", leaves[1].0.to_vec()),
+        ("tree-root", tree.root().0.to_vec()),
+        ("verifier-key", format!("{}\n", signing.verifier()).into_bytes()),
+        ("checkpoint", checkpoint.note().as_bytes().to_vec()),
         ("genesis", origin.genesis().0.to_vec()),
         ("metadata-0", first.metadata.to_vec()),
         ("payload-0", first.payload.to_vec()),
@@ -121,7 +134,7 @@ fn written() -> BTreeMap<&'static str, Vec<u8>> {
     for line in FORMAT.lines() {
         match (line.strip_prefix("```"), &mut open) {
             (Some(info), None) => {
-                if let Some((kind @ ("hex" | "json"), name)) = info.split_once(' ') {
+                if let Some((kind @ ("hex" | "json" | "text"), name)) = info.split_once(' ') {
                     open = Some((kind, name, String::new()));
                 }
             }
@@ -130,6 +143,7 @@ fn written() -> BTreeMap<&'static str, Vec<u8>> {
                 assert!(blocks.insert(*name, bytes).is_none(), "the block {name} stands twice");
                 open = None;
             }
+            (None, Some(("text", _, text))) => text.extend([line, "\n"]),
             (None, Some((kind, _, text))) => {
                 let digits = if *kind == "hex" { line.split('#').next().unwrap_or_default() } else { line };
                 text.push_str(&digits.split_whitespace().collect::<Vec<_>>().join(if *kind == "hex" { "" } else { " " }));
@@ -146,7 +160,11 @@ fn the_worked_example_in_the_format_document_is_what_the_code_writes() {
     let mut wrong = String::new();
     for (name, bytes) in &example {
         if written.get(name) != Some(bytes) {
-            let shown = if *name == "document" { String::from_utf8_lossy(bytes).into_owned() } else { hex::encode(bytes) };
+            let shown = if ["document", "verifier-key", "checkpoint"].contains(name) {
+                String::from_utf8_lossy(bytes).into_owned()
+            } else {
+                hex::encode(bytes)
+            };
             wrong.push_str(&format!("{name}: {shown}\n"));
         }
     }
