@@ -142,7 +142,12 @@ impl<'a> Tree<'a> {
                 self.growing = None;
             }
         }
-        Ok(std::mem::take(&mut self.found))
+        Ok(self.take_found())
+    }
+
+    fn take_found(&mut self) -> Found {
+        let of_checkpoints = self.checkpoints.found.drain(..).map(|what| (None, Kind::Checkpoint, what));
+        self.found.drain(..).chain(of_checkpoints).collect()
     }
 
     /// In the place of an event that is missing or cannot be read, which has been found, stands what the tree says of it.
@@ -310,12 +315,11 @@ impl<'a> Tree<'a> {
         if let Some(size) = self.size {
             self.superfluous(size).await?;
         }
-        let (mut found, log) = (std::mem::take(&mut self.found), self.log);
+        let (found, log) = (&mut self.found, self.log);
         std::mem::take(&mut self.disputed).tell(log, |position, what| found.push((Some(position), Kind::Tree, what)));
-        let is_whole = self.growing.is_some();
-        let (told, read) = self.checkpoints.finish(is_whole).await?;
-        found.extend(told.into_iter().map(|what| (None, Kind::Checkpoint, what)));
-        Ok((found, Told { size: self.size, root: self.root, checkpoints: read }))
+        let checkpoints = self.checkpoints.finish(self.growing.is_some()).await?;
+        let told = Told { size: self.size, root: self.root, checkpoints };
+        Ok((self.take_found(), told))
     }
 
     /// Names tiles that are of no tree of this size, nor of what it has grown to since. Those that it has need not be read again: only

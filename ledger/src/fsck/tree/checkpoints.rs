@@ -94,7 +94,8 @@ pub(in crate::fsck) struct Checkpoints<'a> {
     beyond: Option<(Sound, u64)>,
     held: VecDeque<&'a Held>,
     all_held: Vec<&'a Held>,
-    found: Vec<String>,
+    /// What has not been told yet.
+    pub(super) found: Vec<String>,
 }
 
 impl<'a> Checkpoints<'a> {
@@ -151,7 +152,7 @@ impl<'a> Checkpoints<'a> {
 
     /// What [`Checkpoints::resume`] goes on from, unless something was found.
     pub(in crate::fsck) fn kept(&self) -> Option<Reached> {
-        let is_clean = self.found.is_empty() && self.strays.is_none() && self.beyond.is_none();
+        let is_clean = self.strays.is_none() && self.beyond.is_none();
         // Those that wait for their size are read again.
         let next = self.waiting.front().map_or(self.next, |waiting| waiting.number);
         let last = if self.waiting.is_empty() { self.last.clone() } else { self.judged.clone() };
@@ -308,7 +309,7 @@ impl<'a> Checkpoints<'a> {
 
     /// Says what they say of the whole, and how many there are. Where an event that nobody knows has stopped the tree, the rest is not
     /// held against anything.
-    pub(super) async fn finish(mut self, is_whole: bool) -> Result<(Vec<String>, u64), Error> {
+    pub(super) async fn finish(&mut self, is_whole: bool) -> Result<u64, Error> {
         while !self.is_read {
             self.waiting.clear();
             self.read().await?;
@@ -328,7 +329,7 @@ impl<'a> Checkpoints<'a> {
             self.found.push(format!("the log was cut: number {number} is of size {size}{more}, the log has {log} events"));
         }
         self.tell_held(is_whole);
-        Ok((self.found, self.next))
+        Ok(self.next)
     }
 
     /// What is kept elsewhere may be of a larger log, or newer than all that are stored.
