@@ -71,7 +71,7 @@ pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (Os
     let stood_still = copy(&from, &to, &mut pairs).await?;
     let mut findings = 0;
     for pair in &pairs {
-        findings += fsck::check(&*pair.to.log).await?;
+        findings += fsck::check_alone(&pair.to).await?;
     }
     if !stood_still {
         let _ = writeln!(
