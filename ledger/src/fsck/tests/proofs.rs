@@ -224,6 +224,41 @@ async fn a_checkpoint_is_trusted_for_known_keys_only_and_without_any_for_its_roo
 }
 
 #[tokio::test]
+async fn a_checkpoint_of_another_log_and_one_beyond_the_tree_are_named() {
+    let store = on_sqlite().await;
+    let (before, note) = (Dump::of(&store).await, sign(&store, TreeSize(300)).await.note().replace("fsck.example", "other.example"));
+    store.raw(format!("update checkpoints set note = '{note}' where number = 1")).await;
+    let origins = "its origin is other.example/v1/logs/ledger, the log's is fsck.example/v1/logs/ledger";
+    assert_eq!(found(&store).await, [format!("ledger checkpoint: number 1: {origins}")]);
+    before.restore(&store).await;
+    let elsewhere = kept("hand", Checkpoint::parse(&note).unwrap());
+    assert_eq!(found_with(&store, &[elsewhere]).await, [format!("ledger checkpoint: the one kept at hand: {origins}")]);
+    store.raw("delete from tiles; update tree set size = 0".to_owned()).await;
+    let beyond =
+        |number: u64, size: u64| format!("ledger checkpoint: number {number} is of size {size}, the tree stands for 0 events only");
+    assert_eq!(found(&store).await, [beyond(0, 100), beyond(1, 300), beyond(2, 600)]);
+}
+
+#[tokio::test]
+async fn in_the_place_of_an_event_that_is_missing_stands_what_the_tree_says_and_the_rest_is_checked() {
+    let store = on_sqlite().await;
+    let held = [kept("hand", sign(&store, TreeSize(450)).await)];
+    store.raw("delete from events where position = 200; update events set stream = 'nothing' where position = 210".to_owned()).await;
+    let missing = ["ledger@200 gap: no event stands here", "ledger@210 encoding: "];
+    let told = found_with(&store, &held).await;
+    assert!(told.len() == 2 && missing.iter().zip(&told).all(|(expected, told)| told.starts_with(expected)), "{told:#?}");
+    store.raw("update tiles set hashes = zeroblob(length(hashes)) where level = 0 and number = 2".to_owned()).await;
+    let told = found_with(&store, &held).await;
+    assert!(told.len() == 3 && told[2].starts_with("ledger@512 tile: the tile 0/002: its hash 0 is AAAA"), "{told:#?}");
+    assert!(told[2].ends_with("; so are 87 more of its hashes"), "{told:#?}");
+    // Not even the tree says what stood there.
+    store.raw("delete from tiles where level = -1 and number = 0".to_owned()).await;
+    let told = found_with(&store, &held).await;
+    let stopped = "ledger checkpoint: the one kept at hand (size 450) was not held against the log, of which events are missing";
+    assert_eq!(told.last().map(String::as_str), Some(stopped), "{told:#?}");
+}
+
+#[tokio::test]
 async fn a_tree_that_grows_and_is_signed_while_the_check_runs_is_sound() {
     let store = Arc::new(on_sqlite().await);
     let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
