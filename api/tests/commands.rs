@@ -246,8 +246,8 @@ async fn what_is_in_a_store_is_told(engine: Engine) {
     let head = app.services().ledger().unwrap().log.head().await.unwrap();
     let origin = app.services().ledger().unwrap().log.origin().as_str().to_owned();
     let schema = match engine {
-        Engine::Sqlite => 1,
-        Engine::Postgres => 2,
+        Engine::Sqlite => 2,
+        Engine::Postgres => 3,
     };
     assert!(told.starts_with(&format!("credence {}\n", env!("CARGO_PKG_VERSION"))));
     assert!(told.contains(&format!("ledger: origin {origin}, schema {schema}, head ledger@2 {}\n", head.chain_hash)), "{told}");
