@@ -115,8 +115,8 @@ async fn an_export_is_checked_from_its_description_alone() {
     let server = Start::on(&store).start();
     let (client, mut keys) = (server.admin(&store), Vec::new());
     for log in ["ledger", "audit"] {
-        let key = client.text(&format!("/v1/logs/{log}/keys")).await;
-        keys.extend(key.lines().flat_map(|key| ["--key".to_owned(), key.to_owned()]));
+        let key = client.get(&format!("/v1/logs/{log}/keys")).await.expect(200);
+        keys.extend(key.text.lines().flat_map(|key| ["--key".to_owned(), key.to_owned()]));
     }
     assert!(server.terminate().success());
     let (_folder, files) = exported(&store);
