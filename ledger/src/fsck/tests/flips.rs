@@ -104,7 +104,17 @@ async fn any_flipped_byte_is_found_and_located() {
             let found = found(&store).await;
             let is_located = found.iter().any(|found| located.iter().any(|located| found.contains(located.as_str())));
             assert!(is_located, "seed {seed}: {table}.{column} where {row}: {was} became {flipped}: {found:#?}");
-            // Nor are others blamed for it, but its own key and what follows in its stream; and all that lies beyond a head that is too low.
+            // Nor is what is derived from it or beside it.
+            let blamed: &[&str] = match table {
+                "events" => &[" tile: ", " tree: ", " checkpoint: "],
+                "tiles" => &[" tree: ", " checkpoint: "],
+                "checkpoints" => &[" tile: ", " tree: "],
+                "tree" => &[" tile: ", " checkpoint: "],
+                _ => &[],
+            };
+            let is_blamed = found.iter().any(|found| blamed.iter().any(|blamed| found.contains(blamed)));
+            assert!(!is_blamed, "seed {seed}: {table}.{column} where {row}: {was} became {flipped}: {found:#?}");
+            // No more than its own key and what follows in its stream; but all that lies beyond a head that is too low.
             assert!(table == "head" || found.len() <= 4, "seed {seed}: {table}.{column} where {row}: {was} became {flipped}: {found:#?}");
             raw.execute(&format!("update {table} set {column} = {was} where {row}"), []).unwrap();
         }

@@ -87,6 +87,23 @@ async fn what_lies_after_is_found_and_so_is_what_the_sums_tell() {
 }
 
 #[tokio::test]
+async fn where_the_tree_has_grown_since_over_what_was_read_all_of_it_is_read_anew() {
+    let store = on_sqlite().await;
+    let against = Against { tiles: store.tiles(), known: &[], held: &[] };
+    let text = all_states(&store, &against).await.0.remove(0);
+    grow(store.tiles(), &mut None).await.unwrap();
+    let place = "level = 0 and number = 2";
+    store
+        .raw(format!(
+            "update tiles set hashes = cast(substr(hashes, 1, 3200) || zeroblob(32) || substr(hashes, 3233) as blob) where {place}"
+        ))
+        .await;
+    let (found, _, steps) = from(&store, &against, &text).await;
+    assert!(found.len() == 1 && found[0].starts_with("ledger@612 tile: the tile 0/002: its hash 100 is AAAA"), "{found:#?}");
+    assert_eq!(steps, [640]);
+}
+
+#[tokio::test]
 async fn a_log_that_is_another_since_is_named_and_read_from_the_beginning() {
     let store = on_sqlite().await;
     many(&store).await;
