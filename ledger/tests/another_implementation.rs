@@ -1,6 +1,8 @@
 //! What we make, checked by Go's checksum database, from which the formats come and which shares nothing with our code or the crates it
 //! is built on; and what that makes, checked by us. The program is `tests/go/main.go`; Debian has what it needs.
 
+#![cfg(test)]
+
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
