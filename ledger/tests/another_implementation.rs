@@ -159,7 +159,8 @@ fn another_implementation_takes_what_we_make_and_we_take_what_it_makes() {
 fn another_implementation_refuses_what_does_not_hold() {
     let tree = Tree::new();
     let other = Hash([9; 32]).to_string();
-    let lies: [(&str, &dyn Fn(&mut Made)); 5] = [
+    type Lie<'a> = (&'a str, &'a dyn Fn(&mut Made));
+    let lies: [Lie<'_>; 5] = [
         ("checkpoint", &|made| made.note = made.note.replacen("\n66000\n", "\n65999\n", 1)),
         ("root", &|made| drop(made.roots.insert(1000, other.clone()))),
         ("inclusion", &|made| made.inclusion[20].hashes[0] = other.clone()),
