@@ -3,10 +3,10 @@
 //! It takes the head first and checks what lies before it, so that it can run beside processes that append. Three walks go on at
 //! the same time, each page by page: over the events by position, over the index of streams, and over the table of unique keys;
 //! besides, the engine is asked to check how it keeps them. Beside the first goes one over the tree and its checkpoints, which must
-//! be what the events make them ([`tree`]).
+//! be what the events make them (`tree`).
 //!
 //! Memory does not grow with the log. A walk holds what it needs of the event before, and a few pages that are read ahead. What
-//! one walk tells is held against what another tells by sums over either ([`sums`]), of a fixed number, not by a copy. What is
+//! one walk tells is held against what another tells by sums over either (`sums`), of a fixed number, not by a copy. What is
 //! wrong is named in further walks over the stretches of the log in which sums differ.
 //!
 //! A check that was interrupted can be gone on with ([`State`]), as long as nothing was found.

@@ -18,6 +18,8 @@ pub(super) async fn write(tiles: &dyn Tiles, from: u64, checkpoints: &[Checkpoin
     if checkpoints.is_empty() {
         return Ok(());
     }
+    // As where they were made: no checkpoint is of more than the tree has.
+    grow(tiles).await?;
     let held = tiles.checkpoints(from, checkpoints.len()).await?;
     for (number, Checkpoint { note, size }) in (from..).zip(checkpoints) {
         let published = Published { number, size: TreeSize(*size), note: note.clone() };

@@ -50,7 +50,7 @@ async fn source(credentials: u128) -> Kept {
     publish(&kept).await;
     history::issue(&*kept.log, 0..credentials / 2).await;
     publish(&kept).await;
-    publish(&kept).await;
+    publish_by(&kept, 8).await;
     history::issue(&*kept.log, credentials / 2..credentials).await;
     publish(&kept).await;
     kept
