@@ -16,6 +16,7 @@
 //! and [`Status`] tells what to do.
 
 pub mod anchor;
+pub mod policy;
 #[cfg(test)]
 mod tests;
 pub mod witness;
