@@ -4,6 +4,9 @@
 Exit status 1, with both values, when a block differs. Needs what stands in scripts/requirements.txt.
 """
 
+import base64
+import hashlib
+import io
 import json
 import re
 import sys
@@ -17,6 +20,7 @@ import cbor2
 from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt as unseal
 from nacl.signing import SigningKey
 
+from check_export import Checker, Items, Key, Tree, check
 from check_log import content, encode, findings, hashed
 
 FORMAT = Path(__file__).parent.parent / "docs" / "FORMAT.md"
@@ -118,6 +122,34 @@ def expected(written):
     parts["sequence"] = b"".join(encode(item) for item in (start, first, second))
     if found := list(findings(start, [first, second])):
         sys.exit(f"the example does not hold: {found}")
+    return parts | export(first, second)
+
+
+def export(first, second):
+    parts, tree = {}, Tree()
+    for position, event in enumerate((first, second)):
+        parts[f"leaf-hash-{position}"] = hashlib.sha256(b"\x00" + event["event_hash"]).digest()
+        tree.push(event["event_hash"])
+    parts["root"] = hashlib.sha256(b"\x01" + parts["leaf-hash-0"] + parts["leaf-hash-1"]).digest()
+    if tree.root() != parts["root"]:
+        sys.exit("the tree of two leaves has another root")
+
+    key = SigningKey(b"\x44" * 32)
+    public = b"\x01" + key.verify_key.encode()
+    key_id = hashlib.sha256(ORIGIN.encode() + b"\n" + public).digest()[:4]
+    parts["verifier-key"] = f"{ORIGIN}+{key_id.hex()}+{base64.b64encode(public).decode()}".encode()
+    text = f"{ORIGIN}\n2\n{base64.b64encode(parts['root']).decode()}\n"
+    signature = base64.b64encode(key_id + key.sign(text.encode()).signature).decode()
+
+    parts["export-header"] = encode({"format": "credence-export", "version": 1, "log": "ledger", "origin": ORIGIN})
+    parts["export-checkpoint"] = encode({"note": f"{text}\n\u2014 {ORIGIN} {signature}\n", "size": 2})
+    before = b"".join([parts["export-header"], encode(first), encode(second), parts["export-checkpoint"]])
+    footer = {"events": 2, "checkpoints": 1, "root": parts["root"], "chain_hash": second["chain_hash"], "blake3": hashed(before)}
+    parts["export-footer"] = encode(footer)
+    file = io.BufferedReader(io.BytesIO(before + parts["export-footer"]))
+    *found, checker = check(Items(file), [Key(parts["verifier-key"].decode())])
+    if found or not isinstance(checker, Checker) or checker.signed != 1:
+        sys.exit(f"the export does not hold: {found}")
     return parts
 
 

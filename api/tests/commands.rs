@@ -123,7 +123,8 @@ async fn a_replay_can_be_checked_by_anybody(engine: Engine) {
         assert_eq!(request.send().await.unwrap().bytes().await.unwrap(), output.stdout);
         let (size, head) = chain::check(&output.stdout, log);
         let fsck = run(&["fsck", "--log", log], &app.stores).await.expect(0).out;
-        assert_eq!(fsck, format!("{log}: {size} events, head {log}@{} {head}, ok\n", size - 1));
+        assert!(fsck.starts_with(&format!("{log}: {size} events, head {log}@{} {head}, tree ", size - 1)), "{fsck}");
+        assert!(fsck.ends_with(" checkpoints, ok\n"), "{fsck}");
     }
 }
 
@@ -160,9 +161,13 @@ async fn a_whole_store_is_found_whole(engine: Engine) {
     let (app, _) = with_two_credentials(engine).await;
     let checked = run(&["fsck"], &app.stores).await.expect(0);
     let lines: Vec<&str> = checked.out.lines().collect();
-    let [ledger, audit] = lines.as_slice() else { panic!("{}", checked.out) };
+    let [ledger, audit, verification, history] = lines.as_slice() else { panic!("{}", checked.out) };
     assert!(ledger.starts_with("ledger: 3 events, head ledger@2 ") && ledger.ends_with(", ok"), "{ledger}");
     assert!(audit.starts_with("audit: ") && audit.ends_with(", ok"), "{audit}");
+    assert_eq!(*verification, "verification: 3 rows at ledger@2, ok");
+    assert!(history.starts_with("history: ") && history.ends_with(", ok"), "{history}");
+    let logs = run(&["fsck", "--logs-only"], &app.stores).await.expect(0);
+    assert_eq!(logs.out.lines().count(), 2, "{}", logs.out);
 }
 
 async fn read_models_are_rebuilt_and_compared(engine: Engine) {
@@ -241,8 +246,8 @@ async fn what_is_in_a_store_is_told(engine: Engine) {
     let head = app.services().ledger().unwrap().log.head().await.unwrap();
     let origin = app.services().ledger().unwrap().log.origin().as_str().to_owned();
     let schema = match engine {
-        Engine::Sqlite => 1,
-        Engine::Postgres => 2,
+        Engine::Sqlite => 2,
+        Engine::Postgres => 3,
     };
     assert!(told.starts_with(&format!("credence {}\n", env!("CARGO_PKG_VERSION"))));
     assert!(told.contains(&format!("ledger: origin {origin}, schema {schema}, head ledger@2 {}\n", head.chain_hash)), "{told}");
@@ -355,7 +360,10 @@ async fn what_was_tampered_with_is_found_and_named() {
     assert!(lines[0].starts_with("ledger@1 event-hash: "), "{}", found.out);
     let summary = lines.iter().find(|line| line.starts_with("ledger: ")).unwrap();
     assert!(summary.ends_with(" findings"), "{summary}");
-    assert!(lines.last().unwrap().starts_with("audit: ") && lines.last().unwrap().ends_with(", ok"));
+    let [.., audit, verification, history] = lines.as_slice() else { panic!("{}", found.out) };
+    assert!(audit.starts_with("audit: ") && audit.ends_with(", ok"), "{audit}");
+    assert_eq!(*verification, "verification: not compared: the ledger log does not hold");
+    assert!(history.starts_with("history: ") && history.ends_with(", ok"), "{history}");
     // It can still be looked at.
     let shown = run(&["replay", "--format", "json", "--from", "1", "--to", "1"], &stores).await.expect(0).out;
     assert_eq!(json_lines(&shown)[0]["payload"]["type"], "Developer-certificate");
@@ -366,13 +374,17 @@ async fn what_was_tampered_with_is_found_and_named() {
 async fn a_head_that_says_what_cannot_be_is_a_finding() {
     let (app, _) = with_two_credentials(Engine::Sqlite).await;
     let stores = app.shutdown().await;
-    for (size, expected) in [("-1", "ledger file: column size: "), ("9223372036854775807", "ledger@3 gap: ")] {
+    for (damage, expected) in [
+        ("update head set size = -1", "ledger file: column size: "),
+        ("update head set size = 9223372036854775807", "ledger@3 gap: "),
+        ("delete from head", "ledger file: head: the row is missing, though there are events"),
+    ] {
         let file = rusqlite::Connection::open(stores.data_dir().join("ledger.sqlite")).unwrap();
-        file.execute_batch(&format!("update head set size = {size}")).unwrap();
+        file.execute_batch(damage).unwrap();
         let found = run(&["fsck"], &stores).await.expect(1);
         assert!(found.out.starts_with(expected), "{}", found.out);
         // The other log is checked all the same.
-        assert!(found.out.lines().last().unwrap().starts_with("audit: "), "{}", found.out);
+        assert!(found.out.lines().any(|line| line.starts_with("audit: ") && line.ends_with(", ok")), "{}", found.out);
         assert!(!found.err.contains("panicked"), "{}", found.err);
     }
 }
@@ -391,6 +403,9 @@ async fn a_read_model_that_tells_something_else_is_found_and_repaired() {
     drop(file);
     let found = run(&["rebuild", "verification", "--check"], &stores).await.expect(1).out;
     let difference = format!("verification credentials {id} type: expected \"developer-certificate\", found \"other\"");
+    let checked = run(&["fsck"], &stores).await.expect(1).out;
+    assert!(checked.contains(&difference) && checked.contains("ledger: 3 events, "), "{checked}");
+    run(&["fsck", "--logs-only"], &stores).await.expect(0);
     assert_eq!(found.lines().collect::<Vec<_>>(), [difference.as_str(), "verification: 3 rows at ledger@2, 1 differences"]);
     // A rebuild is the repair, and says what it found.
     let rebuilt = run(&["rebuild", "verification"], &stores).await.expect(0).out;

@@ -15,7 +15,7 @@ use credence_ledger::tree::proof::{check_consistency, check_inclusion};
 use credence_ledger::tree::{Frontier, Hash, TreeSize};
 use credence_ledger::{LogName, Position, chain};
 use serde_json::{Value, json};
-use support::{Anonymous, Answer, Engine, Issuer, TestApp, User, eventually};
+use support::{Anonymous, Answer, Engine, Issuer, TestApp, User, eventually, run};
 
 engines!(
     a_checkpoint_is_signed_by_the_keys_that_the_log_tells,
@@ -268,11 +268,15 @@ async fn another_key_signs_from_then_on_and_the_old_one_is_still_told(engine: En
     let issuer = app.issuer().await;
     let old = issue(&issuer, 2).await;
     let before = keys(&app.anonymous()).await;
-    app.services().vault.rotate_log_key(&LogName::LEDGER, app.services().clock.now()).await.unwrap();
+    let told = run(&app.stores, &["keys", "rotate", "--log", "ledger"], 0).await;
+    run(&app.stores, &["keys", "rotate", "--log", "ledger", "--issuer", "default"], 2).await;
     let new = issuer.post("/v1/credentials", &json!({"type": "code", "secret": "s", "receipt": true})).await.expect(201).body;
     let after = keys(&app.anonymous()).await;
     assert_eq!(after.len(), 2);
     assert_eq!(after[1..], before, "newest first");
+    assert_eq!(told, format!("{}\n", after[0]));
+    let recorded = app.auditor().await.get("/v1/logs/audit/events?type=LogKeyRotated").await.expect(200).body;
+    assert_eq!(recorded["items"][0]["payload"], json!({"log": "ledger"}));
     assert_eq!(holds(&new["receipt"], &after).verify(&after).unwrap().logs, after[..1]);
     holds(&old["receipt"], &after);
 }

@@ -19,7 +19,7 @@ use credence_ledger::vault::{Issuer, KeyState};
 use credence_ledger::{Stream, Timestamp};
 use reqwest::Method;
 use serde_json::{Value, json};
-use support::{Answer, Engine, Stores, TestApp, User, command, send, unsigned};
+use support::{Answer, Engine, TestApp, User, run, send, unsigned};
 
 engines!(
     every_answer_carries_the_documents_one_proof,
@@ -62,15 +62,6 @@ async fn present(app: &TestApp, document: &Value) -> Answer {
 }
 
 /// A command on these stores, and what it wrote to standard output.
-async fn run(stores: &Stores, arguments: &[&str], status: i32) -> String {
-    let mut command = command(arguments);
-    command.args(["--store", &stores.url(), "--data-dir", &stores.data_dir().display().to_string()]);
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(output.status.code(), Some(status), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    text
-}
-
 async fn every_answer_carries_the_documents_one_proof(engine: Engine) {
     let app = TestApp::start(engine).await;
     let issuer = app.issuer().await;

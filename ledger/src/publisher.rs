@@ -273,7 +273,8 @@ impl Rounds {
                 let new = Checkpoint::sign(head, &key);
                 let known = known.as_ref().map(Checkpoint::note);
                 if !self.vault.advance_guard(self.shared.tiles.log(), known, new.note()).await? {
-                    // Another process signs; the next round sees what.
+                    // Another process signs; the next round, which is soon, sees what.
+                    self.shared.demand.notify_one();
                     return Ok(());
                 }
                 new
@@ -402,6 +403,8 @@ impl Rounds {
         let next = Published { number, size: signed.head().size, note: cosigned.note().to_owned() };
         if tiles.publish(&next).await? {
             self.announce(next);
+        } else {
+            self.shared.demand.notify_one();
         }
         Ok(())
     }

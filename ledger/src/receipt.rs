@@ -8,12 +8,12 @@ use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use serde_bytes::ByteBuf;
 
 use crate::checkpoint::{self, Checkpoint, Signers, VerifierKey};
-use crate::event::Recorded;
 use crate::tree::proof::{PROOF_MAX, check_inclusion};
 use crate::tree::{Hash, TreeSize};
-use crate::{Position, chain};
+use crate::{Position, Stream, Timestamp, Version, chain};
 
 const FIRST_LINE: &str = "c2sp.org/tlog-proof@v1";
 
@@ -78,10 +78,41 @@ impl Receipt {
     }
 }
 
-/// An event's content, as it was hashed.
-#[must_use]
-pub fn content(event: &Recorded) -> Vec<u8> {
-    crate::codec::content(&event.stream, event.version, &event.kind, event.schema, event.recorded_at, &event.metadata, &event.payload)
+/// What an event says, read from its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fact {
+    /// The stream.
+    pub stream: Stream,
+    /// The event's place in its stream.
+    pub version: Version,
+    /// The event's type.
+    pub kind: String,
+    /// The payload's version for that type.
+    pub schema: u16,
+    /// When it was recorded, by the log's clock.
+    pub recorded_at: Timestamp,
+    /// Encoded CBOR map.
+    pub payload: Vec<u8>,
+}
+
+/// Reads an event's content.
+///
+/// # Errors
+/// [`Malformed`]: it is no event's.
+pub fn read(content: &[u8]) -> Result<Fact, Malformed> {
+    type Content = (u8, String, u64, String, u16, u64, ByteBuf, ByteBuf);
+    let (format, stream, version, kind, schema, recorded_at, _, payload): Content = crate::codec::decode(content).map_err(|_| Malformed)?;
+    if format != crate::codec::CONTENT_FORMAT {
+        return Err(Malformed);
+    }
+    Ok(Fact {
+        stream: stream.parse().map_err(|_| Malformed)?,
+        version: Version(version),
+        kind,
+        schema,
+        recorded_at: Timestamp::from_micros(recorded_at),
+        payload: payload.into_vec(),
+    })
 }
 
 /// As a tlog-proof.

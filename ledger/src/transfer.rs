@@ -1,7 +1,8 @@
 //! Moves a log into a file, out of a file, and from store to store: same positions, same hashes, same times.
 //!
-//! What is moved is checked on the way, event by event, and the target takes a batch only where it ends just before it. So a move that is interrupted is
-//! gone on with by doing it again: what is there is recognised by its chain hash, and a log that goes another way is left alone.
+//! What is moved is checked on the way, event by event, and the target takes a batch only where it ends just before it. So a move
+//! that is interrupted is gone on with by doing it again: what is there is recognised by its chain hash, and a log that goes
+//! another way is left alone.
 
 mod checkpoints;
 mod copy;

@@ -6,13 +6,16 @@
 use std::collections::BTreeMap;
 
 use credence_ledger::chain::{self, Origin};
+use credence_ledger::checkpoint::{self, LogKey, TreeHead};
 use credence_ledger::codec::{self, sequence};
 use credence_ledger::document::proof;
 use credence_ledger::event::credential::{CredentialEvent, CredentialIssued};
 use credence_ledger::event::issuer::IssuerRegistered;
 use credence_ledger::event::{Metadata, New, Place, Recorded};
+use credence_ledger::export::{Checkpoint, Header, Writer};
 use credence_ledger::sealing::{KeyId, SealingKey};
 use credence_ledger::signing::SigningKey;
+use credence_ledger::tree::{Frontier, Hash};
 use credence_ledger::{LogName, Position, Random, Stream, Timestamp, Version, document, json};
 use serde_bytes::ByteArray;
 use uuid::Uuid;
@@ -45,6 +48,7 @@ fn metadata(actor: &str, event_id: u8, request_id: Option<&str>) -> Metadata {
 }
 
 /// Name → bytes of every part of the example.
+#[expect(clippy::expect_used, reason = "an example that does not hold fails here and now")]
 fn example() -> BTreeMap<&'static str, Vec<u8>> {
     let origin = Origin::new("ledger.example", &LogName::LEDGER);
     let registered_at = Timestamp::from_micros(1_795_334_400_000_000); // 2026-11-22T08:00:00Z
@@ -99,7 +103,37 @@ fn example() -> BTreeMap<&'static str, Vec<u8>> {
     file.extend(sequence::item(&first));
     file.extend(sequence::item(&second));
 
+    let mut tree = Frontier::new();
+    [&first, &second].into_iter().for_each(|event| tree.push(Hash::leaf(event.event_hash)));
+    let key = LogKey::from_seed(origin.clone(), &[0x44; 32]);
+    let head = TreeHead { origin: origin.clone(), size: tree.size(), root: tree.root() };
+    let note = checkpoint::Checkpoint::sign(head, &key).note().to_owned();
+    let export = || {
+        let mut writer = Writer::begin(Vec::new(), &LogName::LEDGER, &origin)?;
+        writer.event(&first)?;
+        writer.event(&second)?;
+        writer.checkpoint(&Checkpoint { note: note.clone(), size: 2 })?;
+        writer.finish()
+    };
+    let (export, footer) = export().expect("the example holds");
+    let header = codec::encode(&Header {
+        log: "ledger".to_owned(),
+        format: "credence-export".to_owned(),
+        origin: origin.as_str().to_owned(),
+        version: 1,
+    });
+    let kept = codec::encode(&Checkpoint { note: note.clone(), size: 2 });
+    let parts = [header.clone(), sequence::item(&first), sequence::item(&second), kept.clone(), codec::encode(&footer)];
+    assert_eq!(parts.concat(), export);
+
     BTreeMap::from([
+        ("leaf-hash-0", Hash::leaf(first.event_hash).0.to_vec()),
+        ("leaf-hash-1", Hash::leaf(second.event_hash).0.to_vec()),
+        ("root", tree.root().0.to_vec()),
+        ("verifier-key", key.verifier().to_string().into_bytes()),
+        ("export-header", header),
+        ("export-checkpoint", kept),
+        ("export-footer", codec::encode(&footer)),
         ("genesis", origin.genesis().0.to_vec()),
         ("metadata-0", first.metadata.to_vec()),
         ("payload-0", first.payload.to_vec()),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use credence_ledger::appender::{Appender, Limits};
@@ -10,7 +10,12 @@ use credence_ledger::chain::Origin;
 use credence_ledger::clock::SystemClock;
 use credence_ledger::event::{New, Origination, Recorded, new_id};
 use credence_ledger::log::{Append, CommitError, Expected, Head, KeyOwner, Listed, Log, Outcome, Query, UniqueKey};
+use credence_ledger::publisher::witness::Cosigners;
+use credence_ledger::publisher::{self, Publisher};
 use credence_ledger::random::SystemRandom;
+use credence_ledger::tiles::{self, Tiles};
+use credence_ledger::vault::rows::Keyring;
+use credence_ledger::vault::{self, MasterKey};
 use credence_ledger::{LogName, Position, Stream, Timestamp, store};
 use hdrhistogram::Histogram;
 
@@ -18,16 +23,37 @@ use crate::engine::{Engine, Store};
 use crate::generator::Window;
 use crate::report::{Run, histogram, record};
 
+/// How often a checkpoint is published beside appending: five times as often as usual.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+
 /// A log that is appended to.
 pub(crate) struct Appending {
     log: Arc<Counted>,
-    _store: Store,
+    tiles: Arc<dyn Tiles>,
+    store: Store,
 }
 
 impl Appending {
     pub(crate) async fn new(engine: &Engine) -> Appending {
         let store = engine.store().await;
-        Appending { log: Arc::new(Counted { log: engine.log(&store).await, commits: AtomicU64::new(0) }), _store: store }
+        let log = engine.log(&store).await;
+        Appending { log: Arc::new(Counted { log, commits: AtomicU64::new(0) }), tiles: engine.tiles(&store), store }
+    }
+
+    /// The same while the log's tree grows and checkpoints of it are published.
+    pub(crate) async fn run_with_tree(&self, writers: usize, window: Window) -> Run {
+        // What was appended without a tree is made up for before.
+        tiles::grow(&*self.tiles, &mut None).await.unwrap();
+        let keyring = Keyring::new(MasterKey::from_bytes([7; 32]), Arc::new(SystemRandom));
+        let vault = vault::sqlite::Sqlite::open(self.store.folder.path(), keyring, Some("bench.example")).await.unwrap();
+        let settings =
+            publisher::Settings { interval: CHECKPOINT_EVERY, anchor: None, cosigners: Cosigners::none(), clock: Arc::new(SystemClock) };
+        let publisher = Publisher::start(Arc::clone(&self.tiles), Arc::new(vault), settings).await.unwrap();
+        let run = self.run(writers, window).await;
+        publisher.shutdown(Duration::from_secs(30)).await;
+        let (size, latest) = (self.log.head().await.unwrap().size, self.tiles.latest().await.unwrap());
+        assert_eq!(latest.map(|latest| latest.size.0), Some(size), "the last checkpoint covers what was appended last");
+        run
     }
 
     /// So many writers, each waiting for its append before the next.

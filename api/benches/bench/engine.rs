@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use credence_ledger::LogName;
+use credence_ledger::chain::Origin;
 use credence_ledger::clock::SystemClock;
 use credence_ledger::log::Log;
 use credence_ledger::log::postgres::Postgres;
@@ -12,6 +13,7 @@ use credence_ledger::log::sqlite::Sqlite;
 use credence_ledger::store::postgres::{Durability, Sessions};
 use credence_ledger::store::sqlite;
 use credence_ledger::testing::postgres::{Database, Server};
+use credence_ledger::tiles::{self, Tiles};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 /// An engine, with a server of its own where it needs one.
@@ -92,6 +94,15 @@ impl Engine {
         if let Engine::Postgres(_) = self {
             let mut session = PgConnection::connect(&store.url).await.unwrap();
             sqlx::raw_sql("vacuum (analyze)").execute(&mut session).await.unwrap();
+        }
+    }
+
+    /// The ledger log's tree and checkpoints, of a store whose log was opened.
+    pub(crate) fn tiles(&self, store: &Store) -> Arc<dyn Tiles> {
+        let (log, origin) = (LogName::LEDGER, Origin::new("bench.example", &LogName::LEDGER));
+        match self {
+            Engine::Sqlite => Arc::new(tiles::sqlite::Sqlite::new(store.folder.path(), log, origin)),
+            Engine::Postgres(_) => Arc::new(tiles::postgres::Postgres::new(&store.url, log, origin, Durability::Durable).unwrap()),
         }
     }
 

@@ -18,6 +18,7 @@ const OPEN_LOAD: f64 = 0.6;
 
 const HANDLER: &str = "handler floor";
 const COMMIT: &str = "commit floor";
+const WITH_TREE: &str = "append, 64 writers, tree";
 const ONE_COMMIT: &str = "one durable commit";
 
 /// Measures all rounds on a fresh store, and leaves it with as many events as are wanted.
@@ -76,6 +77,7 @@ async fn beside(load: &mut Load<'_>, floors: &mut Floors, appending: &Appending,
         let per_second = book.newest_rate(&format!("{name}, 64 connections")) * OPEN_LOAD;
         book.run(&format!("{name}, 64 connections at 60 %"), load.run(ask, CONNECTIONS, window, Some(per_second)).await);
     }
+    book.run(WITH_TREE, appending.run_with_tree(64, window).await);
     for (writers, what) in [(1, "append, 1 writer"), (64, "append, 64 writers"), (256, "append, 256 writers")] {
         book.run(what, appending.run(writers, window).await);
     }
@@ -92,6 +94,7 @@ fn compare(engine: &Engine, book: &mut Book) {
     book.ratio("verify, 64 connections", COMMIT, None);
     book.ratio("append, 64 writers", COMMIT, None);
     book.ratio("append, 64 writers", "append, 1 writer", None);
+    book.ratio(WITH_TREE, "append, 64 writers", Some(Bound::AtLeast(0.95)));
     for ask in [Ask::Issue, Ask::Verify] {
         let name = ask.name();
         book.tail(&format!("{name}, 64 connections"), Some(Bound::AtMost(4.0)));

@@ -1,8 +1,9 @@
-//! `credence copy`: ledger, audit log and vault from one store to another, where they are the same: positions, hashes, keys. Interrupted, it is gone on with by the
-//! next.
+//! `credence copy`: ledger, audit log and vault from one store to another, where they are the same: positions, hashes, keys.
+//! Interrupted, it is gone on with by the next.
 //!
-//! The order is that of a backup: the logs first and the vault after them, so that whatever is sealed in a copied log has its key in the copied vault. Until the
-//! vault is there nothing serves the copy. It goes on until the source has stood still for one round.
+//! The order is that of a backup: the logs first and the vault after them, so that whatever is sealed in a copied log has its key
+//! in the copied vault. Until the vault is there nothing serves the copy. It goes on until the source has stood still for one
+//! round.
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -70,7 +71,7 @@ pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (Os
     let stood_still = copy(&from, &to, &mut pairs).await?;
     let mut findings = 0;
     for pair in &pairs {
-        findings += fsck::check(&*pair.to.log).await?;
+        findings += fsck::check_alone(&pair.to).await?;
     }
     if !stood_still {
         let _ = writeln!(

@@ -1,4 +1,4 @@
-//! `credence keys`: API keys, made, listed and revoked; and issuers' signing keys, rotated and listed. What is changed is recorded in
+//! `credence keys`: API keys, made, listed and revoked; and signing keys of issuers and logs, rotated and listed. What is changed is recorded in
 //! the audit log.
 
 mod signing;
@@ -40,7 +40,8 @@ enum Act {
     List(List),
     /// Revoke a key: within a second it is taken nowhere.
     Revoke(Revoke),
-    /// Give an issuer a new signing key: within a second it issues under another did, which goes to standard output.
+    /// Give an issuer or a log a new signing key: within a second an issuer issues under another did, with the next checkpoint a log signs with another key.
+    /// The did, or the key that others check with, goes to standard output.
     Rotate(signing::Rotate),
 }
 

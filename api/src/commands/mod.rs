@@ -16,6 +16,7 @@ mod progress;
 pub mod rebuild;
 pub mod replay;
 pub mod serve;
+pub mod verify;
 pub mod version;
 mod whole_file;
 
@@ -56,6 +57,8 @@ enum Command {
     Import(Box<import::Options>),
     /// Bring ledger, audit log and vault from one store to another.
     Copy(Box<copy::Options>),
+    /// Check a document, a receipt or an export, offline, by keys that are trusted.
+    Verify(Box<verify::Options>),
     /// Make, list and revoke API keys; rotate and list issuers' signing keys.
     Keys(Box<keys::Options>),
     /// Make the stores, or bring them up to date.
@@ -94,6 +97,7 @@ async fn dispatch(command: Command, environment: impl Iterator<Item = (OsString,
         Command::Export(options) => export::run(&options, environment).await,
         Command::Import(options) => import::run(&options, environment).await,
         Command::Copy(options) => copy::run(&options, environment).await,
+        Command::Verify(options) => verify::run(&options).await,
         Command::Keys(options) => keys::run(&options, environment).await,
         Command::Migrate(options) => migrate::run(&options, environment).await,
         Command::Openapi => openapi::run(),

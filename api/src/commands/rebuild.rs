@@ -10,6 +10,7 @@ use clap::Args;
 use credence_ledger::event::new_id;
 use credence_projections::check;
 use credence_projections::projection::Projection;
+use credence_projections::projector::Projector;
 use credence_projections::read_store::{Phase, Rebuild};
 use credence_projections::rebuild::{Observer, Options as How};
 use tokio_util::sync::CancellationToken;
@@ -45,7 +46,7 @@ pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (Os
     let mut is_ok = true;
     for projection in projections {
         if options.check {
-            is_ok &= compare(&app, projection, &cancel).await?;
+            is_ok &= compare(app.projector(projection)?, &cancel).await?;
         } else {
             build(&app, projection, &cancel).await?;
         }
@@ -55,19 +56,19 @@ pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (Os
 }
 
 /// What was built is kept, and the next rebuild goes on from there.
-async fn cancel_when_interrupted(cancel: CancellationToken) {
+pub(super) async fn cancel_when_interrupted(cancel: CancellationToken) {
     if super::interrupted().await.is_ok() {
         cancel.cancel();
     }
 }
 
-fn how(app: &App, what: &str, projection: Projection, cancel: &CancellationToken) -> How {
-    let progress = Mutex::new(Progress::new(format!("{what} {projection}")));
+fn how(projector: &Projector, what: &str, cancel: &CancellationToken) -> How {
+    let progress = Mutex::new(Progress::new(format!("{what} {}", projector.projection)));
     let observer = move |rebuild: &Rebuild| {
         let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
         progress.at(rebuild.phase.as_str(), rebuild.done, rebuild.total);
     };
-    How { cancel: cancel.clone(), observer: Arc::new(observer), ..How::new(new_id(&app.clock, &app.random)) }
+    How { cancel: cancel.clone(), observer: Arc::new(observer), ..How::new(new_id(&projector.clock, &projector.random)) }
 }
 
 /// When a rebuild began, and when it came to comparing: what is built is only then complete.
@@ -103,9 +104,10 @@ impl Watch {
 async fn build(app: &App, projection: Projection, cancel: &CancellationToken) -> anyhow::Result<()> {
     let caller = Caller::operator("credence rebuild");
     let watch = Watch::start();
-    let mut how = how(app, "rebuild", projection, cancel);
+    let projector = app.projector(projection)?;
+    let mut how = how(&projector, "rebuild", cancel);
     how.observer = watch.over(how.observer);
-    let job = rebuild::begin(app, &caller, app.projector(projection)?, how).await?;
+    let job = rebuild::begin(app, &caller, projector, how).await?;
     let generation = job.generation();
     if job.taken_up() > 0 {
         // Nobody may be reading; that must not stop the work.
@@ -124,15 +126,15 @@ async fn build(app: &App, projection: Projection, cancel: &CancellationToken) ->
 }
 
 /// Answers whether what serves is what the log says, and is not stopped.
-async fn compare(app: &App, projection: Projection, cancel: &CancellationToken) -> anyhow::Result<bool> {
-    let how = how(app, "check", projection, cancel);
+pub(super) async fn compare(projector: Projector, cancel: &CancellationToken) -> anyhow::Result<bool> {
+    let (projection, how) = (projector.projection, how(&projector, "check", cancel));
     let mut written = Ok(());
     let tell = |difference: check::Difference| {
         if written.is_ok() {
             written = output::write(format!("{difference}\n"));
         }
     };
-    let checked = check::check(app.projector(projection)?, how, tell).await?;
+    let checked = check::check(projector, how, tell).await?;
     written.and_then(|()| output::write(format!("{projection}: {checked}\n"))).or_else(output::unless_closed)?;
     Ok(checked.is_ok())
 }

@@ -23,7 +23,8 @@ pub async fn source_log(config: &StoreConfig, name: LogName, sources: &Sources) 
     patiently(name.as_str(), url, async || Ok(open(config, name.clone(), None, sources).await?)).await
 }
 
-/// Opens the log of that origin, to fill it. With `make` it is made, or brought up to date, where it has to be; without, what is missing is an answer.
+/// Opens the log of that origin, to fill it. With `make` it is made, or brought up to date, where it has to be; without, what is
+/// missing is an answer.
 ///
 /// # Errors
 /// [`store::Error::OtherLog`]; it cannot be reached or used.

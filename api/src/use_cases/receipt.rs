@@ -1,7 +1,7 @@
 //! Give receipts: of any event of a credential, once a signed checkpoint covers it.
 
 use credence_ledger::log::Query;
-use credence_ledger::receipt::{self, Receipt};
+use credence_ledger::receipt::Receipt;
 use credence_ledger::{Position, Stream, Version, store};
 use uuid::Uuid;
 
@@ -17,7 +17,7 @@ pub async fn of_version(services: &Services, principal: &Principal, id: Uuid, ve
     read::known(services, principal, id).await?;
     let events = services.ledger()?.log.read(&Query::stream(&Stream::credential(id))).await?;
     let event = events.iter().find(|event| event.version == version).ok_or(Error::NotFound)?;
-    let content = receipt::content(event);
+    let content = event.content();
     let receipt = services.proofs.ledger.receipt(event.position, content, services.settings.wait_max).await?;
     receipt.ok_or(Error::NotProved)
 }
@@ -28,7 +28,7 @@ pub async fn of_act(services: &Services, position: Position) -> Option<Receipt> 
     let receipt = async {
         let events = services.ledger()?.log.read_at(&[position]).await?;
         let event = events.first().ok_or_else(|| store::Error::Corrupt("an event just appended is not there".to_owned()))?;
-        services.proofs.ledger.receipt(position, receipt::content(event), services.settings.wait_max).await
+        services.proofs.ledger.receipt(position, event.content(), services.settings.wait_max).await
     };
     receipt.await.unwrap_or_else(|error: store::Error| {
         tracing::warn!(error = &error as &dyn std::error::Error, "no receipt could be given");

@@ -1,17 +1,19 @@
-//! Rotate an issuer's signing key.
+//! Rotate signing keys: an issuer's, or a log's.
 //!
-//! The order is what makes it safe. The key is made and waits; the ledger says that it is the issuer's; who ordered it is recorded; then
+//! Of an issuer the order is what makes it safe. The key is made and waits; the ledger says that it is the issuer's; who ordered it is recorded; then
 //! it is used. No document names a did that the ledger does not know, and a crash anywhere in between leaves a rotation that was begun:
 //! rotating again finishes that one. The keys before stay in the vault, for what was issued under their dids.
 
-use credence_ledger::Stream;
+use credence_ledger::checkpoint::VerifierKey;
 use credence_ledger::decision::issuer::{self as decision, Rejection, State};
 use credence_ledger::event::DecodeError;
 use credence_ledger::event::Payload as _;
-use credence_ledger::event::audit::SigningKeyRotated;
+use credence_ledger::event::audit::{LogKeyRotated, SigningKeyRotated};
 use credence_ledger::event::issuer::IssuerEvent;
 use credence_ledger::log::{Append, Expected, Outcome, Query, Refusal};
+use credence_ledger::stream::category;
 use credence_ledger::vault::Issuer;
+use credence_ledger::{LogName, Stream};
 
 use super::{Error, audit};
 use crate::caller::Caller;
@@ -62,6 +64,16 @@ pub async fn rotate(services: &Services, caller: &Caller, issuer: &Issuer) -> Re
         return Ok(did);
     }
     Err(Error::Contended)
+}
+
+/// Gives a log another key to sign its checkpoints with, and answers how others check what it signs. That it was ordered is recorded
+/// first; a crash after that leaves the old key, and rotating again makes another.
+///
+/// # Errors
+/// [`Error::Audit`], or the vault's.
+pub async fn rotate_log(services: &Services, caller: &Caller, log: &LogName) -> Result<VerifierKey, Error> {
+    audit::record(services, caller, category::KEY, &LogKeyRotated { log: log.to_string() }).await?;
+    Ok(services.vault.rotate_log_key(log, services.clock.now()).await?.verifier())
 }
 
 /// Once a did, as what was begun may have been recorded; two who finish it at the same moment may both say so.

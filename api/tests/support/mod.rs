@@ -448,3 +448,13 @@ pub fn command(arguments: &[&str]) -> std::process::Command {
     command.args(arguments);
     command
 }
+
+/// Runs `credence` with these arguments on these stores, expects it to end like this and answers what it wrote to standard output.
+pub async fn run(stores: &Stores, arguments: &[&str], status: i32) -> String {
+    let mut command = command(arguments);
+    command.args(["--store", &stores.url(), "--data-dir", &stores.data_dir().display().to_string()]);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(status), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    text
+}

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 
 use crate::client::{Client, badge};
-use crate::process::{Server, Start, until};
+use crate::process::{Server, Start, run_well, until};
 use crate::store::Store;
 use crate::{figure, on_both_engines, replayed};
 
@@ -127,6 +127,14 @@ impl Load {
             closed.len(),
             closed.first().map(|(id, answer)| (id, &answer.body))
         );
+        // Whatever was cut off between a signature and its publication was gone on with.
+        let newest_position = events.last().unwrap().position;
+        until("a checkpoint covers everything", Duration::from_secs(30), async || {
+            let size = client.text("/v1/logs/ledger/checkpoint").await.lines().nth(1).and_then(|size| size.parse::<u64>().ok());
+            size > Some(newest_position)
+        })
+        .await;
+        run_well(store, &["fsck", "--logs-only"]);
         // The projection catches up by itself: the newest credential is known to it within the bounded wait.
         let newest = events.last().unwrap();
         until("the projection catches up", Duration::from_secs(30), async || {
@@ -139,7 +147,8 @@ impl Load {
 async fn the_server_is_killed_twenty_times_under_load(store: Store) {
     let load = Load::new();
     for _ in 0..20 {
-        let server = Start::on(&store).start();
+        // Checkpoints as often as they come: each start holds the log against the last that was signed.
+        let server = Start::on(&store).variable("CREDENCE_CHECKPOINT_INTERVAL_S", "1").start();
         let client = server.admin(&store);
         load.run_until_killed(&client, 100, || server.kill9()).await;
     }

@@ -88,6 +88,11 @@ impl Server {
         Client::new(&self.address, Some(store.admin_key()))
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// A client without credentials.
     pub(crate) fn anonymous(&self) -> Client {
         Client::new(&self.address, None)

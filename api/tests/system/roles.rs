@@ -54,6 +54,14 @@ async fn each_role_runs_under_its_own_login() {
     let rebuilds = projector.admin(&store).post("/v1/projections/verification/rebuilds", &serde_json::json!({})).await;
     assert_eq!(rebuilds.status, 202, "{}", rebuilds.body);
 
+    // What is proved is published by whoever may sign, and served by whoever verifies.
+    until("a checkpoint covers it", Duration::from_secs(20), async || {
+        let proved = anonymous.post("/v1/verifications", &serde_json::json!({"id": issued.id(), "proof": true})).await;
+        proved.status == 200 && proved.body["proof"]["position"].is_string()
+    })
+    .await;
+    assert!(anonymous.text("/v1/logs/ledger/keys").await.contains("/v1/logs/ledger+"));
+
     // Verification goes on while issuing is down.
     assert!(issuance.terminate().success());
     assert_eq!(anonymous.verify(&issued.id()).await.expect(200).body["status"], "revoked");
@@ -64,12 +72,23 @@ async fn each_role_runs_under_its_own_login() {
         "select * from ledger.unique_keys",
         "select * from ledger.idempotency",
         "select wrapped_key from vault.subjects",
+        "select wrapped_signing_key from vault.log_keys",
+        "select * from vault.checkpoint_guard",
+        "update ledger.tiles set hashes = ''",
+        "insert into ledger.checkpoints values (0, 0, '')",
+        "insert into audit.checkpoints values (0, 0, '')",
         "update audit.events set type = 'x'",
         "delete from audit.events",
     ] {
         denied(&verification_url, statement).await;
     }
-    for statement in ["select * from vault.subjects", "insert into ledger.events default values", "delete from ledger.events"] {
+    for statement in [
+        "select * from vault.subjects",
+        "insert into ledger.events default values",
+        "delete from ledger.events",
+        "insert into ledger.checkpoints values (0, 0, '')",
+        "select wrapped_signing_key from vault.log_keys",
+    ] {
         denied(&projector_url, statement).await;
     }
 }

@@ -38,7 +38,8 @@ pub fn check(bytes: &[u8]) -> Result<(), NotDeterministic> {
     }
 }
 
-/// How long the map is that `bytes` begin with, or `None` if it goes on after them: so the items of a sequence are told apart while they are read.
+/// How long the map is that `bytes` begin with, or `None` if it goes on after them: so the items of a sequence are told apart while
+/// they are read.
 ///
 /// # Errors
 /// As [`check`], as far as can be told.

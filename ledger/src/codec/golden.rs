@@ -10,8 +10,8 @@ use uuid::Uuid;
 use super::*;
 use crate::chain::{self, Origin};
 use crate::event::audit::{
-    AccessRefused, AuditEvent, Cause, CredentialVerified, KeyCreated, KeyRevoked, PersonalDataRead, PresentedBy, RebuildFinished,
-    RebuildStarted, SigningKeyRotated,
+    AccessRefused, AuditEvent, Cause, CredentialVerified, KeyCreated, KeyRevoked, LogKeyRotated, PersonalDataRead, PresentedBy,
+    RebuildFinished, RebuildStarted, SigningKeyRotated,
 };
 use crate::event::credential::{CredentialEvent, CredentialIssued, CredentialReinstated, CredentialRevoked, CredentialSuspended};
 use crate::event::issuer::{IssuerEvent, IssuerKeyRotated, IssuerRegistered};
@@ -135,6 +135,7 @@ fn audit() -> Vec<Examples> {
     let refused = || AccessRefused { via: "POST /v1/credentials".to_owned(), problem: "forbidden".to_owned() };
     let created = || KeyCreated { role: "issuer".to_owned(), issuer: id(2) };
     let rotated = || SigningKeyRotated { did: "did:key:z6MktwupdmLXVVqTzCw4i46r4uGyosGXRnR3XjN4Zq7oMMsw".to_owned() };
+    let log_rotated = || LogKeyRotated { log: "ledger".to_owned() };
     let started = || RebuildStarted { generation: 2, projection: "verification".to_owned() };
     let finished = |equal| RebuildFinished { equal, generation: 2, projection: "verification".to_owned() };
     vec![
@@ -150,6 +151,7 @@ fn audit() -> Vec<Examples> {
         examples(log, category::KEY, [created(), created()], AuditEvent::decode, AuditEvent::KeyCreated),
         examples(log, category::KEY, [KeyRevoked {}, KeyRevoked {}], AuditEvent::decode, AuditEvent::KeyRevoked),
         examples(log, category::ISSUER, [rotated(), rotated()], AuditEvent::decode, AuditEvent::SigningKeyRotated),
+        examples(log, category::KEY, [log_rotated(), log_rotated()], AuditEvent::decode, AuditEvent::LogKeyRotated),
         examples(log, category::REBUILD, [started(), started()], AuditEvent::decode, AuditEvent::RebuildStarted),
         examples(log, category::REBUILD, [finished(Some(true)), finished(None)], AuditEvent::decode, AuditEvent::RebuildFinished),
     ]
@@ -175,6 +177,7 @@ fn every_type_has_examples(issuer: &IssuerEvent, credential: &CredentialEvent, a
         | AuditEvent::KeyCreated(_)
         | AuditEvent::KeyRevoked(_)
         | AuditEvent::SigningKeyRotated(_)
+        | AuditEvent::LogKeyRotated(_)
         | AuditEvent::RebuildStarted(_)
         | AuditEvent::RebuildFinished(_) => {}
     }

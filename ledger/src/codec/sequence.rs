@@ -125,5 +125,11 @@ mod tests {
         assert_eq!(check(&item(&event)), Ok(()));
         assert_eq!(super::event(&item(&event)).unwrap(), event);
         assert!(super::event(&start(&LogName::LEDGER, Position::FIRST, &origin)).is_err());
+        // A time after the last that there is, which stands at the item's end, would be read as the last.
+        let mut beyond = item(&event);
+        let time = beyond.len() - 8;
+        beyond[time..].copy_from_slice(&(Timestamp::MAX.as_micros() + 1).to_be_bytes());
+        assert_eq!(check(&beyond), Ok(()));
+        assert!(matches!(super::event(&beyond), Err(NoItem::Otherwise)));
     }
 }

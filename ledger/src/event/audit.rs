@@ -101,6 +101,15 @@ pub struct SigningKeyRotated {
     pub did: String,
 }
 
+/// The key that a log signs its checkpoints with was rotated, or was about to be, on the order of whoever the metadata names. Stream
+/// `key/<uuid>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogKeyRotated {
+    /// The log's name.
+    pub log: String,
+}
+
 /// A read model is being built anew. Stream `rebuild/<uuid>`. In encoded-key order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -164,6 +173,8 @@ payloads! {
     KeyRevoked,
     /// See [`SigningKeyRotated`].
     SigningKeyRotated,
+    /// See [`LogKeyRotated`].
+    LogKeyRotated,
     /// See [`RebuildStarted`].
     RebuildStarted,
     /// See [`RebuildFinished`].

@@ -173,6 +173,17 @@ async fn what_follows_the_footer_is_refused() {
 }
 
 #[tokio::test]
+async fn a_verifier_takes_nothing_after_the_footer() {
+    let events = events(1).await;
+    let header = Header { log: "ledger".to_owned(), format: FORMAT.to_owned(), origin: origin().as_str().to_owned(), version: VERSION };
+    let mut verifier = Verifier::begin(&header).unwrap();
+    let footer = verifier.footer();
+    verifier.finish(&footer).unwrap();
+    let refused = [verifier.event(&events[0]), verifier.checkpoint(&checkpoint(&[])), verifier.finish(&footer)];
+    assert!(refused.iter().all(|refused| matches!(refused, Err(Invalid { fault: Fault::Trailing, .. }))), "{refused:?}");
+}
+
+#[tokio::test]
 async fn items_that_are_missing_doubled_or_out_of_order_are_refused() {
     let items = written(&events(5).await);
     for at in 0..items.len() {

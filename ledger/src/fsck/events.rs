@@ -6,7 +6,9 @@
 use futures::{StreamExt, stream};
 
 use super::page::{self, Row};
-use super::sums::{Salt, Sums};
+use super::state::{Keep, State};
+use super::sums::{Salt, Span, Sums};
+use super::tree::{Hashes, Tree};
 use super::{Kind, PAGE, Reporter, keys};
 use crate::chain::{self, Hash};
 use crate::event::Recorded;
@@ -20,18 +22,20 @@ const AHEAD: usize = 4;
 /// The events, as far as they were read.
 pub(super) struct Events {
     /// The next position to be read.
-    next: u64,
+    pub(super) next: u64,
     /// What the next chain hash may build on: the chain hash before it as stored and, if they differ, as computed. Empty when
     /// the event before could not be read.
-    links: Vec<Hash>,
+    pub(super) links: Vec<Hash>,
     /// The latest time so far.
-    time: Timestamp,
+    pub(super) time: Timestamp,
     pub(super) last: Option<Last>,
     pub(super) read: u64,
     /// Each event's place in its stream.
     pub(super) places: Sums,
     /// Each claim of a unique key that was not released.
     pub(super) claims: Sums,
+    /// Event hashes that the tree has not been told.
+    pub(super) hashes: Vec<(Position, Hash)>,
 }
 
 /// What the head must say.
@@ -41,39 +45,46 @@ pub(super) struct Last {
     pub(super) recorded_at: Timestamp,
 }
 
-/// Reads and checks what lies before `head`.
+/// Reads and checks what lies before `head`, and lets the tree grow beside.
 pub(super) async fn read(
     log: &dyn Log,
     head: &Head,
+    mut events: Events,
+    tree: &mut Tree<'_>,
     salt: Salt,
     reporter: &mut Reporter<'_>,
-    progress: &mut (dyn FnMut(u64, u64) + Send),
+    (progress, keep): (&mut (dyn FnMut(u64, u64) + Send), &mut (dyn Keep + '_)),
 ) -> Result<Events, Error> {
     let size = head.size;
-    let mut events = Events {
-        next: 0,
-        links: vec![log.origin().genesis()],
-        time: Timestamp::EPOCH,
-        last: None,
-        read: 0,
-        places: Sums::new(size),
-        claims: Sums::new(size),
-    };
+    let mut hashes = Hashes::default();
     while events.next < size {
         let pages = stream::iter((events.next..size).step_by(PAGE)).map(|from| checked(log, from, size, salt));
         let mut pages = pages.buffered(AHEAD);
-        while let Some(page) = pages.next().await {
+        // The tree is a page behind, so that both go on at the same time.
+        loop {
+            let (page, found) = futures::join!(pages.next(), tree.advance(std::mem::take(&mut hashes)));
+            reporter.take(found?);
+            let Some(page) = page else { break };
             let page = page?;
             let expected = size.min(events.next + PAGE as u64);
             events.page(page, reporter);
             reporter.tell().await?;
             progress(events.next, size);
+            hashes = Hashes { events: std::mem::take(&mut events.hashes), next: events.next };
+            if reporter.is_clean() && keep.is_due() {
+                reporter.take(tree.advance(std::mem::take(&mut hashes)).await?);
+                if let Some(state) = State::of(log.origin(), &events, tree, salt).filter(|_| reporter.is_clean()) {
+                    keep.keep(&state);
+                }
+            }
             // Positions are missing: what was read ahead does not begin where this page ends.
             if events.next != expected {
                 break;
             }
         }
     }
+    reporter.take(tree.advance(hashes).await?);
+    reporter.tell().await?;
     events.against(head, log, reporter).await?;
     Ok(events)
 }
@@ -160,6 +171,20 @@ impl Alone {
 }
 
 impl Events {
+    /// None yet, of a log of this span.
+    pub(super) fn none(log: &dyn Log, span: Span) -> Events {
+        Events {
+            next: 0,
+            links: vec![log.origin().genesis()],
+            time: Timestamp::EPOCH,
+            last: None,
+            read: 0,
+            places: Sums::new(span),
+            claims: Sums::new(span),
+            hashes: Vec::new(),
+        }
+    }
+
     fn page(&mut self, page: Checked, reporter: &mut Reporter<'_>) {
         for row in page.rows {
             match row {
@@ -195,7 +220,8 @@ impl Events {
     fn event(&mut self, event: Alone, reporter: &mut Reporter<'_>) {
         let position = event.position;
         self.gap(position.0, reporter);
-        self.hashes(&event, reporter);
+        let chained = self.hashes(&event, reporter);
+        self.hashes.push((position, chained));
         event.encoding.into_iter().for_each(|wrong| reporter.add(position, Kind::Encoding, wrong));
         self.places.add(position, event.place);
         if let Some(claim) = event.claim {
@@ -213,14 +239,15 @@ impl Events {
         self.last = Some(Last { position, chain_hash: event.chain_hash, recorded_at: event.recorded_at });
     }
 
-    fn hashes(&mut self, event: &Alone, reporter: &mut Reporter<'_>) {
+    /// Answers the event hash that the chain was built over.
+    fn hashes(&mut self, event: &Alone, reporter: &mut Reporter<'_>) -> Hash {
         let computed = event.computed;
         if let [link] = self.links[..]
             && computed == event.event_hash
             && chain::chain_hash(link, computed) == event.chain_hash
         {
             self.links[0] = event.chain_hash;
-            return;
+            return computed;
         }
         if computed != event.event_hash {
             reporter.add(event.position, Kind::EventHash, format!("the content hashes to {computed}, stored is {}", event.event_hash));
@@ -229,6 +256,7 @@ impl Events {
         let follows: Vec<Hash> =
             self.links.iter().flat_map(|link| [event.event_hash, computed].map(|hash| chain::chain_hash(*link, hash))).collect();
         let expected = follows.first().copied().unwrap_or(event.chain_hash);
+        let is_over_computed = follows.iter().skip(1).step_by(2).any(|over_computed| *over_computed == event.chain_hash);
         self.links = vec![event.chain_hash];
         if !follows.is_empty() && !follows.contains(&event.chain_hash) {
             reporter.add(
@@ -238,6 +266,7 @@ impl Events {
             );
             self.links.push(expected);
         }
+        if is_over_computed { computed } else { event.event_hash }
     }
 
     /// Compares the head row with the last event before it, and looks for events beyond it.

@@ -7,8 +7,8 @@
 use std::ops::Range;
 
 use super::page::{self, events_at, first_events};
-use super::sums::{Salt, Sums, holds};
-use super::{Kind, PAGE, Reporter};
+use super::sums::{Salt, Span, Sums, holds};
+use super::{Kind, PAGE, Reporter, in_one_line};
 use crate::event::credential::CredentialRevoked;
 use crate::event::{Payload as _, Recorded};
 use crate::log::{KeyOwner, Log, Query, UniqueKey, claimed, releases};
@@ -34,13 +34,14 @@ pub(super) struct Table {
     unreadable: Option<String>,
 }
 
-/// Goes through the table of a log that was of `size` when the head was taken.
+/// Goes through the table of a log that was of this span when the head was taken.
 ///
 /// Meanwhile keys are claimed and released. A claim since then is known by its position. A row that is gone since then is known by
 /// the event that released it: after each page the log is read on, and what was released since the page before is put back, unless
 /// it was seen: in this page, or because it stands before it.
-pub(super) async fn walk(log: &dyn Log, size: u64, salt: Salt) -> Result<Table, Error> {
-    let mut table = Table { claims: Sums::new(size), beyond: false, unreadable: None };
+pub(super) async fn walk(log: &dyn Log, span: Span, salt: Salt) -> Result<Table, Error> {
+    let size = span.size;
+    let mut table = Table { claims: Sums::new(span), beyond: false, unreadable: None };
     let (mut after, mut known) = (None, size);
     loop {
         let page = match keys(log, after.as_ref()).await? {
@@ -110,8 +111,9 @@ async fn unclaimed(log: &dyn Log, size: u64, stretches: &[Range<u64>], reporter:
                 let detail = format!("{stream} owns {} by an event beyond the head, which says {now} events", hex(&key));
                 reporter.add(position, Kind::UniqueKey, detail);
             } else if position.0 < size && holds(stretches, position) {
-                let event = events.iter().find(|event| event.position == position && event.stream == stream);
-                let claims_it = event.and_then(|event| claimed(event).ok().flatten()).is_some_and(|claimed| claimed == key);
+                // Of an event that is missing or cannot be read nothing is known, and it has been found before.
+                let Some(event) = events.iter().find(|event| event.position == position) else { continue };
+                let claims_it = event.stream == stream && claimed(event).ok().flatten().is_some_and(|claimed| claimed == key);
                 if !claims_it || is_released(log, &stream, position, Some(size)).await? {
                     reporter.add(position, Kind::UniqueKey, format!("{stream} owns {}, which its events do not claim", hex(&key)));
                 }
@@ -163,13 +165,6 @@ async fn is_released(log: &dyn Log, stream: &Stream, position: Position, size: O
         Err(Error::Corrupt(_)) => Ok(false),
         Err(failed) => Err(failed),
     }
-}
-
-fn in_one_line(error: &Error) -> String {
-    std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source())
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
 }
 
 fn hex(key: &UniqueKey) -> String {

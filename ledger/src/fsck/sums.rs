@@ -16,7 +16,30 @@ const STRETCHES: u64 = 1024;
 
 /// Makes hashes that nobody can know beforehand.
 #[derive(Clone, Copy)]
-pub(super) struct Salt([u8; 32]);
+pub(super) struct Salt(pub(super) [u8; 32]);
+
+/// How a log is divided.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    /// The log's size.
+    pub(super) size: u64,
+    /// How many positions a stretch has.
+    pub(super) length: u64,
+}
+
+impl From<u64> for Span {
+    /// Of a log of this size.
+    fn from(size: u64) -> Span {
+        Span { size, length: size.div_ceil(STRETCHES).max(1) }
+    }
+}
+
+impl Span {
+    /// The same stretches, and further ones, of the log when it has grown.
+    pub(super) fn grown(self, size: u64) -> Span {
+        Span { size, ..self }
+    }
+}
 
 impl Salt {
     pub(super) fn new() -> Salt {
@@ -42,16 +65,28 @@ impl Salt {
 
 /// A sum for each stretch of a log.
 pub(super) struct Sums {
-    /// How many positions a stretch has.
-    length: u64,
+    span: Span,
     sums: Vec<u128>,
 }
 
 impl Sums {
-    /// Of nothing yet, for a log of `size`.
-    pub(super) fn new(size: u64) -> Sums {
-        let length = size.div_ceil(STRETCHES).max(1);
-        Sums { length, sums: vec![0; usize::try_from(size.div_ceil(length)).unwrap_or_default()] }
+    /// Of nothing yet.
+    pub(super) fn new(span: impl Into<Span>) -> Sums {
+        Sums::resume(span.into(), Vec::new())
+    }
+
+    /// Goes on from the first `sums`.
+    pub(super) fn resume(span: Span, mut sums: Vec<u128>) -> Sums {
+        sums.resize(usize::try_from(span.size.div_ceil(span.length)).unwrap_or_default(), 0);
+        Sums { span, sums }
+    }
+
+    pub(super) fn span(&self) -> Span {
+        self.span
+    }
+
+    pub(super) fn as_slice(&self) -> &[u128] {
+        &self.sums
     }
 
     /// Adds what concerns `position`, which lies in the log.
@@ -68,12 +103,12 @@ impl Sums {
 
     #[expect(clippy::cast_possible_truncation, reason = "it is less than the number of stretches")]
     fn at(&mut self, position: Position) -> &mut u128 {
-        &mut self.sums[(position.0 / self.length) as usize]
+        &mut self.sums[(position.0 / self.span.length) as usize]
     }
 
     /// Where they differ from `others` of the same log, in order.
     pub(super) fn differing(&self, others: &Sums) -> Vec<Range<u64>> {
-        let stretches = (0u64..).map(|at| at * self.length..at.saturating_add(1).saturating_mul(self.length));
+        let stretches = (0u64..).map(|at| at * self.span.length..at.saturating_add(1).saturating_mul(self.span.length));
         let differing = stretches.zip(self.sums.iter().zip(&others.sums)).filter(|(_, (ours, theirs))| ours != theirs);
         differing.map(|(stretch, _)| stretch).collect()
     }

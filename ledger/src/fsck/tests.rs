@@ -1,5 +1,10 @@
 //! Damage to files, as somebody with the file in hand could do it, and what the self-check says.
 
+mod flips;
+mod lies;
+mod proofs;
+mod resumed;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -23,7 +28,7 @@ use crate::log::sqlite::{self, Sqlite};
 use crate::log::{Append, CommitError, Expected, KeyOwner, Listed, Outcome, Query, UniqueKey};
 use crate::random::SystemRandom;
 use crate::store::postgres::Durability;
-use crate::{Stream, Version};
+use crate::{Stream, Version, tiles};
 
 fn encode<P: Payload>(payload: &P) -> New {
     New::of(payload, &Origination::system("test").metadata(&SystemRandom))
@@ -75,11 +80,21 @@ async fn fill(log: &dyn Log) -> [Stream; 4] {
     streams
 }
 
+/// Of a log whose tree has not been begun.
 async fn run(log: &dyn Log) -> (Vec<Finding>, Summary) {
+    let tiles = no_tiles(log);
+    run_against(log, &Against { tiles: &tiles, known: &[], held: &[] }).await
+}
+
+async fn run_against(log: &dyn Log, against: &Against<'_>) -> (Vec<Finding>, Summary) {
     let mut findings = Vec::new();
-    let summary = check(log, &mut |finding| findings.push(finding), &mut |done, total| assert!(done <= total)).await.unwrap();
+    let summary = check(log, against, &mut |finding| findings.push(finding), &mut |done, total| assert!(done <= total)).await.unwrap();
     assert_eq!(summary.findings, findings.len() as u64);
     (findings, summary)
+}
+
+fn no_tiles(log: &dyn Log) -> tiles::memory::Memory {
+    tiles::memory::Memory::new(Arc::new(Memory::new(log.name().clone(), log.origin().clone(), Arc::new(SystemClock))))
 }
 
 struct Damaged {
@@ -129,11 +144,16 @@ async fn a_sound_log_has_no_findings_on_any_engine() {
     let (findings, summary) = run(&damaged.log).await;
     assert_eq!(findings, []);
     let head = damaged.log.head().await.unwrap().chain_hash;
-    assert_eq!(summary.to_string(), format!("ledger: 6 events, head ledger@5 {head}, ok"));
+    let empty = TreeHash::EMPTY;
+    assert_eq!(summary.to_string(), format!("ledger: 6 events, head ledger@5 {head}, tree 0 {empty}, 0 checkpoints, ok"));
 
     let memory = Memory::new(LogName::LEDGER, Origin::new("fsck.example", &LogName::LEDGER), Arc::new(ManualClock::at(noon())));
     let (findings, summary) = run(&memory).await;
-    assert_eq!((findings, summary.to_string()), (vec![], format!("ledger: 0 events, head none {}, ok", memory.origin().genesis())));
+    let genesis = memory.origin().genesis();
+    assert_eq!(
+        (findings, summary.to_string()),
+        (vec![], format!("ledger: 0 events, head none {genesis}, tree 0 {empty}, 0 checkpoints, ok"))
+    );
     fill(&memory).await;
     assert_eq!(run(&memory).await.0, []);
 }
@@ -146,7 +166,9 @@ async fn a_log_of_many_pages_is_read_to_its_end() {
         .map(|_| Append::to(Stream::new(crate::stream::category::KEY, id()), Expected::None, vec![encode(&KeyRevoked {})]));
     log.commit(appends.collect()).await.unwrap();
     let mut steps = Vec::new();
-    let summary = check(&log, &mut |finding| panic!("{finding}"), &mut |done, total| steps.push((done, total))).await.unwrap();
+    let tiles = no_tiles(&log);
+    let against = Against { tiles: &tiles, known: &[], held: &[] };
+    let summary = check(&log, &against, &mut |finding| panic!("{finding}"), &mut |done, total| steps.push((done, total))).await.unwrap();
     let (page, all) = (PAGE as u64, PAGE as u64 * 2 + 1);
     assert_eq!(summary.events, all);
     assert_eq!(steps, [(page, all), (2 * page, all), (all, all)]);
@@ -403,6 +425,35 @@ async fn a_head_of_any_size_is_checked_to_the_end() {
     let far = after("update head set size = 9223372036854775807").await;
     assert_eq!(far, [(Some(6), Kind::Gap), (Some(9_223_372_036_854_775_806), Kind::Head)]);
     assert_eq!(after("update head set size = -1").await, [(None, Kind::Head)]);
+}
+
+#[tokio::test]
+async fn a_head_row_that_is_missing_is_a_finding_to_whoever_has_opened_the_log_and_to_whoever_opens_it() {
+    let damaged = Damaged::new().await;
+    damaged.damage("delete from head");
+    let lost = "head: the row is missing, though there are events";
+    assert_eq!(run(&damaged.log).await.0[0].to_string(), format!("ledger head: {lost}"));
+    let opened = Sqlite::open_existing(damaged.folder.path(), LogName::LEDGER, Arc::new(SystemClock)).await;
+    assert!(matches!(opened, Err(Error::Corrupt(what)) if what == lost));
+
+    let database = crate::testing::postgres::Database::create().await;
+    let log = postgres(&database).await;
+    fill(&log).await;
+    let mut raw = sqlx::PgConnection::connect(&database.url).await.unwrap();
+    sqlx::raw_sql("delete from ledger.head").execute(&mut raw).await.unwrap();
+    assert_eq!(run(&log).await.0[0].to_string(), "ledger head: the row is missing");
+    for base in [None, Some("fsck.example")] {
+        let opened = Postgres::open(&database.url, LogName::LEDGER, base, None, Durability::Durable).await;
+        assert!(matches!(opened, Err(Error::Corrupt(what)) if what == lost));
+    }
+}
+
+#[tokio::test]
+async fn a_key_whose_event_cannot_be_read_or_is_missing_is_not_accused() {
+    // What follows in the same stream has lost the version before it.
+    let unreadable = after("update events set stream = 'nothing' where position = 2").await;
+    assert_eq!(unreadable, [(Some(2), Kind::Encoding), (Some(3), Kind::Version)]);
+    assert_eq!(after("delete from events where position = 1").await, [(Some(1), Kind::Gap)]);
 }
 
 /// Every event and key is as it was, but a stream's events are not found by its name any more.

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::page::{self, events_at};
-use super::sums::{Salt, Sums, holds};
+use super::sums::{Salt, Span, Sums, holds};
 use super::{Kind, PAGE, Reporter};
 use crate::event::Recorded;
 use crate::log::{Listed, Log, Query};
@@ -24,9 +24,10 @@ pub(super) struct Index {
     unreadable: Option<String>,
 }
 
-/// Goes through the index of a log of `size`. What was appended since is none of ours.
-pub(super) async fn walk(log: &dyn Log, size: u64, salt: Salt) -> Result<Index, Error> {
-    let (mut places, mut order, mut ordered) = (Sums::new(size), Order::default(), true);
+/// Goes through the index of a log of this span. What was appended since is none of ours.
+pub(super) async fn walk(log: &dyn Log, span: Span, salt: Salt) -> Result<Index, Error> {
+    let (mut places, mut order, mut ordered) = (Sums::new(span), Order::default(), true);
+    let size = span.size;
     let listing = async {
         let mut listing = Listing::new(log, size);
         while let Some(page) = listing.next().await? {
@@ -48,19 +49,20 @@ pub(super) async fn walk(log: &dyn Log, size: u64, salt: Salt) -> Result<Index, 
 /// Says what is wrong, if anything is, with what `index` lists beside the `places` of the events themselves.
 pub(super) async fn name(
     log: &dyn Log,
-    size: u64,
+    span: Span,
     salt: Salt,
     index: Index,
     places: &Sums,
     reporter: &mut Reporter<'_>,
 ) -> Result<(), Error> {
+    let size = span.size;
     if let Some(what) = index.unreadable {
         reporter.add(None, Kind::File, format!("the index of streams cannot be read: {what}"));
         return reporter.tell().await;
     }
     let stretches = index.places.differing(places);
     let lies = !stretches.is_empty()
-        && (unlisted(log, size, &stretches, reporter).await? || strangers(log, size, &stretches, salt, places, reporter).await?);
+        && (unlisted(log, size, &stretches, reporter).await? || strangers(log, span, &stretches, salt, places, reporter).await?);
     // Of a stream whose events are not found, no version can be told.
     if !lies && !index.ordered {
         disorder(log, size, reporter).await?;
@@ -103,14 +105,14 @@ async fn is_listed(log: &dyn Log, event: &Recorded) -> Result<bool, Error> {
 /// them is left out.
 async fn strangers(
     log: &dyn Log,
-    size: u64,
+    span: Span,
     stretches: &[Range<u64>],
     salt: Salt,
     places: &Sums,
     reporter: &mut Reporter<'_>,
 ) -> Result<bool, Error> {
-    let (mut found, mut sums) = (false, Sums::new(size));
-    let mut listing = Listing::new(log, size);
+    let (mut found, mut sums) = (false, Sums::new(span));
+    let mut listing = Listing::new(log, span.size);
     while let Some(mut page) = listing.next().await? {
         page.retain(|listed| holds(stretches, listed.position));
         let positions: Vec<Position> = page.iter().map(|listed| listed.position).collect();

@@ -80,6 +80,7 @@ macro_rules! log_contract {
             what_another_log_recorded_is_restored_as_it_is
             a_restored_log_is_appended_to_like_any_other
             a_batch_whose_key_passes_on_is_restored_whole
+            a_key_that_has_passed_on_is_not_released_by_who_had_it
             events_that_do_not_go_on_from_the_end_are_not_restored
             whoever_restores_notices_another_that_appends
             idempotency_rows_are_taken_over

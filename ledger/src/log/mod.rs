@@ -195,6 +195,11 @@ fn settled_before(last: Timestamp) -> Timestamp {
     Timestamp::from_micros(last.as_micros().saturating_sub(1))
 }
 
+/// What a log without a head row is that has events.
+fn lost_head() -> Error {
+    Error::Corrupt("head: the row is missing, though there are events".to_owned())
+}
+
 /// Which events are wanted, in position order. The bounds hold together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {

@@ -26,15 +26,16 @@ pub enum RestoreError {
 pub trait Restore: Log {
     /// Commits events as they were recorded, with the unique keys that follow from them, in one durable transaction.
     ///
-    /// They are written only where the log ends just before them, by position and by chain hash, under the lock that appends take: whoever else has
-    /// appended is noticed, and nothing is written.
+    /// They are written only where the log ends just before them, by position and by chain hash, under the lock that appends take:
+    /// whoever else has appended is noticed, and nothing is written.
     async fn restore(&self, batch: Restored) -> Result<(), RestoreError>;
 
-    /// Idempotency rows, oldest first and by key among those of one time, after `after`, at most `limit` and fewer only if there are no more. Rows that are forgotten
-    /// meanwhile can bring others a second time.
+    /// Idempotency rows, oldest first and by key among those of one time, after `after`, at most `limit` and fewer only if there
+    /// are no more. Rows that are forgotten meanwhile can bring others a second time.
     async fn remembered(&self, after: Option<&([u8; 32], Remembered)>, limit: usize) -> Result<Vec<([u8; 32], Remembered)>, Error>;
 
-    /// Keeps idempotency rows of another log, so that a repeat is recognised here, too; handed in oldest first. Those that are there are replaced.
+    /// Keeps idempotency rows of another log, so that a repeat is recognised here, too; handed in oldest first. Those that are
+    /// there are replaced.
     async fn remember(&self, rows: Vec<([u8; 32], Remembered)>) -> Result<(), Error>;
 }
 

@@ -459,13 +459,22 @@ struct HeadRow {
 fn head_row(connection: &Connection) -> Result<HeadRow, Error> {
     let mut statement = connection.prepare_cached(sql::SELECT_HEAD).map_err(store::error)?;
     let mut rows = statement.query([]).map_err(store::error)?;
-    let row = rows.next().map_err(store::error)?.ok_or(Error::NotMigrated)?;
+    let Some(row) = rows.next().map_err(store::error)? else { return Err(no_head(connection)) };
     Ok(HeadRow {
         origin: Origin::from_stored(column(row, 0)?),
         size: column(row, 1)?,
         chain_hash: hash(row, 2)?,
         recorded_at: Timestamp::from_micros(column(row, 3)?),
     })
+}
+
+/// A log without a head has not been made yet, unless it has events: then the head is lost.
+fn no_head(connection: &Connection) -> Error {
+    match connection.query_row(sql::SELECT_FIRST_POSITION, [], |row| row.get::<_, Option<i64>>(0)) {
+        Ok(Some(_)) => super::lost_head(),
+        Ok(None) => Error::NotMigrated,
+        Err(failed) => store::error(failed),
+    }
 }
 
 fn key_owner(connection: &Connection, key: &UniqueKey) -> Result<Option<KeyOwner>, Error> {

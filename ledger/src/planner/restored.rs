@@ -1,7 +1,7 @@
 //! Events as another log recorded them: whether they go on from a log's end, and what is written then. Nothing in them changes.
 //!
-//! All that [`fsck`](crate::fsck) looks for is looked for before: positions, times, encoding and both hashes ([`End`]), versions, and that no key
-//! gets two owners. So a log that was written so far holds together, whatever its source.
+//! All that [`fsck`](crate::fsck) looks for is looked for before: positions, times, encoding and both hashes ([`End`]), versions,
+//! and that no key gets two owners. So a log that was written so far holds together, whatever its source.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -50,8 +50,8 @@ fn new(event: &CredentialEvent) -> New {
     event.encode(&Origination::system("history").metadata(&SystemRandom))
 }
 
-/// Registers an issuer, unless that has been done, and issues these credentials, by number: every fourth is suspended, every fourth revoked and
-/// issued anew.
+/// Registers an issuer, unless that has been done, and issues these credentials, by number: every fourth is suspended, every fourth
+/// revoked and issued anew.
 ///
 /// # Panics
 /// The log does not take it.

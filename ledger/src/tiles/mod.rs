@@ -23,8 +23,9 @@ use crate::tree::tile::Tile;
 use crate::tree::{Hash, TreeSize};
 use crate::{LogName, Position};
 
-/// How many events one step of [`grow`] takes.
-const STEP: usize = 65_536;
+/// How many events one step of [`grow`] takes: on SQLite appends wait for what it writes, so that often and short is better than
+/// seldom and long.
+const STEP: usize = 4096;
 
 /// A checkpoint that was published.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,8 +17,8 @@ pub struct Copied {
     pub chain_hash: Hash,
 }
 
-/// Brings `to` to where `from` is now. Idempotency rows of events before `known`, which an earlier call brought, are left out. `progress` gets how many
-/// events of how many are there.
+/// Brings `to` to where `from` is now. Idempotency rows of events before `known`, which an earlier call brought, are left out.
+/// `progress` gets how many events of how many are there.
 ///
 /// # Errors
 /// `to` is no beginning of `from`, `from` does not hold together, or a store failed.

@@ -66,7 +66,8 @@ struct Page {
     first_checkpoint: u64,
 }
 
-/// Writes what `reader`'s file holds into the log `to`, whose origin is the file's, and answers how many events were written. `progress` gets how many are there.
+/// Writes what `reader`'s file holds into the log `to`, whose origin is the file's, and answers how many events were written.
+/// `progress` gets how many are there.
 ///
 /// # Errors
 /// The file does not hold, the log is not empty and no beginning of it, or a store failed.

@@ -33,9 +33,13 @@ async fn sqlite(folder: &Path) -> Kept {
 
 /// Signs the log as it is.
 async fn publish(kept: &Kept) {
+    publish_by(kept, 7).await;
+}
+
+async fn publish_by(kept: &Kept, key: u8) {
     let size = tiles::grow(&*kept.tiles, &mut None).await.unwrap();
     let head = TreeHead { origin: origin(), size, root: tiles::root(&*kept.tiles, size).await.unwrap() };
-    let note = Checkpoint::sign(head, &LogKey::from_seed(origin(), &[7; 32])).note().to_owned();
+    let note = Checkpoint::sign(head, &LogKey::from_seed(origin(), &[key; 32])).note().to_owned();
     let number = kept.tiles.latest().await.unwrap().map_or(0, |latest| latest.number + 1);
     assert!(kept.tiles.publish(&Published { number, size, note }).await.unwrap());
 }
@@ -66,7 +70,8 @@ async fn imported(bytes: &[u8], to: &Kept) -> Result<u64, Error> {
 
 async fn require_sound(kept: &Kept) {
     let mut findings = Vec::new();
-    fsck::check(&*kept.log, &mut |finding| findings.push(finding), &mut |_, _| {}).await.unwrap();
+    let against = fsck::Against { tiles: &*kept.tiles, known: &[], held: &[] };
+    fsck::check(&*kept.log, &against, &mut |finding| findings.push(finding), &mut |_, _| {}).await.unwrap();
     assert_eq!(findings, []);
 }
 
@@ -214,6 +219,18 @@ async fn versions_and_owners_are_held_against_the_store() {
     verify(reader(&bytes), 0, &mut |_| {}).unwrap();
     let refused = imported(&bytes, &memory()).await.unwrap_err();
     assert_eq!(refused.to_string(), "ledger@2 was not written");
+}
+
+#[tokio::test]
+async fn another_checkpoint_of_the_same_number_is_left_alone() {
+    let log = source(3).await;
+    let bytes = exported(&log).await.0;
+    let target = memory();
+    publish_by(&target, 8).await;
+    let before = target.tiles.latest().await.unwrap();
+    assert!(matches!(imported(&bytes, &target).await, Err(Error::Store(store::Error::Corrupt(_)))));
+    assert!(matches!(copy(&log, &target, 0, &mut |_, _| {}).await, Err(Error::Store(store::Error::Corrupt(_)))));
+    assert_eq!(target.tiles.latest().await.unwrap(), before);
 }
 
 #[tokio::test]

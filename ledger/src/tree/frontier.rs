@@ -29,13 +29,32 @@ impl Frontier {
         self.size
     }
 
+    /// Goes on from a tree of this size with these [subtrees](Frontier::subtrees); `None` if it has another number of them.
+    #[must_use]
+    pub fn resume(size: TreeSize, subtrees: Vec<Hash>) -> Option<Frontier> {
+        (usize::try_from(size.0.count_ones()) == Ok(subtrees.len())).then_some(Frontier { size, subtrees })
+    }
+
+    /// The roots of the perfect subtrees that the leaves so far make, the largest first.
+    #[must_use]
+    pub fn subtrees(&self) -> &[Hash] {
+        &self.subtrees
+    }
+
     /// Adds a leaf.
     pub fn push(&mut self, leaf: Hash) {
+        self.push_telling(leaf, |_, _| ());
+    }
+
+    /// Adds a leaf and tells the root of each perfect subtree that it fills with the subtree's height: 0 and the leaf itself first.
+    pub fn push_telling(&mut self, leaf: Hash, mut tell: impl FnMut(u32, Hash)) {
         let mut filled = leaf;
+        tell(0, filled);
         // Each subtree of the least sizes without a gap is filled by what comes: as carrying goes in a sum.
-        for _ in 0..self.size.0.trailing_ones() {
+        for height in 1..=self.size.0.trailing_ones() {
             if let Some(left) = self.subtrees.pop() {
                 filled = node_hash(left.into(), filled.into()).into();
+                tell(height, filled);
             }
         }
         self.subtrees.push(filled);

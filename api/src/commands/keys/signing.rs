@@ -19,21 +19,29 @@ use crate::use_cases::rotate;
 /// What `keys rotate` takes.
 #[derive(Debug, Args)]
 pub(super) struct Rotate {
-    /// Whose.
-    #[arg(long, value_name = "NAME", value_parser = issuer_name)]
-    issuer: String,
+    /// Of which issuer.
+    #[arg(long, value_name = "NAME", value_parser = issuer_name, required_unless_present = "log", conflicts_with = "log")]
+    issuer: Option<String>,
+    /// Of which log, ledger or audit: the key that its checkpoints are signed with.
+    #[arg(long, value_name = "LOG")]
+    log: Option<LogName>,
     #[command(flatten)]
     stores: StoreOptions,
 }
 
 pub(super) async fn rotate(options: &Rotate, environment: impl Iterator<Item = (OsString, OsString)>) -> anyhow::Result<()> {
     let app = open::services(&open::config(&options.stores, environment)?).await?;
+    let caller = Caller::operator("credence keys rotate");
+    if let Some(log) = &options.log {
+        let key = rotate::rotate_log(&app, &caller, log).await?;
+        return output::write(format!("{key}\n"));
+    }
     let issuer = app
         .issuers
-        .by_name(&options.issuer)
+        .by_name(options.issuer.as_deref().unwrap_or_default())
         .await?
         .ok_or_else(|| config::Error { source_name: "--issuer".to_owned(), problem: "there is no issuer of this name".to_owned() })?;
-    let did = rotate::rotate(&app, &Caller::operator("credence keys rotate"), &issuer).await?;
+    let did = rotate::rotate(&app, &caller, &issuer).await?;
     output::write(format!("{did}\n"))
 }
 

@@ -69,6 +69,18 @@ mod sentences {
         assert_eq!(event.chain_hash, chain::chain_hash(events.last().unwrap().chain_hash, event.event_hash));
     }
 
+    pub async fn a_key_that_has_passed_on_is_not_released_by_who_had_it(fixture: &dyn Fixture) {
+        let log = fixture.restorable().await;
+        let events = all(&source(&*log, 4).await).await;
+        let revoked = events.iter().find(|event| event.stream == history::credential(2) && event.version == Version(1)).unwrap();
+        // No decision makes it; whoever can write a file can.
+        let last = events.last().unwrap();
+        let again = Recorded { position: last.position.next(), version: Version(2), recorded_at: last.recorded_at, ..revoked.clone() };
+        restore(&*log, &events).await.unwrap();
+        restore(&*log, &[forged(&again, last)]).await.unwrap();
+        assert_eq!(log.key_owner(&history::key(2)).await.unwrap().unwrap().stream, history::credential(3));
+    }
+
     pub async fn events_that_do_not_go_on_from_the_end_are_not_restored(fixture: &dyn Fixture) {
         let log = fixture.restorable().await;
         let events = all(&source(&*log, 6).await).await;

@@ -118,7 +118,10 @@ impl Postgres {
             }
             (stored, _) => stored,
         };
-        let origin = stored.ok_or(Error::NotMigrated)?.origin;
+        let origin = match stored {
+            Some(stored) => stored.origin,
+            None => return Err(no_head(&pool).await),
+        };
         let wakeups = Wakeups::new(&sessions, &name);
         let (readers, writer) = (Kept::new(sessions.clone(), READERS_MAX), Writer::new(sessions));
         Ok(Postgres { name, origin, clock, pool, readers, writer, wakeups, unsettled: AtomicBool::new(false) })
@@ -312,6 +315,15 @@ struct StoredHead {
 
 async fn head(pool: &PgPool) -> Result<Option<StoredHead>, Error> {
     bounded(sqlx::query(HEAD).fetch_optional(pool)).await?.as_ref().map(stored_head).transpose()
+}
+
+/// A log without a head has not been made yet, unless it has events: then the head is lost.
+async fn no_head(pool: &PgPool) -> Error {
+    match bounded(sqlx::query_scalar(include_str!("../../../sql/postgres/log/has_events.sql")).fetch_one(pool)).await {
+        Ok(true) => super::lost_head(),
+        Ok(false) => Error::NotMigrated,
+        Err(failed) => failed,
+    }
 }
 
 fn stored_head(row: &PgRow) -> Result<StoredHead, Error> {

@@ -1,0 +1,125 @@
+//! `credence verify`: what somebody holds is checked with nothing but keys.
+
+#![cfg(test)]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use support::{Engine, TestApp, User, command};
+use tempfile::TempDir;
+
+/// What a holder has been given, as files: `answer.json`, `document.json`, `receipt.json`, `receipt.tlog-proof`, `other.json`, `ledger.export`; and the keys:
+/// `keys`, `did`, `stranger`.
+async fn held() -> (TempDir, Value) {
+    let app = TestApp::builder(Engine::Sqlite).await.with(|config| config.checkpoint_interval = Duration::from_secs(3600)).start().await;
+    let issuer = app.issuer().await;
+    let issue = |name: &str| json!({"type": "badge", "subject": {"name": name, "email": "ada@example.org"}, "claims": {"level": 3}, "receipt": true});
+    let answer = issuer.post("/v1/credentials", &issue("Ada")).await.expect(201).body;
+    let other = issuer.post("/v1/credentials", &issue("Bob")).await.expect(201).body;
+    let keys = app.anonymous().get("/v1/logs/ledger/keys").await.expect(200).text;
+    let stores = app.shutdown().await;
+    let folder = TempDir::new().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("answer.json", &answer.to_string());
+    write("document.json", &answer["document"].to_string());
+    write("receipt.json", &answer["receipt"].to_string());
+    write("receipt.tlog-proof", answer["receipt"]["tlog_proof"].as_str().unwrap());
+    write("other.json", &other["document"].to_string());
+    write("keys", &keys);
+    write("did", &format!("{}\n\n{keys}", answer["document"]["issuer"].as_str().unwrap()));
+    write("stranger", "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW\n");
+    let out = folder.path().join("ledger.export").display().to_string();
+    let exported = command(&["export", "--log", "ledger", "--out", &out, "--store", &stores.url()]).output().unwrap();
+    assert!(exported.status.success(), "{exported:?}");
+    (folder, answer)
+}
+
+fn verify(folder: &Path, arguments: &[&str]) -> Output {
+    command(&["verify"]).args(arguments).current_dir(folder).output().unwrap()
+}
+
+#[track_caller]
+fn expect(output: &Output, code: i32, said: &str) {
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    assert!(text.contains(said), "no {said:?} in {text}");
+}
+
+fn altered(folder: &Path, name: &str, change: impl FnOnce(&mut Vec<u8>)) -> PathBuf {
+    let mut bytes = std::fs::read(folder.join(name)).unwrap();
+    change(&mut bytes);
+    let path = folder.join(format!("altered-{name}"));
+    std::fs::write(&path, bytes).unwrap();
+    path
+}
+
+#[tokio::test]
+async fn what_holds_is_ok_with_a_key_that_is_trusted_and_consistent_without() {
+    let (folder, answer) = held().await;
+    for file in ["answer.json", "document.json", "receipt.json", "receipt.tlog-proof", "ledger.export"] {
+        expect(&verify(folder.path(), &[file]), 1, &format!("{file}: consistent, signer unknown\n"));
+        expect(&verify(folder.path(), &[file, "--key", "stranger"]), 1, "consistent, signer unknown\n");
+        expect(&verify(folder.path(), &[file, "--key", "did"]), 0, &format!("{file}: ok\n"));
+    }
+    expect(&verify(folder.path(), &["document.json", "--key", "keys"]), 1, "consistent, signer unknown\n");
+    expect(&verify(folder.path(), &["receipt.json", "--key", "keys"]), 0, &format!("credential/{}", answer["id"].as_str().unwrap()));
+    expect(&verify(folder.path(), &["ledger.export", "--key", "stranger", "--key", "keys"]), 0, "a trusted checkpoint covers");
+}
+
+#[tokio::test]
+async fn a_document_is_held_against_its_own_receipt_only() {
+    let (folder, _) = held().await;
+    for receipt in ["receipt.json", "receipt.tlog-proof", "answer.json"] {
+        expect(&verify(folder.path(), &["document.json", "--receipt", receipt, "--key", "keys"]), 0, "document.json: ok\n");
+    }
+    expect(&verify(folder.path(), &["document.json", "--receipt", "receipt.json"]), 1, "consistent, signer unknown\n");
+    let other = verify(folder.path(), &["other.json", "--receipt", "receipt.json", "--key", "did"]);
+    expect(&other, 1, "does not hold: the receipt is of CredentialIssued");
+    expect(&verify(folder.path(), &["receipt.json", "--receipt", "receipt.json"]), 1, "does not hold: it is no document");
+    expect(&verify(folder.path(), &["document.json", "--receipt", "document.json"]), 2, "--receipt: document.json is no receipt");
+}
+
+#[tokio::test]
+async fn what_was_altered_does_not_hold_whatever_is_trusted() {
+    let (folder, answer) = held().await;
+    let name = answer["subject"]["name"].as_str().unwrap().to_owned();
+    let text = |bytes: &mut Vec<u8>, from: &str, to: &str| {
+        *bytes = String::from_utf8(bytes.clone()).unwrap().replacen(from, to, 1).into_bytes();
+    };
+    let document = altered(folder.path(), "document.json", |bytes| text(bytes, &name, "Eve"));
+    let ask = |file: &Path| verify(folder.path(), &[file.to_str().unwrap(), "--key", "did"]);
+    expect(&ask(&document), 1, "does not hold: the signature does not hold");
+    let moved = altered(folder.path(), "receipt.tlog-proof", |bytes| text(bytes, "index 1", "index 0"));
+    expect(&ask(&moved), 1, "does not hold: the event is not at position 0");
+    let forged = altered(folder.path(), "receipt.tlog-proof", |bytes| {
+        let at = bytes.len() - 5;
+        bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
+    });
+    expect(&ask(&forged), 1, "does not hold: the signature of");
+    let export = altered(folder.path(), "ledger.export", |bytes| {
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+    });
+    expect(&ask(&export), 1, "does not hold: ledger@");
+    let cut = altered(folder.path(), "ledger.export", |bytes| bytes.truncate(bytes.len() - 1));
+    expect(&ask(&cut), 1, "does not hold: ");
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_named() {
+    let (folder, _) = held().await;
+    expect(&verify(folder.path(), &["missing"]), 2, "FILE: missing cannot be read");
+    expect(&verify(folder.path(), &["document.json", "--key", "missing"]), 2, "--key: missing cannot be read");
+    expect(
+        &verify(folder.path(), &["document.json", "--key", "document.json"]),
+        2,
+        "--key: document.json, line 1: expected a verifier key",
+    );
+    std::fs::write(folder.path().join("words"), "some words").unwrap();
+    expect(&verify(folder.path(), &["words"]), 1, "does not hold: it is no document, receipt or export");
+    expect(&verify(folder.path(), &[]), 2, "FILE");
+}
