@@ -139,7 +139,8 @@ async fn a_cosignature_by_another_key_is_none() {
 
 #[tokio::test]
 async fn whoever_is_not_wanted_is_waited_for_no_longer_than_a_moment_and_then_left_alone_for_a_while() {
-    let scene = Scene::wanting(2).await;
+    let mut scene = Scene::wanting(2).await;
+    scene.cosigners.patience.answer_max = Duration::from_secs(3600);
     scene.do_([Does::Cosign, Does::Hang, Does::Cosign]);
     for _ in 0..3 {
         assert_eq!(scene.cosigned().await, Ok(vec![1, 3]));
