@@ -5,6 +5,7 @@
 //!   whose behalf.
 //! - [`use_cases`]: what one can do, without HTTP; [`wire`]: what is said outside; [`http`]: routes, each extracts, calls one use
 //!   case and maps its answer.
+//! - [`witness`]: asks others, over HTTP, to cosign checkpoints.
 //! - [`commands`]: the command line.
 //!
 //! HTTP statuses are known to `http::problem` alone. There is no SQL here, and no decision: those are in the ledger.
@@ -21,3 +22,4 @@ pub mod stores;
 pub mod use_cases;
 pub mod used_keys;
 pub mod wire;
+pub mod witness;

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use credence_ledger::publisher::witness::Cosigners;
+use credence_ledger::publisher::witness::Quorum;
 use credence_ledger::publisher::{self, Publisher};
 use credence_ledger::random::SystemRandom;
 use credence_ledger::vault::{Vault, Worker};
@@ -27,6 +27,7 @@ use crate::http;
 use crate::proofs::{LogProofs, Proofs};
 use crate::services::{App, LogAccess, Services, Settings, Stores};
 use crate::stores::{self, Error, Schema, Sources};
+use crate::witness;
 
 /// How often a process says that it lives.
 pub const HEARTBEAT: Duration = Duration::from_secs(3);
@@ -158,6 +159,7 @@ impl Node {
 /// The logs' trees; where the process may sign, with those who publish their checkpoints.
 async fn proofs(config: &Config, vault: &Arc<dyn Vault>, sources: &Sources) -> Result<Proofs, Error> {
     let signs = matches!(config.role, Role::All | Role::Issuance);
+    let client = witness::Client::new();
     let open = async |log: LogName| {
         let tiles = stores::tiles(&config.store, log, &**vault)?;
         if !signs {
@@ -166,18 +168,18 @@ async fn proofs(config: &Config, vault: &Arc<dyn Vault>, sources: &Sources) -> R
         let settings = publisher::Settings {
             interval: config.checkpoint_interval,
             anchor: config.checkpoint_anchor.clone(),
-            cosigners: Cosigners::none(),
+            cosigners: witness::cosigners(config.witnesses.as_ref(), &client),
             clock: sources.clock(),
         };
         let publisher = Publisher::start(tiles.clone(), vault.clone(), settings).await?;
         Ok(LogProofs { tiles, publisher: Some(publisher) })
     };
-    Ok(Proofs {
-        ledger: open(LogName::LEDGER).await?,
-        audit: open(LogName::AUDIT).await?,
-        audit_is_public: config.audit_tiles_public,
-        kept_outside: !signs || config.checkpoint_anchor.is_some() || stores::vault_is_elsewhere(&config.store),
-    })
+    // Both at once: each may wait for witnesses.
+    let (ledger, audit) = futures::try_join!(open(LogName::LEDGER), open(LogName::AUDIT))?;
+    // Witnesses that are wanted keep what they cosigned; those that are merely asked may have missed it.
+    let witnessed = config.witnesses.as_ref().is_some_and(|witnesses| witnesses.quorum != Quorum::None);
+    let kept_outside = !signs || config.checkpoint_anchor.is_some() || witnessed || stores::vault_is_elsewhere(&config.store);
+    Ok(Proofs { ledger, audit, audit_is_public: config.audit_tiles_public, kept_outside })
 }
 
 fn start_runners(app: &App, read: &Arc<dyn generation::Store>) -> Vec<Runner> {

@@ -147,17 +147,24 @@ impl Checkpoint {
         if signers.logs.is_empty() { Err(Error::UnknownSigner) } else { Ok(signers) }
     }
 
-    /// The same checkpoint with the cosignatures among these lines that hold, of these witnesses. Others' are passed over.
+    /// The cosignatures among these lines that hold, of these witnesses, a line each. Others' are passed over.
+    #[must_use]
+    pub fn cosignatures(&self, lines: &str, witnesses: &[VerifierKey]) -> Vec<String> {
+        let text = self.head_text();
+        let holds = |signature: &signed_note::Signature| {
+            let of = |key: &&VerifierKey| key.is_witness() && key.name == signature.name() && key.id() == signature.id();
+            witnesses.iter().find(of).is_some_and(|key| key.verify(text.as_bytes(), signature.signature()))
+        };
+        let read = lines.lines().filter_map(|line| signed_note::Signature::from_bytes(line.as_bytes()).ok());
+        read.filter(holds).map(|signature| String::from_utf8_lossy(&signature.to_bytes()).into_owned()).collect()
+    }
+
+    /// The same checkpoint with these cosignatures, without repeating one that it has.
     #[must_use]
     pub fn with_cosignatures(&self, lines: &str, witnesses: &[VerifierKey]) -> Checkpoint {
-        let text = self.head_text();
         let mut note = self.note.clone();
-        for line in lines.lines() {
-            let Ok(signature) = signed_note::Signature::from_bytes(line.as_bytes()) else { continue };
-            let of = |key: &&VerifierKey| key.is_witness() && key.name == signature.name() && key.id() == signature.id();
-            let holds = witnesses.iter().find(of).is_some_and(|key| key.verify(text.as_bytes(), signature.signature()));
-            let line = String::from_utf8_lossy(&signature.to_bytes()).into_owned();
-            if holds && !note.contains(&line) {
+        for line in self.cosignatures(lines, witnesses) {
+            if !note.contains(&line) {
                 note.push_str(&line);
             }
         }

@@ -5,7 +5,7 @@
 //! 1. the tiles are brought up to the log;
 //! 2. everything that was signed before, wherever it is kept, is held against the tree;
 //! 3. a checkpoint of the tree is signed and put into the guard, in the vault, over the one that is known;
-//! 4. the same is kept outside ([`anchor`]) where that is configured, and cosigned by witnesses;
+//! 4. the same is kept outside ([`anchor`]) where that is configured, and cosigned by witnesses ([`cosigners`]);
 //! 5. it is published.
 //!
 //! What always holds: nothing is published that the guard does not hold, nothing is signed that does not begin with everything
@@ -13,9 +13,12 @@
 //! moves from a note that is known only, so one of them signs.
 //!
 //! A ledger that was rolled back, or replaced, has a smaller tree or another one than was signed. Then nothing is signed any more,
-//! and [`Status`] tells what to do.
+//! and [`Status`] tells what to do. What was signed last is held against the witnesses, too, when a process starts: they may have seen
+//! more than any store still holds.
 
 pub mod anchor;
+pub mod cosigners;
+pub mod policy;
 #[cfg(test)]
 mod tests;
 pub mod witness;
@@ -30,7 +33,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::anchor::Anchor;
-use self::witness::{Cosigners, Refusal};
+use self::cosigners::Cosigners;
 use crate::checkpoint::{Checkpoint, TreeHead};
 use crate::store::Error;
 use crate::tiles::{self, Published, Tiles};
@@ -41,6 +44,10 @@ use crate::{Clock, Position};
 
 /// Rounds that are asked for are at least so far apart: whoever asks meanwhile is served by the same one.
 const PACE: Duration = Duration::from_millis(50);
+/// How soon a round that failed is tried again, whether or not one is asked for.
+const RETRY: Duration = Duration::from_secs(1);
+/// How long a start waits for the witnesses. Those that do not answer are asked by the first round.
+const START_MAX: Duration = Duration::from_secs(3);
 
 /// How a log's checkpoints are published.
 pub struct Settings {
@@ -59,7 +66,9 @@ pub struct Settings {
 pub enum Status {
     /// The last round did what it should, or none was run yet.
     Good,
-    /// The last round failed; the next may not. Why, and since when.
+    /// The last round did what it should, but a witness that is not wanted for it contradicts the log. What it says.
+    Contested(String),
+    /// The last round failed; the next may not. Why.
     Failing(String),
     /// The log is not the one that was signed before.
     Refused(Contradiction),
@@ -132,8 +141,8 @@ impl Publisher {
     pub async fn start(tiles: Arc<dyn Tiles>, vault: Arc<dyn Vault>, settings: Settings) -> Result<Publisher, Contradiction> {
         let (published, status) = (watch::Sender::new(None), watch::Sender::new(Status::Good));
         let shared = Arc::new(Shared { tiles, demand: Notify::new(), published, status });
-        let rounds = Rounds { shared: shared.clone(), vault, settings, edge: None };
-        if let Err(Failure::Contradiction(contradiction)) = rounds.review().await {
+        let mut rounds = Rounds::new(shared.clone(), vault, settings);
+        if let Err(Failure::Contradiction(contradiction)) = rounds.recall().await {
             return Err(contradiction);
         }
         let stop = CancellationToken::new();
@@ -187,21 +196,36 @@ struct Rounds {
     vault: Arc<dyn Vault>,
     settings: Settings,
     edge: Option<Edge>,
+    /// Whether the witnesses have agreed, since the process began, with what was signed.
+    agreed: bool,
 }
 
 impl Rounds {
+    fn new(shared: Arc<Shared>, vault: Arc<dyn Vault>, mut settings: Settings) -> Rounds {
+        if let Some(Anchor::Witness(key)) = &settings.anchor {
+            settings.cosigners = settings.cosigners.requiring(key.clone());
+        }
+        let agreed = settings.cosigners.is_empty();
+        Rounds { shared, vault, settings, edge: None, agreed }
+    }
+
     async fn run(mut self, stop: CancellationToken) {
         loop {
             let is_last = stop.is_cancelled();
             let began = Instant::now();
             let round = self.round().await;
+            let (pause, pace) = if round.is_ok() { (self.settings.interval, PACE) } else { (self.settings.interval.min(RETRY), RETRY) };
             self.tell(round);
             if is_last {
                 return;
             }
+            let on_demand = async {
+                self.shared.demand.notified().await;
+                tokio::time::sleep_until(began + pace).await;
+            };
             tokio::select! {
-                () = tokio::time::sleep(self.settings.interval) => {}
-                () = self.shared.demand.notified() => tokio::time::sleep_until(began + PACE).await,
+                () = tokio::time::sleep(pause) => {}
+                () = on_demand => {}
                 () = stop.cancelled() => {}
             }
         }
@@ -211,7 +235,7 @@ impl Rounds {
     fn tell(&self, round: Result<(), Failure>) {
         let log = self.shared.tiles.log();
         let (status, detail) = match round {
-            Ok(()) => (Status::Good, String::new()),
+            Ok(()) => (self.settings.cosigners.contested().map_or(Status::Good, Status::Contested), String::new()),
             Err(Failure::Contradiction(contradiction)) => (Status::Refused(contradiction), String::new()),
             Err(failed) => (Status::Failing(failed.to_string()), told(&failed)),
         };
@@ -225,6 +249,7 @@ impl Rounds {
         match status {
             Status::Refused(contradiction) if changed => tracing::error!(%log, %contradiction, "no checkpoint is signed"),
             Status::Failing(_) if changed => tracing::warn!(%log, reason = detail, "no checkpoint was published"),
+            Status::Contested(said) if changed => tracing::error!(%log, said, "checkpoints are published, but a witness contradicts them"),
             Status::Good if changed => tracing::info!(%log, "checkpoints are published again"),
             _ => {}
         }
@@ -257,6 +282,24 @@ impl Rounds {
         };
         // From here on a crash leaves a note in the guard that the next round publishes.
         self.publish(signed, published).await
+    }
+
+    /// Holds what was signed last against the tree and, as far as they answer soon, against the witnesses.
+    async fn recall(&mut self) -> Result<(), Failure> {
+        let (signed, _) = self.review().await?;
+        let Some(signed) = signed.filter(|_| !self.agreed) else { return Ok(()) };
+        let cosigned = self.settings.cosigners.cosign(&signed, &*self.shared.tiles);
+        match tokio::time::timeout(START_MAX, cosigned).await {
+            Ok(Err(refused @ cosigners::Error::Contradicted(_))) => return Err(self.refused_by_witnesses(refused)),
+            Ok(Err(cosigners::Error::TooFew(said))) => {
+                tracing::warn!(log = %self.shared.tiles.log(), said, "the witnesses could not be asked what they have seen: the first round asks again");
+            }
+            Ok(Ok(_)) => self.agreed = true,
+            Err(_) => {
+                tracing::warn!(log = %self.shared.tiles.log(), "the witnesses did not tell in time what they have seen: the first round asks again");
+            }
+        }
+        Ok(())
     }
 
     /// Holds everything that was signed before against the tree, brings guard and anchor up to the largest, and answers that and
@@ -333,22 +376,29 @@ impl Rounds {
         if let Some(anchor) = &self.settings.anchor
             && is_behind(anchored)
         {
-            anchor.keep(largest, &*self.shared.tiles).await.map_err(Failure::Anchor)?;
+            anchor.keep(largest, log).await.map_err(Failure::Anchor)?;
         }
         Ok(())
     }
 
-    async fn publish(&self, signed: Checkpoint, published: Option<Published>) -> Result<(), Failure> {
+    async fn publish(&mut self, signed: Checkpoint, published: Option<Published>) -> Result<(), Failure> {
         let tiles = &*self.shared.tiles;
         // What witnesses added stands after what the log signed.
-        if let Some(published) = published.as_ref().filter(|published| published.note.starts_with(signed.note())) {
-            self.announce(published.clone());
-            return Ok(());
+        let standing = published.as_ref().filter(|published| published.note.starts_with(signed.note()));
+        if let Some(standing) = standing {
+            self.announce(standing.clone());
+            if self.agreed {
+                return Ok(());
+            }
         }
         if let Some(anchor) = &self.settings.anchor {
-            anchor.keep(&signed, tiles).await.map_err(|failed| self.refused_by_anchor(failed))?;
+            anchor.keep(&signed, tiles.log()).await.map_err(Failure::Anchor)?;
         }
-        let cosigned = self.settings.cosigners.cosign(&signed, tiles).await.map_err(|refusal| self.refused_by_witness(refusal))?;
+        let cosigned = self.settings.cosigners.cosign(&signed, tiles).await.map_err(|refused| self.refused_by_witnesses(refused))?;
+        self.agreed = true;
+        if standing.is_some() {
+            return Ok(());
+        }
         let number = published.map_or(0, |published| published.number + 1);
         let next = Published { number, size: signed.head().size, note: cosigned.note().to_owned() };
         if tiles.publish(&next).await? {
@@ -370,19 +420,11 @@ impl Rounds {
         });
     }
 
-    fn refused_by_anchor(&self, failed: anchor::Error) -> Failure {
-        match failed {
-            anchor::Error::Witness(refusal @ (Refusal::Ahead(_) | Refusal::Forked)) => self.contradicted(&refusal),
-            failed => Failure::Anchor(failed),
+    fn refused_by_witnesses(&self, refused: cosigners::Error) -> Failure {
+        match refused {
+            cosigners::Error::TooFew(said) => Failure::Witnesses(said),
+            cosigners::Error::Contradicted(what) => Contradiction { log: self.shared.tiles.log().clone(), what }.into(),
         }
-    }
-
-    fn refused_by_witness(&self, refused: witness::TooFew) -> Failure {
-        Failure::Witnesses(refused.to_string())
-    }
-
-    fn contradicted(&self, refusal: &Refusal) -> Failure {
-        Contradiction { log: self.shared.tiles.log().clone(), what: refusal.to_string() }.into()
     }
 }
 

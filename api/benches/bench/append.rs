@@ -10,7 +10,7 @@ use credence_ledger::chain::Origin;
 use credence_ledger::clock::SystemClock;
 use credence_ledger::event::{New, Origination, Recorded, new_id};
 use credence_ledger::log::{Append, CommitError, Expected, Head, KeyOwner, Listed, Log, Outcome, Query, UniqueKey};
-use credence_ledger::publisher::witness::Cosigners;
+use credence_ledger::publisher::cosigners::Cosigners;
 use credence_ledger::publisher::{self, Publisher};
 use credence_ledger::random::SystemRandom;
 use credence_ledger::tiles::{self, Tiles};

@@ -8,6 +8,7 @@ mod options;
 mod role;
 #[cfg(test)]
 mod tests;
+mod witnesses;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -25,6 +26,7 @@ use layers::{Layers, Source};
 use options::Given;
 pub use options::{ServeOptions, StoreOptions};
 pub use role::{Role, UnknownRole};
+pub use witnesses::{Asked, Witnesses};
 
 /// What every command is told.
 #[derive(Debug, Clone)]
@@ -103,6 +105,8 @@ pub struct Config {
     pub checkpoint_interval: Duration,
     /// Where the last signed checkpoints are kept outside the ledger's server.
     pub checkpoint_anchor: Option<Anchor>,
+    /// Who is asked to cosign checkpoints.
+    pub witnesses: Option<Witnesses>,
     /// Whether the audit log's checkpoints and tiles are for everybody.
     pub audit_tiles_public: bool,
     /// Origins whose pages may call.
@@ -199,6 +203,7 @@ impl Config {
         };
         let limited = value(&layers, "rate_limit", on_or_off)?.unwrap_or(true);
         let rate = value(&layers, "rate_limit_public", |text| text.parse::<RateLimit>().map_err(|error| error.to_string()))?;
+        let witnesses = value(&layers, "witness_policy_file", Witnesses::read)?;
         let default_rate = RateLimit { count: std::num::NonZeroU32::MIN.saturating_add(599), per: Duration::from_secs(60) };
         let config = Config {
             store: StoreConfig::of(&layers)?,
@@ -211,7 +216,8 @@ impl Config {
             open_issuance: value(&layers, "open_issuance", flag)?.unwrap_or(false),
             rate_limit_public: limited.then(|| rate.unwrap_or(default_rate)),
             checkpoint_interval: Duration::from_secs(number("checkpoint_interval_s", 1..=86_400, 5)?),
-            checkpoint_anchor: value(&layers, "checkpoint_anchor", anchor)?,
+            checkpoint_anchor: value(&layers, "checkpoint_anchor", |text| anchor(text, witnesses.as_ref()))?,
+            witnesses,
             audit_tiles_public: value(&layers, "audit_tiles_public", flag)?.unwrap_or(false),
             cors_origins: value(&layers, "cors_origins", origins)?.unwrap_or_default(),
             drain_max: Duration::from_secs(number("drain_s_max", 0..=3600, 30)?),
@@ -278,9 +284,15 @@ fn listen(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn anchor(text: &str) -> Result<Anchor, String> {
-    let path = text.strip_prefix("file:").filter(|path| !path.is_empty() && !path.ends_with('/'));
-    path.map(|path| Anchor::File(path.into())).ok_or_else(|| "expected file: and a path".to_owned())
+fn anchor(text: &str, witnesses: Option<&Witnesses>) -> Result<Anchor, String> {
+    match text.split_once(':') {
+        Some(("file", path)) if !path.is_empty() && !path.ends_with('/') => Ok(Anchor::File(path.into())),
+        Some(("witness", name)) if !name.is_empty() => {
+            let witnesses = witnesses.ok_or_else(|| format!("a witness is named, but no {}", variable("witness_policy_file")))?;
+            witnesses.anchor(name)
+        }
+        _ => Err("expected file: and a path, or witness: and a name in the policy".to_owned()),
+    }
 }
 
 /// It is hashed into every log, and later named in signed notes, whose names have neither spaces nor plus signs.

@@ -121,9 +121,13 @@ options! {
         /// How often a checkpoint of each log is published, unless one is asked for [default: 5].
         #[arg(long, value_name = "SECONDS")]
         checkpoint_interval_s,
-        /// Where the last signed checkpoints are kept outside the ledger's server: `file:PATH`, to which a dot and the log's name are added.
-        #[arg(long, value_name = "file:PATH")]
+        /// Where the last signed checkpoints are kept outside the ledger's server: `file:PATH`, to which a dot and the log's name are added,
+        /// or `witness:NAME`, one of the policy's.
+        #[arg(long, value_name = "file:PATH|witness:NAME")]
         checkpoint_anchor,
+        /// Who is asked to cosign checkpoints, and how many of them are wanted: a file in the C2SP tlog-policy format.
+        #[arg(long, value_name = "FILE")]
+        witness_policy_file,
         /// Whether the audit log's checkpoints and tiles are for everybody [default: false].
         #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
         audit_tiles_public,

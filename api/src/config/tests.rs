@@ -1,6 +1,9 @@
 use std::ffi::OsString;
 use std::io::Write;
 
+use credence_ledger::checkpoint::WitnessKey;
+use credence_ledger::publisher::witness::Quorum;
+
 use super::*;
 
 fn read(serve: &ServeOptions, environment: &[(&str, &str)]) -> Result<(Config, Vec<String>), Error> {
@@ -80,6 +83,36 @@ fn a_value_that_cannot_be_used_names_its_variable_and_is_not_repeated() {
         assert!(message.starts_with(&format!("{name}: ")), "{name}={value}: {message}");
         assert!(!message.contains("hunter2"), "{message}");
     }
+}
+
+#[test]
+fn a_policy_of_witnesses_is_read_when_the_process_starts() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("policy").display().to_string();
+    let key = |seed: u8| WitnessKey::from_seed(&format!("w{seed}.example"), &[seed; 32]).verifier();
+    let lines = format!("witness w1 {} https://w1.example/prefix\nwitness w2 {}\n", key(1), key(2));
+    let with = |quorum: &str, anchor: &str| {
+        std::fs::write(&path, format!("{lines}{quorum}")).unwrap();
+        read(&ServeOptions::default(), &[("CREDENCE_WITNESS_POLICY_FILE", &path), ("CREDENCE_CHECKPOINT_ANCHOR", anchor)])
+    };
+    let (config, _) = with("quorum w1\n", "witness:w1").unwrap();
+    let witnesses = config.witnesses.unwrap();
+    assert_eq!((witnesses.asked.len(), witnesses.asked[0].address.to_string()), (1, "https://w1.example/prefix/add-checkpoint".to_owned()));
+    assert_eq!((witnesses.quorum, config.checkpoint_anchor), (Quorum::Witness(key(1)), Some(Anchor::Witness(key(1)))));
+    let wrong = |quorum: &str, anchor: &str| with(quorum, anchor).map(|_| ()).unwrap_err().to_string();
+    let of_file = |problem: &str| format!("CREDENCE_WITNESS_POLICY_FILE: {path}{problem}");
+    assert_eq!(wrong("quorum w3\n", ""), of_file(", line 3: w3 is not defined before this line"));
+    assert_eq!(wrong("quorum w2\n", ""), of_file(": too few witnesses have a URL for the quorum to be met"));
+    let ftp = format!("witness w3 {} ftp://w3.example\nquorum none\n", key(3));
+    assert!(wrong(&ftp, "").starts_with("CREDENCE_WITNESS_POLICY_FILE: witness w3: expected an http or https URL"));
+    for anchor in ["witness:w2", "witness:w3", "witness:", "witness", "w1", "file:"] {
+        assert!(wrong("quorum none\n", anchor).starts_with("CREDENCE_CHECKPOINT_ANCHOR: "), "{anchor}");
+    }
+    assert_eq!(
+        refused(&[("CREDENCE_CHECKPOINT_ANCHOR", "witness:w1")]),
+        "CREDENCE_CHECKPOINT_ANCHOR: a witness is named, but no CREDENCE_WITNESS_POLICY_FILE"
+    );
+    assert!(refused(&[("CREDENCE_WITNESS_POLICY_FILE", "/nowhere/at/all")]).starts_with("CREDENCE_WITNESS_POLICY_FILE: cannot read"));
 }
 
 #[test]

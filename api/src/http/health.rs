@@ -102,7 +102,7 @@ async fn failing(app: &Services) -> Vec<Failing> {
     let draining = app.draining.is_cancelled().then(|| Failing { name: "process", reason: "it is stopping".to_owned() });
     let refused = app.proofs.troubles().into_iter().filter_map(|(_, status)| match status {
         Status::Refused(contradiction) => Some(Failing { name: "checkpoints", reason: contradiction.to_string() }),
-        Status::Good | Status::Failing(_) => None,
+        Status::Good | Status::Contested(_) | Status::Failing(_) => None,
     });
     stores.chain(read).chain(durability).chain(refused).chain(draining).collect()
 }
@@ -112,6 +112,7 @@ fn warnings(app: &Services) -> Vec<Failing> {
                    Set CREDENCE_CHECKPOINT_ANCHOR";
     let kept = (!app.proofs.kept_outside).then(|| Failing { name: "checkpoints", reason: at_home.to_owned() });
     let failing = app.proofs.troubles().into_iter().filter_map(|(log, status)| match status {
+        Status::Contested(said) => Some(Failing { name: "checkpoints", reason: format!("{log}: a witness contradicts it: {said}") }),
         Status::Failing(reason) => Some(Failing { name: "checkpoints", reason: format!("{log}: {reason}") }),
         Status::Good | Status::Refused(_) => None,
     });

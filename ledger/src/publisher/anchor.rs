@@ -6,47 +6,30 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use super::witness::{Refusal, Witness};
 use crate::LogName;
-use crate::checkpoint::Checkpoint;
-use crate::tiles::Tiles;
+use crate::checkpoint::{Checkpoint, VerifierKey};
 
 /// Where the last signed checkpoint is kept.
-#[derive(Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Anchor {
     /// In a file a log: this path, a dot, and the log's name.
     File(PathBuf),
-    /// By a witness, which keeps the largest size that it cosigned and refuses every other history.
-    Witness(Arc<dyn Witness>),
+    /// By the witness with this key, which keeps the largest size that it cosigned and refuses every other history. It is one of
+    /// those that cosign, and the publisher wants its cosignature whatever the quorum is: nothing is kept by it here.
+    Witness(VerifierKey),
 }
 
-impl std::fmt::Debug for Anchor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Anchor::File(path) => f.debug_tuple("File").field(path).finish(),
-            Anchor::Witness(witness) => f.debug_tuple("Witness").field(witness.key()).finish(),
-        }
-    }
-}
-
-/// The anchor did not keep a checkpoint.
+/// The file can be neither read nor written.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The file can be neither read nor written.
-    #[error("the anchor file {}", .0.display())]
-    File(PathBuf, #[source] io::Error),
-    /// The witness refused.
-    #[error(transparent)]
-    Witness(Refusal),
-}
+#[error("the anchor file {}", .0.display())]
+pub struct Error(PathBuf, #[source] io::Error);
 
 impl Anchor {
     /// The note that is kept of a log; none by a witness, which tells when it is asked to cosign.
     ///
     /// # Errors
-    /// [`Error::File`].
+    /// [`Error`].
     pub async fn read(&self, log: &LogName) -> Result<Option<String>, Error> {
         let Anchor::File(path) = self else { return Ok(None) };
         let path = of(path, log);
@@ -62,14 +45,10 @@ impl Anchor {
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn keep(&self, checkpoint: &Checkpoint, tiles: &dyn Tiles) -> Result<(), Error> {
-        match self {
-            Anchor::File(path) => {
-                let checkpoint = checkpoint.clone();
-                on_file(of(path, tiles.log()), move |path| keep(path, &checkpoint)).await
-            }
-            Anchor::Witness(witness) => witness.cosign(checkpoint, tiles).await.map(drop).map_err(Error::Witness),
-        }
+    pub async fn keep(&self, checkpoint: &Checkpoint, log: &LogName) -> Result<(), Error> {
+        let Anchor::File(path) = self else { return Ok(()) };
+        let checkpoint = checkpoint.clone();
+        on_file(of(path, log), move |path| keep(path, &checkpoint)).await
     }
 }
 
@@ -90,7 +69,7 @@ where
 {
     let named = path.clone();
     let worked = tokio::task::spawn_blocking(move || work(&path)).await;
-    worked.unwrap_or_else(|panicked| Err(io::Error::other(panicked))).map_err(|failed| Error::File(named, failed))
+    worked.unwrap_or_else(|panicked| Err(io::Error::other(panicked))).map_err(|failed| Error(named, failed))
 }
 
 /// Whole or not at all: a crash leaves the old note, or the new one.

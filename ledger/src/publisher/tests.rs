@@ -1,9 +1,9 @@
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::witness::Witness;
+use super::witness::{Quorum, Refusal, Witness};
 use super::*;
 use crate::chain::Origin;
-use crate::checkpoint::WitnessKey;
+use crate::checkpoint::{VerifierKey, WitnessKey};
 use crate::clock::ManualClock;
 use crate::log::{Log, memory};
 use crate::random::SystemRandom;
@@ -45,7 +45,7 @@ impl Store {
         let (published, status) = (watch::Sender::new(None), watch::Sender::new(Status::Good));
         let shared = Arc::new(Shared { tiles: self.tiles.clone(), demand: Notify::new(), published, status });
         let settings = Settings { interval: Duration::from_secs(3600), anchor, cosigners, clock: clock() };
-        Rounds { shared, vault: self.vault().await, settings, edge: None }
+        Rounds::new(shared, self.vault().await, settings)
     }
 
     async fn publishes(&self) -> Vec<u64> {
@@ -165,7 +165,7 @@ async fn a_vault_that_was_restored_from_a_backup_does_not_lower_the_guard() {
     rounds.round().await.unwrap();
     let newer = vault.guard(&LogName::LEDGER).await.unwrap().unwrap();
     assert!(vault.advance_guard(&LogName::LEDGER, Some(&newer), &backup).await.unwrap());
-    rounds.review().await.unwrap();
+    rounds.recall().await.unwrap();
     assert_eq!(vault.guard(&LogName::LEDGER).await.unwrap().unwrap(), newer);
 }
 
@@ -203,31 +203,41 @@ async fn whoever_asks_for_a_position_gets_a_checkpoint_that_covers_it() {
     assert_eq!(store.publishes().await.last(), Some(&7), "what was appended last is covered when the process ends");
 }
 
-/// It cosigns whatever it is given while it is well.
-struct Yes(WitnessKey, VerifierKeyOf, AtomicBool);
-type VerifierKeyOf = crate::checkpoint::VerifierKey;
+/// It cosigns whatever it is given while it is well, unless it has seen more.
+struct Yes {
+    key: WitnessKey,
+    verifier: VerifierKey,
+    is_well: AtomicBool,
+    seen: AtomicU64,
+}
+
+impl Yes {
+    fn new(name: &str, seed: u8) -> Arc<Yes> {
+        let key = WitnessKey::from_seed(name, &[seed; 32]);
+        Arc::new(Yes { verifier: key.verifier(), key, is_well: AtomicBool::new(false), seen: AtomicU64::new(0) })
+    }
+}
 
 #[async_trait]
 impl Witness for Yes {
-    fn key(&self) -> &VerifierKeyOf {
-        &self.1
+    fn key(&self) -> &VerifierKey {
+        &self.verifier
     }
 
     async fn cosign(&self, checkpoint: &Checkpoint, _: &dyn Tiles) -> Result<String, Refusal> {
-        if self.2.load(Ordering::SeqCst) { Ok(self.0.cosign(checkpoint, 1)) } else { Err(Refusal::NoAnswer("it is ill".to_owned())) }
+        if !self.is_well.load(Ordering::SeqCst) {
+            return Err(Refusal::NoAnswer("it is ill".to_owned()));
+        }
+        let seen = self.seen.fetch_max(checkpoint.head().size.0, Ordering::SeqCst);
+        if seen > checkpoint.head().size.0 { Err(Refusal::Ahead(TreeSize(seen))) } else { Ok(self.key.cosign(checkpoint, 1)) }
     }
 }
 
 #[tokio::test]
 async fn a_checkpoint_is_published_with_as_many_cosignatures_as_are_wanted_and_not_before() {
-    let witness = |name: &str, seed| {
-        let key = WitnessKey::from_seed(name, &[seed; 32]);
-        let verifier = key.verifier();
-        Arc::new(Yes(key, verifier, AtomicBool::new(false)))
-    };
-    let (one, other) = (witness("one.example", 1), witness("other.example", 2));
-    let members = vec![witness::Quorum::Witness(one.1.clone()), witness::Quorum::Witness(other.1.clone())];
-    let cosigners = |wanted| Cosigners::new(vec![one.clone(), other.clone()], witness::Quorum::Some(wanted, members.clone()));
+    let (one, other) = (Yes::new("one.example", 1), Yes::new("other.example", 2));
+    let members = vec![Quorum::Witness(one.verifier.clone()), Quorum::Witness(other.verifier.clone())];
+    let cosigners = |wanted| Cosigners::new(vec![one.clone(), other.clone()], Quorum::Some(wanted, members.clone()));
     let store = Store::new();
     append(&*store.log, 3).await;
     let failed = store.rounds(None, cosigners(1)).await.round().await.unwrap_err();
@@ -235,7 +245,7 @@ async fn a_checkpoint_is_published_with_as_many_cosignatures_as_are_wanted_and_n
         failed.to_string(),
         "too few witnesses cosigned: one.example: the witness did not answer: it is ill; other.example: the witness did not answer: it is ill"
     );
-    other.2.store(true, Ordering::SeqCst);
+    other.is_well.store(true, Ordering::SeqCst);
     assert!(store.rounds(None, cosigners(2)).await.round().await.is_err());
     assert_eq!(store.publishes().await, [0; 0]);
     let mut rounds = store.rounds(None, cosigners(1)).await;
@@ -244,6 +254,44 @@ async fn a_checkpoint_is_published_with_as_many_cosignatures_as_are_wanted_and_n
     assert_eq!(store.publishes().await, [3]);
     let note = store.tiles.latest().await.unwrap().unwrap().note;
     let key = store.vault().await.log_key(&LogName::LEDGER, Timestamp::EPOCH).await.unwrap().verifier();
-    let signers = Checkpoint::parse(&note).unwrap().verify(&[key, one.1.clone(), other.1.clone()]).unwrap();
-    assert_eq!(signers.witnesses, [(other.1.clone(), 1)]);
+    let signers = Checkpoint::parse(&note).unwrap().verify(&[key, one.verifier.clone(), other.verifier.clone()]).unwrap();
+    assert_eq!(signers.witnesses, [(other.verifier.clone(), 1)]);
+}
+
+/// A log of four events whose checkpoint is published, and a witness that has seen a tree of nine: as after a backup of both stores.
+async fn restored_from_an_older_backup() -> (Store, Arc<Yes>) {
+    let (store, witness) = (Store::new(), Yes::new("w.example", 1));
+    append(&*store.log, 4).await;
+    store.rounds(None, Cosigners::none()).await.round().await.unwrap();
+    witness.seen.store(9, Ordering::SeqCst);
+    (store, witness)
+}
+
+async fn start(store: &Store, witness: &Arc<Yes>, interval: Duration) -> Result<Publisher, Contradiction> {
+    let (anchor, cosigners) = (Some(Anchor::Witness(witness.verifier.clone())), Cosigners::new(vec![witness.clone()], Quorum::None));
+    let settings = Settings { interval, anchor, cosigners, clock: clock() };
+    Publisher::start(store.tiles.clone(), store.vault().await, settings).await
+}
+
+#[tokio::test]
+async fn a_start_refuses_a_log_of_which_the_anchoring_witness_has_seen_more() {
+    let (store, witness) = restored_from_an_older_backup().await;
+    witness.is_well.store(true, Ordering::SeqCst);
+    let refused = start(&store, &witness, Duration::from_secs(3600)).await.err().unwrap();
+    assert_eq!(refused.what, "w.example: the witness has cosigned a tree of 9 events, and this one is smaller: it was rolled back");
+}
+
+#[tokio::test]
+async fn a_witness_that_does_not_answer_at_the_start_is_asked_again_before_all_is_well() {
+    let (store, witness) = restored_from_an_older_backup().await;
+    let publisher = start(&store, &witness, Duration::from_millis(10)).await.unwrap();
+    let becomes = async |wanted: fn(&Status) -> bool| {
+        while !wanted(&publisher.status()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    becomes(|status| matches!(status, Status::Failing(_))).await;
+    witness.is_well.store(true, Ordering::SeqCst);
+    becomes(|status| matches!(status, Status::Refused(_))).await;
+    assert_eq!(store.publishes().await, [4]);
 }

@@ -1,11 +1,9 @@
 //! Witnesses: others who sign that a log only ever grew (C2SP tlog-witness), and how many of them are wanted.
 //!
 //! A [`Witness`] is asked over the network, which is not this crate's: here is what is asked, and how many answers make a quorum.
+//! [`Cosigners`](super::cosigners::Cosigners) ask them all.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -14,9 +12,6 @@ use crate::store;
 use crate::tiles::{self, Tiles};
 use crate::tree::TreeSize;
 use crate::tree::proof::Question;
-
-/// How long all witnesses together are waited for.
-const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// Somebody who cosigns checkpoints.
 #[async_trait]
@@ -67,13 +62,6 @@ pub async fn request(checkpoint: &Checkpoint, seen: TreeSize, tiles: &dyn Tiles)
     Ok(format!("{body}\n{}", checkpoint.note()))
 }
 
-/// Who cosigns, and which of them make a quorum (C2SP tlog-policy).
-#[derive(Clone)]
-pub struct Cosigners {
-    witnesses: Vec<Arc<dyn Witness>>,
-    quorum: Quorum,
-}
-
 /// Which cosignatures are wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Quorum {
@@ -85,11 +73,6 @@ pub enum Quorum {
     Some(usize, Vec<Quorum>),
 }
 
-/// Fewer cosigned than are wanted.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct TooFew(String);
-
 impl Quorum {
     /// Whether cosignatures by these keys are enough.
     #[must_use]
@@ -99,55 +82,5 @@ impl Quorum {
             Quorum::Witness(key) => by.contains(key),
             Quorum::Some(wanted, members) => members.iter().filter(|member| member.is_met(by)).count() >= *wanted,
         }
-    }
-}
-
-impl Cosigners {
-    /// Nobody.
-    #[must_use]
-    pub fn none() -> Cosigners {
-        Cosigners { witnesses: Vec::new(), quorum: Quorum::None }
-    }
-
-    /// These witnesses, and which of them are wanted.
-    #[must_use]
-    pub fn new(witnesses: Vec<Arc<dyn Witness>>, quorum: Quorum) -> Cosigners {
-        Cosigners { witnesses, quorum }
-    }
-
-    /// Asks all witnesses at once and answers the checkpoint with the cosignatures that came in time.
-    ///
-    /// # Errors
-    /// [`TooFew`], with what each said that did not cosign.
-    pub async fn cosign(&self, checkpoint: &Checkpoint, tiles: &dyn Tiles) -> Result<Checkpoint, TooFew> {
-        let asked = self.witnesses.iter().map(|witness| async {
-            let answer = tokio::time::timeout(ANSWER_MAX, witness.cosign(checkpoint, tiles)).await;
-            answer.unwrap_or_else(|_| Err(Refusal::NoAnswer("no answer in time".to_owned())))
-        });
-        let answers = futures::future::join_all(asked).await;
-        let (mut cosigned, mut by, mut refused) = (checkpoint.clone(), Vec::new(), HashMap::new());
-        for (witness, answer) in self.witnesses.iter().zip(answers) {
-            match answer {
-                Ok(lines) => {
-                    let with = cosigned.with_cosignatures(&lines, std::slice::from_ref(witness.key()));
-                    if with == cosigned {
-                        refused.insert(witness.key().name().to_owned(), "its cosignature does not hold".to_owned());
-                    } else {
-                        by.push(witness.key().clone());
-                        cosigned = with;
-                    }
-                }
-                Err(refusal) => {
-                    tracing::warn!(witness = witness.key().name(), reason = &refusal as &dyn std::error::Error, "a witness did not cosign");
-                    refused.insert(witness.key().name().to_owned(), refusal.to_string());
-                }
-            }
-        }
-        if self.quorum.is_met(&by) {
-            return Ok(cosigned);
-        }
-        let mut told: Vec<String> = refused.into_iter().map(|(name, why)| format!("{name}: {why}")).collect();
-        told.sort_unstable();
-        Err(TooFew(told.join("; ")))
     }
 }
