@@ -30,7 +30,7 @@ async fn held() -> (TempDir, Value) {
     write("receipt.tlog-proof", answer["receipt"]["tlog_proof"].as_str().unwrap());
     write("other.json", &other["document"].to_string());
     write("keys", &keys);
-    write("did", &format!("{}\n\n{keys}", answer["document"]["issuer"].as_str().unwrap()));
+    write("did", &format!("# whom we trust\n{}\n\n{keys}", answer["document"]["issuer"].as_str().unwrap()));
     write("stranger", "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW\n");
     let out = folder.path().join("ledger.export").display().to_string();
     let exported = command(&["export", "--log", "ledger", "--out", &out, "--store", &stores.url()]).output().unwrap();
@@ -107,6 +107,46 @@ async fn what_was_altered_does_not_hold_whatever_is_trusted() {
     expect(&ask(&export), 1, "does not hold: ledger@");
     let cut = altered(folder.path(), "ledger.export", |bytes| bytes.truncate(bytes.len() - 1));
     expect(&ask(&cut), 1, "does not hold: ");
+}
+
+/// Whoever goes by the exit status must not be told of one part that another is.
+#[tokio::test]
+async fn nothing_is_taken_for_what_it_is_not() {
+    let (folder, answer) = held().await;
+    let ask = |what: &Value| {
+        std::fs::write(folder.path().join("made.json"), what.to_string()).unwrap();
+        verify(folder.path(), &["made.json", "--key", "did"])
+    };
+    let mut forged = answer["document"].clone();
+    forged["credentialSubject"]["name"] = json!("Mallory");
+    forged["tlog_proof"] = answer["receipt"]["tlog_proof"].clone();
+    expect(&ask(&forged), 1, "does not hold: the signature does not hold");
+    for (member, other) in [
+        ("subject", json!({"name": "Mallory", "email": "ada@example.org"})),
+        ("claims", json!({"level": 4})),
+        ("type", json!("licence")),
+        ("id", json!("0198c5a2-0000-7000-8000-000000000001")),
+        ("digest", json!(format!("blake3:{}", "00".repeat(32)))),
+        ("valid_until", json!("2027-01-01T00:00:00Z")),
+    ] {
+        let mut altered = answer.clone();
+        altered[member] = other;
+        expect(&ask(&altered), 1, &format!("does not hold: its member {member} does not say what its document says"));
+    }
+    for (member, other) in [("position", json!("ledger@0")), ("content", json!("00")), ("checkpoint", json!("x")), ("more", json!(1))] {
+        let mut altered = answer["receipt"].clone();
+        altered[member] = other;
+        expect(&ask(&altered), 1, "does not hold: its members do not say what its tlog_proof says");
+    }
+    let twice = format!("{{\"tlog_proof\": 1, \"tlog_proof\": {}}}", answer["receipt"]["tlog_proof"]);
+    std::fs::write(folder.path().join("twice.json"), twice).unwrap();
+    expect(&verify(folder.path(), &["twice.json", "--key", "did"]), 1, "does not hold: it is no document, receipt or export");
+    let windows = answer["receipt"]["tlog_proof"].as_str().unwrap().replace('\n', "\r\n");
+    std::fs::write(folder.path().join("windows"), windows).unwrap();
+    expect(&verify(folder.path(), &["windows", "--key", "did"]), 1, "does not hold: it begins as a tlog-proof");
+    let long = format!("{}{}", answer["document"], " ".repeat(17 << 20));
+    std::fs::write(folder.path().join("long"), long).unwrap();
+    expect(&verify(folder.path(), &["long", "--key", "did"]), 2, "FILE: long is longer than 16777216 bytes");
 }
 
 #[tokio::test]

@@ -15,7 +15,8 @@ use crate::tree::proof::{PROOF_MAX, check_inclusion};
 use crate::tree::{Hash, TreeSize};
 use crate::{Position, Stream, Timestamp, Version, chain};
 
-const FIRST_LINE: &str = "c2sp.org/tlog-proof@v1";
+/// How a tlog-proof begins.
+pub const FIRST_LINE: &str = "c2sp.org/tlog-proof@v1";
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 //! Exit status 0 when all of it holds and is signed by a key that is trusted, 1 otherwise.
 
 use std::fmt::Write as _;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -19,11 +19,12 @@ use credence_ledger::export::{Item, ReadError, Reader};
 use credence_ledger::receipt::{self, Fact, Receipt};
 use credence_ledger::tree::TreeSize;
 use credence_ledger::{Clock as _, LogName, Position, codec, json};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::output;
 use super::progress::Progress;
 use crate::config;
+use crate::wire::proof::ReceiptBody;
 
 /// A document or a receipt is no longer than this; an export may be of any length.
 const TEXT_BYTES_MAX: u64 = 16 << 20;
@@ -57,26 +58,47 @@ struct Holds {
     trusted: bool,
 }
 
+/// What a file is. It is told by how it begins, once: nothing that is one thing can be taken for another.
+enum Kind {
+    Document(Value),
+    /// As an act was answered: the document in it, and the receipt if it has one.
+    Answer {
+        document: Value,
+        receipt: Option<Receipt>,
+    },
+    Receipt(Receipt),
+    Export,
+}
+
 pub(super) async fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let trusted = Trusted::read(&options.key)?;
-    let verdict = match text(&options.file, "FILE")? {
-        Some(text) => of_text(&text, options.receipt.as_deref(), &trusted)?,
-        None if options.receipt.is_some() => Err("it is no document, which a receipt could be of".to_owned()),
-        None => of_export(&options.file, &trusted)?,
+    let receipt = match &options.receipt {
+        Some(path) => match recognised(path, "--receipt")? {
+            Ok(Kind::Receipt(receipt) | Kind::Answer { receipt: Some(receipt), .. }) => Some(receipt),
+            Ok(_) => return Err(refused("--receipt", format!("{} is no receipt", path.display())).into()),
+            Err(reason) => return Err(refused("--receipt", format!("{} is no receipt: {reason}", path.display())).into()),
+        },
+        None => None,
+    };
+    let verdict = match (recognised(&options.file, "FILE")?, &receipt) {
+        (Err(reason), _) => Err(reason),
+        (Ok(Kind::Document(document) | Kind::Answer { document, .. }), receipt) => of_document(&document, receipt.as_ref(), &trusted),
+        (Ok(Kind::Receipt(_) | Kind::Export), Some(_)) => Err("it is no document, which a receipt could be of".to_owned()),
+        (Ok(Kind::Receipt(held)), None) => of_receipt(&held, &trusted).map(|(_, holds)| holds),
+        (Ok(Kind::Export), None) => of_export(&options.file, &trusted)?,
     };
     let file = options.file.display();
-    let (mut lines, code) = match verdict {
+    let (lines, code) = match verdict {
         Ok(holds) => {
             let standing = if holds.trusted { "ok" } else { "consistent, signer unknown" };
             (holds.told.into_iter().chain([standing.to_owned()]).collect(), u8::from(!holds.trusted))
         }
         Err(reason) => (vec![format!("does not hold: {reason}")], 1),
     };
-    let told = lines.drain(..).fold(String::new(), |mut told, line| {
+    output::write(lines.iter().fold(String::new(), |mut told, line| {
         let _ = writeln!(told, "{file}: {line}");
         told
-    });
-    output::write(told)?;
+    }))?;
     Ok(ExitCode::from(code))
 }
 
@@ -84,21 +106,26 @@ fn refused(option: &str, problem: String) -> config::Error {
     config::Error { source_name: option.to_owned(), problem }
 }
 
-/// What the file holds, if it is a text; an export is none.
+/// The file as a text; `None` for what is none, as an export.
 fn text(path: &Path, option: &str) -> Result<Option<String>, config::Error> {
     let unreadable = |error: std::io::Error| refused(option, format!("{} cannot be read: {error}", path.display()));
     let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(TEXT_BYTES_MAX).read_to_end(&mut bytes)).map_err(unreadable)?;
-    Ok(String::from_utf8(bytes).ok())
+    File::open(path).and_then(|file| file.take(TEXT_BYTES_MAX + 1).read_to_end(&mut bytes)).map_err(unreadable)?;
+    match String::from_utf8(bytes) {
+        Ok(text) if text.len() as u64 > TEXT_BYTES_MAX => {
+            Err(refused(option, format!("{} is longer than {TEXT_BYTES_MAX} bytes", path.display())))
+        }
+        text => Ok(text.ok()),
+    }
 }
 
 impl Trusted {
     fn read(files: &[PathBuf]) -> Result<Trusted, config::Error> {
         let mut trusted = Trusted::default();
         for file in files {
-            let text = fs::read_to_string(file).map_err(|error| refused("--key", format!("{} cannot be read: {error}", file.display())))?;
-            for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
-                let line = line.trim();
+            let held = text(file, "--key")?.ok_or_else(|| refused("--key", format!("{} is no text", file.display())))?;
+            let lines = (1..).zip(held.lines().map(str::trim));
+            for (number, line) in lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
                 if line.starts_with("did:key:") {
                     trusted.dids.push(line.to_owned());
                 } else {
@@ -111,40 +138,68 @@ impl Trusted {
     }
 }
 
-fn of_text(text: &str, receipt: Option<&Path>, trusted: &Trusted) -> Result<Verdict, config::Error> {
-    if let Some(held) = receipt_of(text, false) {
-        return Ok(if receipt.is_some() {
-            Err("it is no document, which a receipt could be of".to_owned())
-        } else {
-            of_receipt(&held, trusted).map(|(_, holds)| holds)
-        });
-    }
-    let document = match json::parse(text.as_bytes()) {
-        // As it was answered, or as its holder keeps it.
-        Ok(Value::Object(mut answered)) => match answered.remove("document") {
-            Some(document @ Value::Object(_)) => document,
-            _ => Value::Object(answered),
+/// What a file is, or why it is nothing that can be checked.
+fn recognised(path: &Path, option: &str) -> Result<Result<Kind, String>, config::Error> {
+    Ok(match text(path, option)? {
+        None => Ok(Kind::Export),
+        Some(text) if text.starts_with(receipt::FIRST_LINE) => text.parse().map(Kind::Receipt).map_err(|_| {
+            "it begins as a tlog-proof, but is none with an event's content, of lines that end with a line feed alone".to_owned()
+        }),
+        Some(text) => match json::parse(text.as_bytes()) {
+            Ok(Value::Object(members)) => of_members(members),
+            Ok(_) => Err("it is JSON, but no document or receipt".to_owned()),
+            Err(_) => Err("it is no document, receipt or export".to_owned()),
         },
-        _ => return Ok(Err("it is no document, receipt or export".to_owned())),
-    };
-    let receipt = match receipt {
-        Some(path) => {
-            let held = self::text(path, "--receipt")?.as_deref().and_then(|text| receipt_of(text, true));
-            Some(held.ok_or_else(|| refused("--receipt", format!("{} is no receipt", path.display())))?)
-        }
-        None => None,
-    };
-    Ok(of_document(&document, receipt.as_ref(), trusted))
+    })
 }
 
-/// A tlog-proof, by itself or in the JSON that it was answered in; also in the answer to an act, if `within_an_answer`.
-fn receipt_of(text: &str, within_an_answer: bool) -> Option<Receipt> {
-    if let Ok(receipt) = text.parse() {
-        return Some(receipt);
+fn of_members(mut members: Map<String, Value>) -> Result<Kind, String> {
+    if members.contains_key("credentialSubject") {
+        return Ok(Kind::Document(Value::Object(members)));
     }
-    let answered: Value = serde_json::from_str(text).ok()?;
-    let of_act = || answered.get("receipt").filter(|_| within_an_answer)?.get("tlog_proof");
-    answered.get("tlog_proof").or_else(of_act)?.as_str()?.parse().ok()
+    if members.contains_key("tlog_proof") {
+        return answered_receipt(&Value::Object(members)).map(Kind::Receipt);
+    }
+    let Some(document @ Value::Object(_)) = members.remove("document") else {
+        return Err("it is JSON, but no document or receipt".to_owned());
+    };
+    let receipt = members.remove("receipt").filter(|receipt| !receipt.is_null());
+    let receipt = receipt.as_ref().map(answered_receipt).transpose()?;
+    of_the_same(&members, &document)?;
+    Ok(Kind::Answer { document, receipt })
+}
+
+/// A receipt as it is answered: what its members say is what its tlog-proof says.
+fn answered_receipt(answered: &Value) -> Result<Receipt, String> {
+    let read = answered["tlog_proof"].as_str().and_then(|text| text.parse::<Receipt>().ok());
+    let read = read.ok_or_else(|| "its tlog_proof is none".to_owned())?;
+    let log = if read.checkpoint.head().origin.as_str().ends_with("/v1/logs/audit") { LogName::AUDIT } else { LogName::LEDGER };
+    let mut expected = serde_json::to_value(ReceiptBody::from(&read)).unwrap_or_default();
+    expected["position"] = log.at(read.position).to_string().into();
+    if *answered == expected { Ok(read) } else { Err("its members do not say what its tlog_proof says".to_owned()) }
+}
+
+/// What an answer says beside its document is what the document says.
+fn of_the_same(answered: &Map<String, Value>, document: &Value) -> Result<(), String> {
+    let subject = &document["credentialSubject"];
+    let id = document["id"].as_str().and_then(|id| id.strip_prefix("urn:uuid:"));
+    let digest = format!("blake3:{}", hex::encode(document::digest(document)));
+    let rules = [
+        ("id", answered.get("id").and_then(Value::as_str) == id),
+        ("type", answered.get("type") == document["type"].get(1)),
+        ("digest", answered.get("digest").and_then(Value::as_str) == Some(&digest)),
+        (
+            "subject",
+            ["name", "email", "id"].iter().all(|member| answered.get("subject").and_then(|given| given.get(member)) == subject.get(member)),
+        ),
+        ("claims", answered.get("claims") == Some(subject.get("claims").unwrap_or(&json!({})))),
+        ("valid_from", answered.get("valid_from").filter(|time| !time.is_null()) == document.get("validFrom")),
+        ("valid_until", answered.get("valid_until").filter(|time| !time.is_null()) == document.get("validUntil")),
+    ];
+    match rules.into_iter().find(|(_, holds)| !holds) {
+        Some((member, _)) => Err(format!("its member {member} does not say what its document says")),
+        None => Ok(()),
+    }
 }
 
 fn of_receipt(held: &Receipt, trusted: &Trusted) -> Result<(Fact, Holds), String> {
@@ -182,7 +237,7 @@ fn named(signers: &Signers) -> Vec<String> {
 }
 
 fn of_document(document: &Value, receipt: Option<&Receipt>, trusted: &Trusted) -> Verdict {
-    let (mut told, mut is_trusted) = (Vec::new(), false);
+    let (mut told, mut is_trusted) = (vec![format!("document {} of type {}", document["id"], document["type"][1])], false);
     match proof::check_by_issuer(document, SystemClock.now()) {
         Ok(did) => {
             is_trusted = trusted.dids.contains(&did);
