@@ -8,7 +8,7 @@ use credence_ledger::publisher::{Publisher, Status};
 use credence_ledger::receipt::Receipt;
 use credence_ledger::store::Error;
 use credence_ledger::tiles::{self, Published, Tiles};
-use credence_ledger::tree::proof::Question;
+use credence_ledger::tree::proof::{Question, check_consistency, check_inclusion};
 use credence_ledger::tree::tile::{HASH_LENGTH, Level, Tile, WIDTH};
 use credence_ledger::tree::{Hash, TreeSize};
 use credence_ledger::{LogName, Position, chain, checkpoint};
@@ -93,11 +93,38 @@ impl LogProofs {
     pub async fn inclusion(&self, position: Position, size: TreeSize) -> Result<(chain::Hash, Vec<Hash>, Hash), Error> {
         let event_hash = self.entry(position).await?;
         let hashes = tiles::ask(&*self.tiles, Question::Inclusion(position, size)).await?;
-        let root = tiles::root(&*self.tiles, size).await?;
+        let root = self.root(size).await?;
         // A proof that does not hold is not given away.
-        credence_ledger::tree::proof::check_inclusion(&hashes, size, root, position, Hash::leaf(event_hash))
+        check_inclusion(&hashes, size, root, position, Hash::leaf(event_hash))
             .map_err(|_| Error::Corrupt(format!("the tiles do not prove {}", self.tiles.log().at(position))))?;
         Ok((event_hash, hashes, root))
+    }
+
+    /// The root of the tree at this size, which the log has reached: one that the newest checkpoint goes on from.
+    ///
+    /// # Errors
+    /// The store's; [`Error::Corrupt`] when tiles and checkpoint contradict each other.
+    pub async fn root(&self, size: TreeSize) -> Result<Hash, Error> {
+        let root = tiles::root(&*self.tiles, size).await?;
+        if let Some(latest) = self.tiles.latest().await?.filter(|latest| latest.size >= size) {
+            let signed = latest.checkpoint()?;
+            let proof = tiles::ask(&*self.tiles, Question::Consistency(size, latest.size)).await?;
+            check_consistency(&proof, (size, root), (latest.size, signed.head().root))
+                .map_err(|_| Error::Corrupt(format!("the tiles of {} are not those that were signed", self.tiles.log())))?;
+        }
+        Ok(root)
+    }
+
+    /// That the tree of one size begins with that of another, with their roots: a proof that holds.
+    ///
+    /// # Errors
+    /// As [`LogProofs::root`].
+    pub async fn consistency(&self, from: TreeSize, to: TreeSize) -> Result<(Hash, Hash, Vec<Hash>), Error> {
+        let (old, new) = (self.root(from).await?, self.root(to).await?);
+        let proof = tiles::ask(&*self.tiles, Question::Consistency(from, to)).await?;
+        check_consistency(&proof, (from, old), (to, new))
+            .map_err(|_| Error::Corrupt(format!("the tiles of {} prove nothing between {from} and {to}", self.tiles.log())))?;
+        Ok((old, new, proof))
     }
 
     /// A proof of the event at this position, once a checkpoint covers it; `None` if none does in time.
@@ -107,7 +134,7 @@ impl LogProofs {
     pub async fn prove(&self, position: Position, within: Duration) -> Result<Option<Proof>, Error> {
         let Some(published) = self.covering(position, within).await? else { return Ok(None) };
         let (event_hash, hashes, root) = self.inclusion(position, published.size).await?;
-        let checkpoint = read(&published)?;
+        let checkpoint = published.checkpoint()?;
         if checkpoint.head().root != root {
             return Err(Error::Corrupt(format!("checkpoint {} of {} is of another tree", published.number, self.tiles.log())));
         }
@@ -134,8 +161,4 @@ impl LogProofs {
         let at = usize::try_from(position.0 % width).map_err(|_| missing())? * HASH_LENGTH;
         held.get(at..at + HASH_LENGTH).and_then(chain::Hash::from_slice).ok_or_else(missing)
     }
-}
-
-fn read(published: &Published) -> Result<checkpoint::Checkpoint, Error> {
-    checkpoint::Checkpoint::parse(&published.note).map_err(|error| Error::Corrupt(format!("checkpoint {}: {error}", published.number)))
 }

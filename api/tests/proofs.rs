@@ -239,7 +239,8 @@ async fn the_audit_logs_tree_is_for_auditors_unless_it_was_opened(engine: Engine
         let path = format!("/v1/logs/audit/{path}");
         app.anonymous().get(&path).await.expect_problem(401, "unauthenticated");
         app.issuer().await.get(&path).await.expect_problem(403, "forbidden");
-        app.auditor().await.get(&path).await.expect(200);
+        let told = app.auditor().await.get(&path).await.expect(200);
+        assert!(!told.header("cache-control").contains("public"), "{path}");
     }
     app.shutdown().await;
     let app = TestApp::on(stores).with(|config| config.audit_tiles_public = true).start().await;

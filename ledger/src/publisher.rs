@@ -49,6 +49,10 @@ const RETRY: Duration = Duration::from_secs(1);
 /// How long a start waits for the witnesses. Those that do not answer are asked by the first round.
 const START_MAX: Duration = Duration::from_secs(3);
 
+/// What to do about a log that is not what it was.
+const RESTORE: &str = "restore it from a backup that is not older than that checkpoint, or, if that history is lost, begin another log, of \
+                       another origin";
+
 /// How a log's checkpoints are published.
 pub struct Settings {
     /// How often, unless one is asked for.
@@ -76,10 +80,7 @@ pub enum Status {
 
 /// A log that contradicts what was signed before.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{log}: {what}. Nothing is signed any more: restore the log from a backup that is not older than that checkpoint, or, if that history is lost, \
-     begin another log, of another origin"
-)]
+#[error("{log}: {what}. Nothing is signed any more")]
 pub struct Contradiction {
     /// Which log.
     pub log: crate::LogName,
@@ -96,6 +97,8 @@ enum Failure {
     Store(#[from] Error),
     #[error("the anchor cannot be used")]
     Anchor(#[source] anchor::Error),
+    #[error("what {0} keeps is no checkpoint: put the newest one there that was published, as /v1/logs/{1}/checkpoint tells it")]
+    Damaged(Place, crate::LogName),
     #[error("too few witnesses cosigned: {0}")]
     Witnesses(String),
 }
@@ -307,40 +310,43 @@ impl Rounds {
     async fn review(&self) -> Result<(Option<Checkpoint>, Option<Published>), Failure> {
         let log = self.shared.tiles.log();
         let guarded = self.vault.guard(log).await?;
+        let published = self.shared.tiles.latest().await?;
+        if let Some(published) = &published {
+            // What is stored beside the note says the same.
+            published.checkpoint()?;
+        }
+        let mut largest = self.largest(None, Place::Guard, guarded.as_deref()).await?;
+        largest = self.largest(largest, Place::Store, published.as_ref().map(|published| published.note.as_str())).await?;
+        // Last, since it may not answer: what the others keep is held against the log all the same.
         let anchored = match &self.settings.anchor {
             Some(anchor) => anchor.read(log).await.map_err(Failure::Anchor)?,
             None => None,
         };
-        let published = self.shared.tiles.latest().await?;
-        let notes = [
-            (Place::Guard, guarded.as_deref()),
-            (Place::Anchor, anchored.as_deref()),
-            (Place::Store, published.as_ref().map(|published| published.note.as_str())),
-        ];
-        let mut largest: Option<Checkpoint> = None;
-        for (place, note) in notes {
-            let Some(note) = note else { continue };
-            let checkpoint = self.consistent(place, note).await?;
-            // Of equals the guard's counts, which is read first: it may be signed by a newer key.
-            if largest.as_ref().is_none_or(|largest| checkpoint.head().size > largest.head().size) {
-                largest = Some(checkpoint);
-            }
-        }
+        largest = self.largest(largest, Place::Anchor, anchored.as_deref()).await?;
         if let Some(largest) = &largest {
             self.raise(largest, guarded.as_deref(), anchored.as_deref()).await?;
         }
         Ok((largest, published))
     }
 
+    /// The larger of two checkpoints, once the tree was held against the second. Of equals the first counts: the guard's may be signed by
+    /// a newer key than others.
+    async fn largest(&self, known: Option<Checkpoint>, place: Place, note: Option<&str>) -> Result<Option<Checkpoint>, Failure> {
+        let Some(note) = note else { return Ok(known) };
+        let checkpoint = self.consistent(place, note).await?;
+        let is_larger = known.as_ref().is_none_or(|known| checkpoint.head().size > known.head().size);
+        Ok(if is_larger { Some(checkpoint) } else { known })
+    }
+
     /// A note that was signed before, if the tree begins with what it says.
     async fn consistent(&self, place: Place, note: &str) -> Result<Checkpoint, Failure> {
         let tiles = &*self.shared.tiles;
         let contradiction = |what: String| Failure::from(Contradiction { log: tiles.log().clone(), what });
-        let checkpoint = Checkpoint::parse(note).map_err(|_| contradiction(format!("what {place} keeps is no checkpoint")))?;
+        let checkpoint = Checkpoint::parse(note).map_err(|_| Failure::Damaged(place, tiles.log().clone()))?;
         let TreeHead { origin, size, root } = checkpoint.head();
         if origin != tiles.origin() {
             return Err(contradiction(format!(
-                "{place} keeps a checkpoint of {}, and this log is {}",
+                "{place} keeps a checkpoint of {}, and this log is {}: it is not this log's place",
                 origin.as_str(),
                 tiles.origin().as_str()
             )));
@@ -352,12 +358,13 @@ impl Rounds {
             grown = tiles::grow(tiles, &mut None).await?;
         }
         if *size > grown {
-            let what = format!("{place} keeps a checkpoint of {size} events, and the tree has {grown}: it was rolled back");
+            let what = format!("{place} keeps a checkpoint of {size} events, and the tree has {grown}: it was rolled back; {RESTORE}");
             return Err(contradiction(what));
         }
         if tiles::root(tiles, *size).await? != *root {
-            let what =
-                format!("{place} keeps a checkpoint of {size} events, and the first {size} of this log are others: history was rewritten");
+            let what = format!(
+                "{place} keeps a checkpoint of {size} events, and the first {size} of this log are others: history was rewritten; {RESTORE}"
+            );
             return Err(contradiction(what));
         }
         Ok(checkpoint)
@@ -423,7 +430,10 @@ impl Rounds {
     fn refused_by_witnesses(&self, refused: cosigners::Error) -> Failure {
         match refused {
             cosigners::Error::TooFew(said) => Failure::Witnesses(said),
-            cosigners::Error::Contradicted(what) => Contradiction { log: self.shared.tiles.log().clone(), what }.into(),
+            cosigners::Error::Contradicted(what) => {
+                let what = format!("{what}; {RESTORE}");
+                Contradiction { log: self.shared.tiles.log().clone(), what }.into()
+            }
         }
     }
 }

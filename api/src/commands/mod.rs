@@ -23,6 +23,7 @@ mod whole_file;
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
@@ -39,6 +40,9 @@ struct Cli {
     command: Command,
 }
 
+/// How long a process waits at its end for threads that are still at something.
+const LEAVE_MAX: Duration = Duration::from_secs(1);
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve HTTP until told to stop.
@@ -49,7 +53,7 @@ enum Command {
     Rebuild(Box<rebuild::Options>),
     /// Print a log's events.
     Replay(Box<replay::Options>),
-    /// Check every event, hash and unique key of the logs.
+    /// Check every event, hash, tile, checkpoint and unique key of the logs, and the read models.
     Fsck(Box<fsck::Options>),
     /// Write a log into a file that shows by itself that it is whole.
     Export(Box<export::Options>),
@@ -79,11 +83,13 @@ pub fn run(arguments: impl Iterator<Item = OsString>, environment: impl Iterator
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
-    let done = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(dispatch(cli.command, environment)));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from);
+    let done = runtime.and_then(|runtime| {
+        let done = runtime.block_on(dispatch(cli.command, environment));
+        // A thread that waits for a file that does not answer would keep the process for ever.
+        runtime.shutdown_timeout(LEAVE_MAX);
+        done
+    });
     done.unwrap_or_else(|error| failed(&error))
 }
 

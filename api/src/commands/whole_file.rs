@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufWriter, ErrorKind, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// A file that is being written. Dropped before its end it is taken away.
@@ -34,6 +35,11 @@ impl WholeFile {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(io::Error::other("another process is writing it")),
             Err(TryLockError::Error(error)) => return Err(error),
+        }
+        // Whoever had it before may have given it its name between the two: then what is locked is a file that is whole.
+        let is_the_one = |there: fs::Metadata| file.metadata().map(|held| (held.dev(), held.ino()) == (there.dev(), there.ino()));
+        if !fs::symlink_metadata(&partial).and_then(is_the_one).unwrap_or(false) {
+            return Err(io::Error::other("another process has just written it"));
         }
         file.set_len(0)?;
         Ok(WholeFile { file: BufWriter::with_capacity(1 << 20, file), partial, path: path.to_owned(), replace, is_whole: false })

@@ -9,10 +9,8 @@ use axum::extract::{Path, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use credence_ledger::checkpoint::VerifierKey;
-use credence_ledger::tiles;
-use credence_ledger::tree::proof::Question;
+use credence_ledger::tree::TreeSize;
 use credence_ledger::tree::tile::{HASH_LENGTH, Level, Sized};
-use credence_ledger::tree::{Hash, TreeSize};
 use credence_ledger::vault::Role;
 use credence_ledger::{LogName, Position, store};
 use utoipa_axum::routes;
@@ -26,9 +24,9 @@ use crate::services::{App, Services};
 use crate::wire::proof::{ConsistencyProof, InclusionProof, in_hex};
 
 /// What a tile holds never changes.
-const FOR_EVER: &str = "public, max-age=31536000, immutable";
+const FOR_EVER: &str = "max-age=31536000, immutable";
 /// A checkpoint is followed by another one soon.
-const FOR_A_MOMENT: &str = "public, max-age=1";
+const FOR_A_MOMENT: &str = "max-age=1";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 pub(crate) fn routes() -> Vec<Route> {
@@ -44,6 +42,12 @@ pub(crate) fn routes() -> Vec<Route> {
 problems! {
     /// What can keep a tree from being read.
     Refusals: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, TIMEOUT, VALIDATION_FAILED, STORE_UNAVAILABLE, INTERNAL
+}
+
+/// For how long an answer may be kept, and by whom: what not everybody may see, no cache between may hand to anybody.
+fn cached(app: &Services, tree: &LogProofs, time: &str) -> String {
+    let is_public = *tree.tiles.log() != LogName::AUDIT || app.proofs.audit_is_public;
+    format!("{}, {time}", if is_public { "public" } else { "private" })
 }
 
 /// The log's tree, if it is this caller's to see.
@@ -75,7 +79,7 @@ async fn read_checkpoint(
     let tree = tree(&app, &caller, &name)?;
     parameters.finish()?;
     let published = tree.tiles.latest().await?.ok_or_else(|| Problem::new(Kind::NOT_FOUND).detail("no checkpoint was published yet"))?;
-    Ok(([(CONTENT_TYPE, TEXT), (CACHE_CONTROL, FOR_A_MOMENT)], published.note).into_response())
+    Ok(([(CONTENT_TYPE, TEXT), (CACHE_CONTROL, &cached(&app, tree, FOR_A_MOMENT))], published.note).into_response())
 }
 
 /// Read a tile of the log's tree, or a bundle of its entries.
@@ -107,7 +111,7 @@ async fn read_tile(
         Level::Hashes(_) => hashes.to_vec(),
         Level::Entries => bundle(hashes),
     };
-    Ok(([(CONTENT_TYPE, "application/octet-stream"), (CACHE_CONTROL, FOR_EVER)], bytes).into_response())
+    Ok(([(CONTENT_TYPE, "application/octet-stream"), (CACHE_CONTROL, &cached(&app, tree, FOR_EVER))], bytes).into_response())
 }
 
 fn bundle(hashes: &[u8]) -> Vec<u8> {
@@ -136,7 +140,7 @@ async fn read_keys(State(app): State<App>, caller: Caller, Path(name): Path<Stri
         let key = VerifierKey::of_log(tree.tiles.origin(), &key.public).ok_or_else(corrupt)?;
         text.push_str(&format!("{key}\n"));
     }
-    Ok(([(CONTENT_TYPE, TEXT), (CACHE_CONTROL, FOR_A_MOMENT)], text).into_response())
+    Ok(([(CONTENT_TYPE, TEXT), (CACHE_CONTROL, &cached(&app, tree, FOR_A_MOMENT))], text).into_response())
 }
 
 /// Prove that an event is in the log's tree.
@@ -207,10 +211,8 @@ async fn prove_consistency(
     if from > to {
         return Err(Problem::field("from", "range", format!("expected at most {to}")));
     }
-    let root = async |size: TreeSize| -> Result<(TreeSize, Hash), Problem> { Ok((size, tiles::root(&*tree.tiles, size).await?)) };
-    let (old, new) = (root(from).await?, root(to).await?);
-    let proof = tiles::ask(&*tree.tiles, Question::Consistency(from, to)).await?;
-    Ok(Answer(ConsistencyProof::new(old, new, &proof)))
+    let (old, new, proof) = tree.consistency(from, to).await?;
+    Ok(Answer(ConsistencyProof::new((from, old), (to, new), &proof)))
 }
 
 fn size(parameters: &mut Parameters, name: &str) -> Option<u64> {

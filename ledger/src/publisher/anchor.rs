@@ -6,6 +6,9 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
 
 use crate::LogName;
 use crate::checkpoint::{Checkpoint, VerifierKey};
@@ -62,14 +65,29 @@ fn beside(path: &Path, extension: &str) -> PathBuf {
     path.into()
 }
 
+/// The file may lie on another machine's disk, which may hang for ever: it is waited for no longer than this.
+const ANSWER_MAX: Duration = Duration::from_secs(3);
+
+/// Threads that may be at a file at the same time. One that hangs keeps its place, so that no more than these are ever lost.
+static PLACES: Semaphore = Semaphore::const_new(8);
+
 async fn on_file<T, F>(path: PathBuf, work: F) -> Result<T, Error>
 where
     F: FnOnce(&Path) -> io::Result<T> + Send + 'static,
     T: Send + 'static,
 {
     let named = path.clone();
-    let worked = tokio::task::spawn_blocking(move || work(&path)).await;
-    worked.unwrap_or_else(|panicked| Err(io::Error::other(panicked))).map_err(|failed| Error(named, failed))
+    let worked = async {
+        let place = PLACES.acquire().await.map_err(io::Error::other)?;
+        let work = move || {
+            let done = work(&path);
+            drop(place);
+            done
+        };
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
+    };
+    let worked = tokio::time::timeout(ANSWER_MAX, worked).await;
+    worked.unwrap_or_else(|late| Err(io::Error::new(io::ErrorKind::TimedOut, late))).map_err(|failed| Error(named, failed))
 }
 
 /// Whole or not at all: a crash leaves the old note, or the new one.

@@ -121,10 +121,16 @@ async fn a_log_that_was_rolled_back_is_refused_by_the_guard() {
     let store = Store::beside(store.folder);
     append(&*store.log, 4).await;
     let what = refused(store.rounds(None, Cosigners::none()).await.round().await);
-    assert_eq!(what, "the vault keeps a checkpoint of 5 events, and the tree has 4: it was rolled back");
+    assert_eq!(
+        what,
+        "the vault keeps a checkpoint of 5 events, and the tree has 4: it was rolled back; restore it from a backup that is not older than that checkpoint, or, if that history is lost, begin another log, of another origin"
+    );
     append(&*store.log, 4).await;
     let what = refused(store.rounds(None, Cosigners::none()).await.round().await);
-    assert_eq!(what, "the vault keeps a checkpoint of 5 events, and the first 5 of this log are others: history was rewritten");
+    assert_eq!(
+        what,
+        "the vault keeps a checkpoint of 5 events, and the first 5 of this log are others: history was rewritten; restore it from a backup that is not older than that checkpoint, or, if that history is lost, begin another log, of another origin"
+    );
     assert_eq!(store.publishes().await, [0; 0]);
 }
 
@@ -137,7 +143,10 @@ async fn a_log_and_vault_that_were_rolled_back_together_are_refused_by_the_ancho
     let store = Store::beside(store.folder);
     append(&*store.log, 4).await;
     let what = refused(store.rounds(Some(store.anchor()), Cosigners::none()).await.round().await);
-    assert_eq!(what, "the anchor keeps a checkpoint of 5 events, and the tree has 4: it was rolled back");
+    assert_eq!(
+        what,
+        "the anchor keeps a checkpoint of 5 events, and the tree has 4: it was rolled back; restore it from a backup that is not older than that checkpoint, or, if that history is lost, begin another log, of another origin"
+    );
     // Without it nobody knows.
     store.rounds(None, Cosigners::none()).await.round().await.unwrap();
     assert_eq!(store.publishes().await, [4]);
@@ -278,7 +287,10 @@ async fn a_start_refuses_a_log_of_which_the_anchoring_witness_has_seen_more() {
     let (store, witness) = restored_from_an_older_backup().await;
     witness.is_well.store(true, Ordering::SeqCst);
     let refused = start(&store, &witness, Duration::from_secs(3600)).await.err().unwrap();
-    assert_eq!(refused.what, "w.example: the witness has cosigned a tree of 9 events, and this one is smaller: it was rolled back");
+    assert_eq!(
+        refused.what,
+        "w.example: the witness has cosigned a tree of 9 events, and this one is smaller: it was rolled back; restore it from a backup that is not older than that checkpoint, or, if that history is lost, begin another log, of another origin"
+    );
 }
 
 #[tokio::test]
@@ -294,4 +306,48 @@ async fn a_witness_that_does_not_answer_at_the_start_is_asked_again_before_all_i
     witness.is_well.store(true, Ordering::SeqCst);
     becomes(|status| matches!(status, Status::Refused(_))).await;
     assert_eq!(store.publishes().await, [4]);
+}
+
+#[tokio::test]
+async fn an_anchor_that_is_damaged_or_hangs_stops_signing_and_not_the_start() {
+    let store = Store::new();
+    append(&*store.log, 3).await;
+    store.rounds(Some(store.anchor()), Cosigners::none()).await.round().await.unwrap();
+    let file = store.folder.path().join("anchor.ledger");
+    let whole = std::fs::read(&file).unwrap();
+    append(&*store.log, 3).await;
+    for damaged in [&b"words"[..], b"", b"\xff\xfe"] {
+        std::fs::write(&file, damaged).unwrap();
+        let failed = store.rounds(Some(store.anchor()), Cosigners::none()).await.round().await.unwrap_err();
+        assert!(matches!(failed, Failure::Damaged(Place::Anchor, _) | Failure::Anchor(_)), "{failed:?}");
+    }
+    std::fs::remove_file(&file).unwrap();
+    // As a mount does whose server is gone.
+    assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+    let settings =
+        Settings { interval: Duration::from_secs(1), anchor: Some(store.anchor()), cosigners: Cosigners::none(), clock: clock() };
+    let publisher = Publisher::start(store.tiles.clone(), store.vault().await, settings).await.unwrap();
+    while publisher.status() == Status::Good {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(publisher.status(), Status::Failing("the anchor cannot be used".to_owned()));
+    assert_eq!(store.publishes().await, [3], "nothing is signed that the anchor might contradict");
+    publisher.shutdown(Duration::from_secs(1)).await;
+    // Whoever waits for it is let go, as when the mount is back.
+    drop(std::fs::OpenOptions::new().write(true).open(&file).unwrap());
+    std::fs::remove_file(&file).unwrap();
+    std::fs::write(&file, whole).unwrap();
+    store.rounds(Some(store.anchor()), Cosigners::none()).await.round().await.unwrap();
+    assert_eq!(store.publishes().await, [3, 6]);
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_is_stored_with_another_size_is_not_built_upon() {
+    let store = Store::new();
+    append(&*store.log, 3).await;
+    store.rounds(None, Cosigners::none()).await.round().await.unwrap();
+    let note = store.tiles.latest().await.unwrap().unwrap().note;
+    store.tiles.publish(&Published { number: 1, size: TreeSize(9_000), note }).await.unwrap();
+    append(&*store.log, 3).await;
+    assert!(matches!(store.rounds(None, Cosigners::none()).await.round().await, Err(Failure::Store(Error::Corrupt(_)))));
 }

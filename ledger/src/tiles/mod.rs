@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::chain::{self, Origin};
+use crate::checkpoint::Checkpoint;
 use crate::store::Error;
 use crate::tree::growth::Edge;
 use crate::tree::proof::{Question, Unanswered};
@@ -36,6 +37,18 @@ pub struct Published {
     pub size: TreeSize,
     /// The signed note.
     pub note: String,
+}
+
+impl Published {
+    /// What it says. The size that it was stored with is its own.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    pub fn checkpoint(&self) -> Result<Checkpoint, Error> {
+        let corrupt = |what: &str| Error::Corrupt(format!("checkpoint {}: {what}", self.number));
+        let read = Checkpoint::parse(&self.note).map_err(|_| corrupt("its note is none"))?;
+        if read.head().size == self.size { Ok(read) } else { Err(corrupt("it is stored with another size")) }
+    }
 }
 
 /// An engine that keeps a log's tiles and checkpoints.
