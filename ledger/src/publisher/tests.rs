@@ -298,9 +298,12 @@ async fn a_witness_that_does_not_answer_at_the_start_is_asked_again_before_all_i
     let (store, witness) = restored_from_an_older_backup().await;
     let publisher = start(&store, &witness, Duration::from_millis(10)).await.unwrap();
     let becomes = async |wanted: fn(&Status) -> bool| {
-        while !wanted(&publisher.status()) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let waited = async {
+            while !wanted(&publisher.status()) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), waited).await.unwrap();
     };
     becomes(|status| matches!(status, Status::Failing(_))).await;
     witness.is_well.store(true, Ordering::SeqCst);
