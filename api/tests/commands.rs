@@ -75,7 +75,7 @@ fn json_lines(text: &str) -> Vec<Value> {
 }
 
 async fn with_two_credentials(engine: Engine) -> (TestApp, Vec<Value>) {
-    let app = TestApp::start(engine).await;
+    let app = TestApp::start(engine).await.with_read_models().await;
     let issuer = app.issuer().await;
     let issued = vec![issuer.issue("Ada", "ada@example.org").await, issuer.issue("Bob", "bob@example.org").await];
     app.eventually("the read models are there and up to date", || async {
@@ -194,8 +194,7 @@ async fn read_models_are_rebuilt_and_compared(engine: Engine) {
 
 async fn a_rebuild_beside_another_one_is_refused(engine: Engine) {
     let (app, _) = with_two_credentials(engine).await;
-    let held = app.services().read.try_lock(Lock::Rebuild(Projection::Verification)).await.unwrap();
-    assert!(held.is_some());
+    let _held = app.hold(Lock::Rebuild(Projection::Verification)).await;
     for arguments in [&["rebuild", "verification"][..], &["rebuild", "--check", "verification"]] {
         let refused = run(arguments, &app.stores).await.expect(3);
         assert!(refused.err.contains("a rebuild of verification is running") && refused.out.is_empty(), "{}", refused.err);

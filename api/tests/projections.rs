@@ -59,7 +59,7 @@ async fn the_read_models_standing_is_told(engine: Engine) {
 }
 
 async fn a_rebuild_is_begun_watched_and_recorded(engine: Engine) {
-    let app = TestApp::start(engine).await;
+    let app = TestApp::start(engine).await.with_read_models().await;
     let (admin, issuer) = (app.admin().await, app.issuer().await);
     for name in ["Ada", "Bob", "Cyd"] {
         issuer.issue(name, "one@example.org").await;
@@ -89,10 +89,9 @@ async fn a_rebuild_is_begun_watched_and_recorded(engine: Engine) {
 }
 
 async fn one_rebuild_a_projection_runs_at_a_time(engine: Engine) {
-    let app = TestApp::start(engine).await;
+    let app = TestApp::start(engine).await.with_read_models().await;
     let admin = app.admin().await;
-    let held = app.services().read.try_lock(Lock::Rebuild(Projection::Verification)).await.unwrap();
-    assert!(held.is_some());
+    let held = app.hold(Lock::Rebuild(Projection::Verification)).await;
     admin.post_empty(REBUILDS).await.expect_problem(409, "rebuild-running");
     admin.post_empty("/v1/projections/history/rebuilds").await.expect(202);
     drop(held);
@@ -100,7 +99,7 @@ async fn one_rebuild_a_projection_runs_at_a_time(engine: Engine) {
 }
 
 async fn without_a_record_nothing_is_rebuilt(engine: Engine) {
-    let app = TestApp::start(engine).await;
+    let app = TestApp::start(engine).await.with_read_models().await;
     let admin = app.admin().await;
     let before = app.services().read.cursor(Projection::Verification).await.unwrap().generation;
     app.services().audit.appender.shutdown().await;
@@ -110,7 +109,7 @@ async fn without_a_record_nothing_is_rebuilt(engine: Engine) {
 
 #[tokio::test]
 async fn administrators_alone_rebuild_and_what_is_asked_wrongly_is_told() {
-    let app = TestApp::start(Engine::Sqlite).await;
+    let app = TestApp::start(Engine::Sqlite).await.with_read_models().await;
     let (admin, auditor) = (app.admin().await, app.auditor().await);
     app.anonymous().post_empty(REBUILDS).await.expect_problem(401, "unauthenticated");
     auditor.post_empty(REBUILDS).await.expect_problem(403, "forbidden");

@@ -22,6 +22,8 @@ use credence_ledger::Clock;
 use credence_ledger::testing::ManualClock;
 use credence_ledger::testing::postgres::Database;
 use credence_ledger::vault::Role;
+use credence_projections::generation::{Held, Lock};
+use credence_projections::projection::Projection;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
@@ -207,6 +209,27 @@ impl TestApp {
 
     pub async fn admin(&self) -> Admin {
         Admin(self.keyed(Role::Admin, DEFAULT_ISSUER).await)
+    }
+
+    /// Waits until the read models are there. They are built after the start, and while they are no rebuild can begin.
+    pub async fn with_read_models(self) -> TestApp {
+        for projection in Projection::ALL {
+            let read = &self.services().read;
+            self.eventually("it serves", || async { read.pointer(projection).await.unwrap().is_some() }).await;
+            drop(self.hold(Lock::Rebuild(projection)).await);
+        }
+        self
+    }
+
+    /// Waits for a lock of the read store, and holds it.
+    pub async fn hold(&self, lock: Lock) -> Box<dyn Held> {
+        for _ in 0..1000 {
+            if let Some(held) = self.services().read.try_lock(lock).await.unwrap() {
+                return held;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("not within 20 seconds: {lock:?} is free")
     }
 
     /// Waits until `condition` holds.
