@@ -65,6 +65,8 @@ async fn a_rebuild_is_begun_watched_and_recorded(engine: Engine) {
         issuer.issue(name, "one@example.org").await;
     }
     let generation = || async { admin.get("/v1/projections").await.expect(200).body["items"][0].clone() };
+    // Both generations are compared where the serving one is.
+    app.eventually("the read model is up to date", || async { generation().await["cursor"] == "ledger@3" }).await;
     let before = generation().await["generation"].as_u64().unwrap();
     let done = rebuild(&admin).await;
     assert_eq!((&done["phase"], &done["done"], &done["total"], &done["equal"]), (&json!("done"), &json!(4), &json!(4), &json!(true)));
