@@ -3,6 +3,7 @@
 //! - [`config`]: what a process is told, from command line, environment and file; [`stores`]: the four stores, opened;
 //!   [`node`]: a running process; [`services`]: what use cases and handlers need of it; [`issuers`]: what it remembers of them; [`caller`]: on
 //!   whose behalf.
+//! - [`limits`]: how much anybody may ask, in one process or in many.
 //! - [`use_cases`]: what one can do, without HTTP; [`wire`]: what is said outside; [`http`]: routes, each extracts, calls one use
 //!   case and maps its answer.
 //! - [`witness`]: asks others, over HTTP, to cosign checkpoints.
@@ -15,6 +16,7 @@ pub mod commands;
 pub mod config;
 pub mod http;
 pub mod issuers;
+pub mod limits;
 pub mod node;
 pub mod proofs;
 pub mod services;

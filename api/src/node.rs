@@ -24,6 +24,7 @@ use zeroize::Zeroizing;
 
 use crate::config::{self, Config, Role};
 use crate::http;
+use crate::limits::{Limits, redis};
 use crate::proofs::{LogProofs, Proofs};
 use crate::services::{App, LogAccess, Services, Settings, Stores};
 use crate::stores::{self, Error, Schema, Sources};
@@ -96,19 +97,21 @@ impl Node {
         let proofs = proofs(&config, &vault, &sources).await?;
         let opened = Stores { vault, ledger, audit, read: read.clone(), proofs };
         let unsafe_durability = stores::unsafe_durability(&config.store).await?;
+        let limits = limits(&config, &opened, &sources)?;
+        limits.probe().await;
         let services = Services::new(&config.store.worker, config.role, settings, opened, &sources);
-        let app: App = Arc::new(Services { unsafe_durability, ..services });
+        let app: App = Arc::new(Services { unsafe_durability, limits: Arc::new(limits), ..services });
 
         let listener = http::serve::listen(socket).map_err(cannot_listen)?;
         let address = listener.local_addr().map_err(cannot_listen)?;
-        let limits = http::Limits {
+        let bounds = http::Bounds {
             body_bytes_max: config.body_bytes_max,
-            rate_limit_public: config.rate_limit_public,
+            trusted_proxies: config.trusted_proxies.clone(),
             cors_origins: config.cors_origins.clone(),
             body_max: BODY_MAX,
             answer_max: ANSWER_MAX + config.wait_max,
         };
-        let router = http::router(&app, &limits);
+        let router = http::router(&app, &bounds);
         let runners = if matches!(config.role, Role::All | Role::Projector) { start_runners(&app, &read) } else { Vec::new() };
         if config.role == Role::All {
             settle(&app).await;
@@ -154,6 +157,18 @@ impl Node {
             tracing::warn!(error = &error as &dyn std::error::Error, "the vault still counts this worker");
         }
     }
+}
+
+/// How much anybody may ask, shared with other processes where there is a Redis.
+fn limits(config: &Config, stores: &Stores, sources: &Sources) -> Result<Limits, Error> {
+    // All processes on one vault have it, and nobody else.
+    let key = || stores.vault.lookup().idempotency(&[b"limits"]);
+    let shared = config.redis.as_ref().map(|url| redis::Shared::new(url, key())).transpose();
+    let unusable = |error: ::redis::RedisError| config::Error {
+        source_name: config::variable("redis_url"),
+        problem: format!("cannot be used: {error}"),
+    };
+    Ok(Limits::new(config.rate_limits, sources.clock(), shared.map_err(unusable)?))
 }
 
 /// The logs' trees; where the process may sign, with those who publish their checkpoints.
@@ -241,6 +256,9 @@ fn background(app: &App) -> Vec<JoinHandle<()>> {
         }),
         every(Duration::from_secs(10), app, |app| async move { tell_used_keys(&app).await }),
     ];
+    if app.limits.are_shared() {
+        tasks.push(every(redis::PROBE_EVERY, app, |app| async move { app.limits.probe().await }));
+    }
     if matches!(app.role, Role::All | Role::Issuance) {
         tasks.push(every(FORGET_EVERY, app, |app| async move { forget_repeats(&app).await }));
     }

@@ -23,8 +23,9 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::caller::Caller;
-use crate::config::Role;
+use crate::config::{RateLimits, Role};
 use crate::issuers::{Issuers, SigningKeys};
+use crate::limits::Limits;
 use crate::proofs::Proofs;
 use crate::stores::Sources;
 use crate::used_keys::UsedKeys;
@@ -64,6 +65,8 @@ pub struct Services {
     pub proofs: Proofs,
     /// The audit log's month keys.
     pub months: Months,
+    /// How much anybody may ask. A command asks as much as it likes.
+    pub limits: Arc<Limits>,
     /// Which API keys were used lately.
     pub used_keys: UsedKeys,
     /// One start of this process.
@@ -213,6 +216,7 @@ impl Services {
             audit,
             read,
             proofs,
+            limits: Arc::new(Limits::new(RateLimits::default(), clock.clone(), None)),
             used_keys: UsedKeys::default(),
             draining: CancellationToken::new(),
             tasks: TaskTracker::new(),

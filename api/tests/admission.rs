@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::http::HeaderValue;
-use credence_api::http::{self, Limits, Part, Route};
+use credence_api::config::TrustedProxies;
+use credence_api::http::{self, Bounds, Part, Route};
 use credence_api::services::App;
 use support::{Anonymous, Engine, Session, TestApp, User, eventually, send};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -49,14 +50,14 @@ async fn start(app: &TestApp, answer_max: Duration) -> Anonymous {
         Route::new(Part::Issuance, routes!(takes)).told_by(told),
         Route::new(Part::Issuance, routes!(foreign)),
     ];
-    let limits = Limits {
+    let bounds = Bounds {
         body_bytes_max: 4096,
-        rate_limit_public: None,
+        trusted_proxies: TrustedProxies::default(),
         cors_origins: Vec::<HeaderValue>::new(),
         body_max: Duration::from_millis(300),
         answer_max,
     };
-    let router = http::serve_table(table, app.services(), &limits);
+    let router = http::serve_table(table, app.services(), &bounds);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(http::serve::serve(listener, router, app.services().draining.clone(), Duration::from_secs(1)));

@@ -112,12 +112,27 @@ options! {
         /// Let anybody issue through the two older dialects, as issuer `default`: for demos [default: false].
         #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
         open_issuance,
-        /// Whether anonymous verification is limited [default: on].
+        /// Whether anything is limited [default: on].
         #[arg(long, value_name = "on|off")]
         rate_limit,
-        /// How many anonymous verifications in which time [default: 600/1m].
+        /// How many requests without credentials an address may make in which time [default: 600/1m].
         #[arg(long, value_name = "COUNT/TIME")]
         rate_limit_public,
+        /// How many requests a key or an account may make in which time [default: 6000/1m].
+        #[arg(long, value_name = "COUNT/TIME")]
+        rate_limit_authenticated,
+        /// How many logins may fail in which time, of an account and from an address [default: 5/15m].
+        #[arg(long, value_name = "COUNT/TIME")]
+        rate_limit_login_failures,
+        /// A Redis server by which all processes share their limits: `redis://…`, or `rediss://…` for TLS.
+        #[arg(long, value_name = "URL")]
+        redis_url,
+        /// A file that holds the value of --redis-url.
+        #[arg(long, value_name = "FILE")]
+        redis_url_file,
+        /// Proxies that are believed when they say for whom they ask: addresses and networks, separated by commas [default: none].
+        #[arg(long, value_name = "ADDRESS[/BITS],…")]
+        trusted_proxies,
         /// How often a checkpoint of each log is published, unless one is asked for [default: 5].
         #[arg(long, value_name = "SECONDS")]
         checkpoint_interval_s,

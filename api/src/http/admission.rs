@@ -25,9 +25,9 @@ use tracing::Instrument as _;
 use super::Part;
 use super::auth;
 use super::edge::Edge;
-use super::limit::Standing;
 use super::problem::{Kind, Problem};
-use crate::caller::Caller;
+use crate::caller::{Caller, Principal};
+use crate::limits::Standing;
 
 /// The longest path and query.
 pub const URI_BYTES_MAX: usize = 8 * 1024;
@@ -82,13 +82,24 @@ async fn judge(edge: &Edge, part: Option<Part>, parts: &mut Parts, standing: &mu
     if part == Some(Part::Everywhere) {
         return Ok(());
     }
-    let principal = auth::authenticate(&edge.keys, parts).await?;
-    if let (Some(limiter), Some(Part::Verification), None) = (&edge.limiter, part, principal) {
-        let now = limiter.take();
-        *standing = Some(now);
-        now.judge()?;
+    let known = auth::authenticate(&edge.keys, parts).await;
+    *standing = count(edge, part, parts, &known).await;
+    standing.map_or(Ok(()), Standing::judge)?;
+    known.map(drop)
+}
+
+/// Takes from the bucket that the request is counted by, if it is.
+async fn count(edge: &Edge, part: Option<Part>, parts: &Parts, known: &Result<Option<Principal>, Problem>) -> Option<Standing> {
+    let limits = &edge.app.limits;
+    let address = || parts.extensions.get::<Caller>().and_then(|caller| caller.address);
+    match (known, part?) {
+        (Ok(Some(principal)), _) => limits.caller(principal.key).await,
+        // Whoever follows a log reads thousands of tiles, which cost little; and they are the same for everybody.
+        (Ok(None), Part::Proofs) => None,
+        (Ok(None), _) => limits.address(address()).await,
+        (Err(problem), _) if problem.kind == Kind::UNAUTHENTICATED => limits.address(address()).await,
+        (Err(_), _) => None,
     }
-    Ok(())
 }
 
 async fn read(edge: &Edge, parts: &Parts, body: Body) -> Result<Bytes, Problem> {

@@ -21,10 +21,10 @@ use tracing::Instrument as _;
 
 use super::admission;
 use super::auth::Keys;
-use super::limit::Limiter;
 use super::problem::{Kind, Problem};
-use super::{Limits, Part, Tell};
+use super::{Bounds, Part, Tell};
 use crate::caller::Caller;
+use crate::config::TrustedProxies;
 use crate::services::App;
 
 /// What a table's line says beside its handlers.
@@ -40,11 +40,11 @@ pub struct Line {
 pub struct Edge {
     pub(super) app: App,
     pub(super) keys: Keys,
-    pub(super) limiter: Option<Limiter>,
     pub(super) body_bytes_max: usize,
     pub(super) body_max: Duration,
     pub(super) answer_max: Duration,
     lines: HashMap<String, Line>,
+    trusted_proxies: TrustedProxies,
     worker: HeaderValue,
 }
 
@@ -55,14 +55,14 @@ pub struct Peer(pub SocketAddr);
 impl Edge {
     /// For a process.
     #[must_use]
-    pub fn new(app: App, limits: &Limits, lines: HashMap<String, Line>) -> Edge {
+    pub fn new(app: App, bounds: &Bounds, lines: HashMap<String, Line>) -> Edge {
         Edge {
             keys: Keys::new(app.clone()),
-            limiter: limits.rate_limit_public.map(Limiter::new),
-            body_bytes_max: limits.body_bytes_max,
-            body_max: limits.body_max,
-            answer_max: limits.answer_max,
+            body_bytes_max: bounds.body_bytes_max,
+            body_max: bounds.body_max,
+            answer_max: bounds.answer_max,
             lines,
+            trusted_proxies: bounds.trusted_proxies.clone(),
             // The configuration takes visible ASCII only.
             worker: HeaderValue::from_str(&app.worker).unwrap_or(HeaderValue::from_static("worker")),
             app,
@@ -88,7 +88,7 @@ pub async fn around_admission(State(edge): State<Arc<Edge>>, request: Request, n
 async fn answered<F: Future<Output = Response>>(edge: &Edge, mut request: Request, inner: impl FnOnce(Request) -> F) -> Response {
     let started = Instant::now();
     let line = edge.line(&request);
-    let caller = caller(&request, &edge.app);
+    let caller = caller(&request, edge);
     let (request_id, route) = (caller.request_id.clone(), caller.via.clone());
     let span = tracing::info_span!("request", request_id, worker = %edge.app.worker, route);
     request.extensions_mut().insert(caller);
@@ -110,19 +110,20 @@ async fn answered<F: Future<Output = Response>>(edge: &Edge, mut request: Reques
 }
 
 /// Who asks, before anybody has looked at a key.
-fn caller(request: &Request, app: &App) -> Caller {
+fn caller(request: &Request, edge: &Edge) -> Caller {
     let headers = request.headers();
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let path = request.extensions().get::<MatchedPath>();
+    let peer = request.extensions().get::<Peer>();
     let agent = text("user-agent").map(|agent| agent.chars().take(512).collect());
     Caller {
         principal: None,
         is_operator: false,
-        address: request.extensions().get::<Peer>().map(|peer| peer.0.ip()),
+        address: peer.map(|peer| edge.trusted_proxies.client(peer.0.ip(), headers)),
         user_agent: agent,
         request_id: text("x-request-id")
             .filter(|id| is_request_id(id))
-            .map_or_else(|| credence_ledger::event::new_id(&app.clock, &app.random).to_string(), ToOwned::to_owned),
+            .map_or_else(|| credence_ledger::event::new_id(&edge.app.clock, &edge.app.random).to_string(), ToOwned::to_owned),
         trace_id: text("traceparent").and_then(trace_id),
         // A path that is none of ours may hold anything: it is not repeated.
         via: path.map_or_else(|| "unknown".to_owned(), |path| format!("{} {}", request.method(), path.as_str())),

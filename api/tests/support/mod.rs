@@ -96,7 +96,7 @@ impl Stores {
         self.folder.path()
     }
 
-    /// The configuration of a process on these stores: any free port, no limit on verification, defaults otherwise.
+    /// The configuration of a process on these stores: any free port, no limits, defaults otherwise.
     pub fn config(&self) -> Config {
         let stores = StoreOptions {
             store: Some(self.url()),
@@ -137,10 +137,10 @@ impl Builder {
         self
     }
 
-    /// Limits anonymous verification.
+    /// Limits what an address may ask without credentials.
     pub fn rate_limit(self, rate: &str) -> Builder {
         let rate: RateLimit = rate.parse().unwrap();
-        self.with(|config| config.rate_limit_public = Some(rate))
+        self.with(|config| config.rate_limits.public = Some(rate))
     }
 
     pub async fn start(self) -> TestApp {
