@@ -7,6 +7,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part of this")]
 
 pub mod chain;
+pub mod redis;
 pub mod witness;
 
 use std::net::SocketAddr;
