@@ -24,6 +24,7 @@ use zeroize::Zeroizing;
 
 use crate::config::{self, Config, Role};
 use crate::http;
+use crate::http::tls::{self, Tls, Which};
 use crate::limits::{Limits, redis};
 use crate::proofs::{LogProofs, Proofs};
 use crate::services::{App, LogAccess, Services, Settings, Stores};
@@ -58,6 +59,7 @@ pub struct Node {
     server: JoinHandle<bool>,
     background: Vec<JoinHandle<()>>,
     drain_max: Duration,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Node {
@@ -73,6 +75,7 @@ impl Node {
             problem: format!("cannot listen on {}: {error}", config.listen),
         };
         let socket = http::serve::bind(&config.listen).await.map_err(cannot_listen)?;
+        let tls = config.tls.clone().map(tls).transpose()?;
         let vault = stores::vault(&config.store, Schema::Migrate, &sources).await?;
         let open = async |name| stores::log(&config.store, name, &*vault, &sources).await;
         let audit = open(LogName::AUDIT).await?;
@@ -107,6 +110,7 @@ impl Node {
         let bounds = http::Bounds {
             body_bytes_max: config.body_bytes_max,
             trusted_proxies: config.trusted_proxies.clone(),
+            is_tls: tls.is_some(),
             cors_origins: config.cors_origins.clone(),
             body_max: BODY_MAX,
             answer_max: ANSWER_MAX + config.wait_max,
@@ -117,14 +121,33 @@ impl Node {
             settle(&app).await;
         }
         let background = background(&app);
-        let server = tokio::spawn(http::serve::serve(listener, router, app.draining.clone(), config.drain_max));
-        Ok(Node { address, administrator_key, app, runners, server, background, drain_max: config.drain_max })
+        let server = http::serve::Server { router, tls: tls.clone(), patience: http::serve::Patience::default() };
+        let server = tokio::spawn(http::serve::serve(listener, server, app.draining.clone(), config.drain_max));
+        Ok(Node { address, administrator_key, app, runners, server, background, drain_max: config.drain_max, tls })
     }
 
     /// What its handlers are given.
     #[must_use]
     pub fn services(&self) -> &App {
         &self.app
+    }
+
+    /// Where it is asked, as a URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("{}://{}", if self.tls.is_some() { "https" } else { "http" }, self.address)
+    }
+
+    /// Reads the certificate again. One that cannot be used is told in the log, and the old one stays.
+    pub fn reload_certificate(&self) {
+        match self.tls.as_ref().map(|tls| tls.reload()) {
+            Some(Ok(())) => tracing::info!("new connections are shown the certificate that was read just now"),
+            Some(Err(error)) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "the certificate could not be read again: the old one stays");
+            }
+            None => {}
+        }
     }
 
     /// Stops accepting, finishes what is in flight, within the time configured, flushes, says goodbye.
@@ -157,6 +180,22 @@ impl Node {
             tracing::warn!(error = &error as &dyn std::error::Error, "the vault still counts this worker");
         }
     }
+}
+
+/// The certificate, which is looked at before anything is opened.
+fn tls(files: tls::Files) -> Result<Arc<Tls>, Error> {
+    let unusable = |error: tls::Error| {
+        let name = match error.which() {
+            Which::Certificate => "tls_certificate_file",
+            Which::Key => "tls_key_file",
+        };
+        let problem = match std::error::Error::source(&error) {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        };
+        config::Error { source_name: config::variable(name), problem }
+    };
+    Ok(Arc::new(Tls::load(files).map_err(unusable)?))
 }
 
 /// How much anybody may ask, shared with other processes where there is a Redis.

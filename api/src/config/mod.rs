@@ -30,6 +30,7 @@ pub use proxies::TrustedProxies;
 pub use role::{Role, UnknownRole};
 pub use witnesses::{Asked, Witnesses};
 
+use crate::http::tls;
 use crate::limits::redis;
 
 /// What every command is told.
@@ -91,6 +92,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// Where to listen: a host, or an address, and a port.
     pub listen: String,
+    /// The certificate to listen by TLS with.
+    pub tls: Option<tls::Files>,
     /// What to serve.
     pub role: Role,
     /// A read model confirmed longer ago than this gives no answers.
@@ -228,6 +231,7 @@ impl Config {
         let config = Config {
             store: StoreConfig::of(&layers)?,
             listen: value(&layers, "listen", listen)?.unwrap_or_else(|| "127.0.0.1:8080".to_owned()),
+            tls: tls_files(&layers)?,
             role: value(&layers, "role", |text| text.parse().map_err(|error: UnknownRole| error.to_string()))?.unwrap_or(Role::All),
             staleness_max: Duration::from_secs(number("staleness_s_max", 1..=31_536_000, 300)?),
             wait_max: Duration::from_millis(number("wait_ms_max", 0..=600_000, 5000)?),
@@ -266,6 +270,16 @@ fn given_or_in_file<T: FromStr<Err: fmt::Display>>(layers: &Layers, name: &'stat
         text
     };
     text.trim().parse().map(Some).map_err(|error: T::Err| Error::of(&source, error))
+}
+
+fn tls_files(layers: &Layers) -> Result<Option<tls::Files>, Error> {
+    let lacks = |given: &Source, other| Error::of(given, format!("{} is needed, too", variable(other)));
+    match (layers.get("tls_certificate_file"), layers.get("tls_key_file")) {
+        (None, None) => Ok(None),
+        (Some((_, certificate)), Some((_, key))) => Ok(Some(tls::Files { certificate: certificate.into(), key: key.into() })),
+        (Some((given, _)), None) => Err(lacks(&given, "tls_key_file")),
+        (None, Some((given, _))) => Err(lacks(&given, "tls_certificate_file")),
+    }
 }
 
 fn rate_limits(layers: &Layers) -> Result<RateLimits, Error> {

@@ -94,6 +94,12 @@ options! {
         /// Where to listen; port 0 takes any free one [default: 127.0.0.1:8080].
         #[arg(long, value_name = "ADDR:PORT")]
         listen,
+        /// Listen by TLS: the certificate and those above it, PEM. Read again on SIGHUP.
+        #[arg(long, value_name = "FILE")]
+        tls_certificate_file,
+        /// The certificate's private key, PEM.
+        #[arg(long, value_name = "FILE")]
+        tls_key_file,
         /// What to serve [default: all].
         #[arg(long, value_name = "all|issuance|verification|projector")]
         role,

@@ -11,7 +11,8 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
@@ -45,6 +46,7 @@ pub struct Edge {
     pub(super) answer_max: Duration,
     lines: HashMap<String, Line>,
     trusted_proxies: TrustedProxies,
+    is_tls: bool,
     worker: HeaderValue,
 }
 
@@ -63,6 +65,7 @@ impl Edge {
             answer_max: bounds.answer_max,
             lines,
             trusted_proxies: bounds.trusted_proxies.clone(),
+            is_tls: bounds.is_tls,
             // The configuration takes visible ASCII only.
             worker: HeaderValue::from_str(&app.worker).unwrap_or(HeaderValue::from_static("worker")),
             app,
@@ -96,7 +99,7 @@ async fn answered<F: Future<Output = Response>>(edge: &Edge, mut request: Reques
     let mut response = inner(request).instrument(span.clone()).await;
 
     let problem = tell(edge, line, &request_id, &mut response);
-    put_headers(response.headers_mut(), &request_id, &edge.worker);
+    put_headers(response.headers_mut(), &request_id, edge);
     let (status, took) = (response.status(), started.elapsed());
     span.in_scope(|| {
         let took_ms = took.as_secs_f64() * 1e3;
@@ -169,14 +172,18 @@ fn foreign(response: &Response) -> Option<Problem> {
     kind.map(|kind| Problem::new(*kind))
 }
 
-fn put_headers(headers: &mut HeaderMap, request_id: &str, worker: &HeaderValue) {
+fn put_headers(headers: &mut HeaderMap, request_id: &str, edge: &Edge) {
     if let Ok(id) = HeaderValue::from_str(request_id) {
         headers.insert("x-request-id", id);
     }
-    headers.insert("x-worker-id", worker.clone());
+    headers.insert("x-worker-id", edge.worker.clone());
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    if edge.is_tls {
+        // RFC 6797. What other hosts of the domain do is theirs to say.
+        headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+    }
     // Pages that are shown bring rules of their own.
     headers.entry(CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));

@@ -24,6 +24,7 @@ pub mod proofs;
 pub mod query;
 pub mod serve;
 pub mod services;
+pub mod tls;
 pub mod verifications;
 
 use std::collections::HashMap;
@@ -133,6 +134,8 @@ pub struct Bounds {
     pub body_bytes_max: usize,
     /// Proxies that are believed when they say for whom they ask.
     pub trusted_proxies: TrustedProxies,
+    /// Whether the process is spoken to by TLS: browsers are told to do nothing else.
+    pub is_tls: bool,
     /// Origins whose pages may call.
     pub cors_origins: Vec<HeaderValue>,
     /// How long a body may take to arrive; then 408.

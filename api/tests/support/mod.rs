@@ -411,6 +411,8 @@ pub fn unsigned(document: &Value) -> Value {
 /// The binary itself, as a child that is killed when the test ends.
 pub struct Child {
     pub process: std::process::Child,
+    /// `http` or `https`.
+    pub scheme: String,
     pub address: SocketAddr,
     pub stderr: PathBuf,
 }
@@ -428,9 +430,10 @@ impl Child {
             .unwrap();
         let mut line = String::new();
         std::io::BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("listening on http://").and_then(|address| address.parse().ok());
-        let address = address.unwrap_or_else(|| panic!("{line:?}: {}", std::fs::read_to_string(&stderr).unwrap()));
-        Child { process, address, stderr }
+        let url = line.trim().strip_prefix("listening on ").and_then(|url| url.split_once("://"));
+        let at = url.and_then(|(scheme, address)| Some((scheme.to_owned(), address.parse().ok()?)));
+        let (scheme, address) = at.unwrap_or_else(|| panic!("{line:?}: {}", std::fs::read_to_string(&stderr).unwrap()));
+        Child { process, scheme, address, stderr }
     }
 
     pub fn anonymous(&self) -> Anonymous {
@@ -445,10 +448,15 @@ impl Child {
         std::fs::read_to_string(&self.stderr).unwrap()
     }
 
+    /// Sends it a signal by its name.
+    pub fn signal(&self, name: &str) {
+        let told = std::process::Command::new("kill").args([format!("-{name}"), self.process.id().to_string()]).status().unwrap();
+        assert!(told.success());
+    }
+
     /// Tells it to stop and answers how it ended.
     pub fn terminate(&mut self) -> std::process::ExitStatus {
-        let told = std::process::Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status().unwrap();
-        assert!(told.success());
+        self.signal("TERM");
         self.process.wait().unwrap()
     }
 
