@@ -3,6 +3,8 @@
 //!
 //! Values are texts here; [`super::Config`] reads them, whichever layer they come from, in one place.
 
+use std::fmt;
+
 use clap::{ArgAction, Args};
 
 /// An option's name, in snake case, and what the command line gave for it.
@@ -10,10 +12,17 @@ pub(crate) type Given<'a> = (&'static str, Option<&'a str>);
 
 macro_rules! options {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident,)+ }) => {
-        #[derive(Debug, Clone, Default, Args)]
+        #[derive(Clone, Default, Args)]
         $(#[$doc])*
         pub struct $name {
             $($(#[$field_doc])* pub $field: Option<String>,)+
+        }
+
+        /// Which were given, and not with what: some hold passwords.
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_set().entries(self.given().iter().filter_map(|(name, value)| value.map(|_| name))).finish()
+            }
         }
 
         impl $name {

@@ -139,6 +139,19 @@ fn a_store_may_be_given_in_a_file_but_not_twice_in_one_layer() {
 }
 
 #[test]
+fn no_password_can_be_shown_by_accident() {
+    let (postgres, redis) = ("postgres://me:hunter2@host/db?password=hunter2", "redis://me:hunter2@host:6379");
+    let stores = StoreOptions { store: Some(postgres.to_owned()), ..StoreOptions::default() };
+    let serve = ServeOptions { redis_url: Some(redis.to_owned()), ..ServeOptions::default() };
+    let (config, _) = Config::read(&stores, &serve, std::iter::empty()).unwrap();
+    for shown in [format!("{config:?}"), format!("{:#?}", config.store), format!("{stores:?}"), format!("{serve:?}")] {
+        assert!(!shown.contains("hunter2") && !shown.contains("me:"), "{shown}");
+    }
+    assert_eq!((format!("{stores:?}"), format!("{serve:?}")), (r#"{"store"}"#.to_owned(), r#"{"redis_url"}"#.to_owned()));
+    assert_eq!(config.store.stores.ledger.to_string(), "postgres://host/db");
+}
+
+#[test]
 fn a_file_may_hold_only_what_there_is() {
     for (text, problem) in [("wait_max = 1", "wait_max in "), ("listen = 1.5", "listen in "), ("a = [", "TOML in ")] {
         let mut file = tempfile::NamedTempFile::new().unwrap();
