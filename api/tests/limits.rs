@@ -256,6 +256,21 @@ async fn processes_share_their_limits_while_redis_is_there_and_limit_alone_while
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_is_reached_by_tls_if_its_certificate_is_trusted() {
+    let (redis, stores) = (Redis::start(), Stores::new(Engine::Sqlite).await);
+    let certificate = redis.certificate().display().to_string();
+    let arguments = ["--store", &stores.url(), "--rate-limit-public", "5/1h", "--redis-url", &redis.tls_url()];
+    let trusting = Child::serve_in(stores.data_dir(), &arguments, &[("SSL_CERT_FILE", &certificate)]);
+    eventually("it is reached", || async { warnings(&trusting.anonymous()).await.is_empty() }).await;
+    verify(&trusting.anonymous()).await.expect(200);
+    nothing_personal_is_in(&redis);
+    let doubting = Child::serve(stores.data_dir(), &arguments);
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(warnings(&doubting.anonymous()).await.len(), 1);
+    assert_eq!(verify(&doubting.anonymous()).await.expect(200).header("ratelimit-remaining"), "4");
+}
+
 /// Neither address nor anything else in clear, and nothing that stays for ever.
 fn nothing_personal_is_in(redis: &Redis) {
     let mut connection = redis.connect().unwrap();

@@ -6,6 +6,10 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use super::problem::{Kind, Problem};
 use crate::limits::Standing;
 
+const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
+const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
+const RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
+
 impl Standing {
     /// 429 when there was none to take.
     ///
@@ -23,11 +27,7 @@ impl Standing {
     }
 
     fn headers(self) -> [(HeaderName, HeaderValue); 3] {
-        [
-            (HeaderName::from_static("ratelimit-limit"), self.limit.into()),
-            (HeaderName::from_static("ratelimit-remaining"), self.remaining.into()),
-            (HeaderName::from_static("ratelimit-reset"), self.reset_s.into()),
-        ]
+        [(LIMIT, self.limit.into()), (REMAINING, self.remaining.into()), (RESET, self.reset_s.into())]
     }
 }
 

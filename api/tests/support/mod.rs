@@ -420,10 +420,16 @@ pub struct Child {
 impl Child {
     /// Starts `credence serve` with these arguments and waits until it listens. `folder` takes what it writes to standard error.
     pub fn serve(folder: &Path, arguments: &[&str]) -> Child {
+        Child::serve_in(folder, arguments, &[])
+    }
+
+    /// The same, with these variables in its environment.
+    pub fn serve_in(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Child {
         use std::io::BufRead as _;
         let stderr = folder.join(format!("stderr-{}", std::fs::read_dir(folder).unwrap().count()));
         let mut process = command(&["serve", "--listen", "127.0.0.1:0"])
             .args(arguments)
+            .envs(environment.iter().copied())
             .stdout(std::process::Stdio::piped())
             .stderr(std::fs::File::create(&stderr).unwrap())
             .spawn()

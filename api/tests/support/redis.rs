@@ -1,9 +1,11 @@
 //! A real Redis for tests, of this machine's `redis-server`: a process of its own on a free port, in a temporary folder, killed when dropped.
 
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rcgen::{CertificateParams, KeyPair};
 use redis::{Client, Connection};
 use tempfile::TempDir;
 
@@ -13,14 +15,19 @@ pub const PASSWORD: &str = "hunter2-of-redis";
 pub struct Redis {
     server: Option<Child>,
     port: u16,
+    tls_port: u16,
     folder: TempDir,
 }
 
 impl Redis {
     /// Starts one and waits until it answers.
     pub fn start() -> Redis {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut redis = Redis { server: None, port, folder: TempDir::new().unwrap() };
+        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut redis = Redis { server: None, port: free(), tls_port: free(), folder: TempDir::new().unwrap() };
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().self_signed(&key).unwrap();
+        std::fs::write(redis.certificate(), certificate.pem()).unwrap();
+        std::fs::write(redis.folder.path().join("key.pem"), key.serialize_pem()).unwrap();
         redis.resume();
         redis
     }
@@ -35,9 +42,13 @@ impl Redis {
 
     /// Starts it again, at the same address.
     pub fn resume(&mut self) {
-        let (port, folder) = (self.port.to_string(), self.folder.path());
-        let arguments = ["--port", &port, "--bind", "127.0.0.1", "--requirepass", PASSWORD, "--save", "", "--appendonly", "no"];
-        let started = Command::new("redis-server").args(arguments).current_dir(folder).stdout(Stdio::null()).spawn();
+        let (port, tls_port) = (self.port.to_string(), self.tls_port.to_string());
+        let started = Command::new("redis-server")
+            .args(["--port", &port, "--bind", "127.0.0.1", "--requirepass", PASSWORD, "--save", "", "--appendonly", "no"])
+            .args(["--tls-port", &tls_port, "--tls-cert-file", "certificate.pem", "--tls-key-file", "key.pem", "--tls-auth-clients", "no"])
+            .current_dir(self.folder.path())
+            .stdout(Stdio::null())
+            .spawn();
         self.server = Some(started.expect("no redis-server: install it (Debian and Ubuntu: apt-get install redis-server)"));
         let start = Instant::now();
         while self.connect().is_err() {
@@ -54,6 +65,16 @@ impl Redis {
 
     pub fn url(&self) -> String {
         format!("redis://:{PASSWORD}@127.0.0.1:{}", self.port)
+    }
+
+    /// The same by TLS.
+    pub fn tls_url(&self) -> String {
+        format!("rediss://:{PASSWORD}@127.0.0.1:{}", self.tls_port)
+    }
+
+    /// What a client by TLS has to trust.
+    pub fn certificate(&self) -> PathBuf {
+        self.folder.path().join("certificate.pem")
     }
 
     pub fn connect(&self) -> redis::RedisResult<Connection> {
