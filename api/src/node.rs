@@ -96,6 +96,7 @@ impl Node {
             wait_max: config.wait_max,
             idempotency_kept: config.idempotency_kept,
             open_issuance: config.open_issuance,
+            accounts: config.accounts,
         };
         let proofs = proofs(&config, &vault, &sources).await?;
         let opened = Stores { vault, ledger, audit, read: read.clone(), proofs };

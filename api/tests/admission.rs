@@ -11,6 +11,7 @@ use axum::http::HeaderValue;
 use credence_api::config::TrustedProxies;
 use credence_api::http::serve::{Patience, Server};
 use credence_api::http::{self, Bounds, Part, Route};
+use credence_api::policy::May;
 use credence_api::services::App;
 use support::{Anonymous, Engine, Session, TestApp, User, eventually, send};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -68,7 +69,7 @@ async fn start(app: &TestApp, answer_max: Duration) -> Anonymous {
         body_max: Duration::from_millis(300),
         answer_max,
     };
-    let router = http::serve_table(table, app.services(), &bounds);
+    let router = http::serve_table(table, |_| Some(May::Everybody), app.services(), &bounds);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let patience = Patience { handshake: SHORT, headers: SHORT, write: SHORT };

@@ -63,11 +63,11 @@ async fn an_address_may_ask_so_much_without_credentials_and_comes_back_when_told
 async fn a_key_is_limited_by_itself(engine: Engine) {
     let limited = |config: &mut Config| config.rate_limits.authenticated = Some("2/1h".parse().unwrap());
     let app = TestApp::builder(engine).await.with(limited).start().await;
-    let (auditor, other) = (app.auditor().await, app.auditor().await);
-    assert_eq!(standing(&auditor.get("/v1/credentials").await.expect(200)), ("2", "1", "1800"));
+    let (inspector, other) = (app.inspector().await, app.inspector().await);
+    assert_eq!(standing(&inspector.get("/v1/credentials").await.expect(200)), ("2", "1", "1800"));
     // Whatever it asks for.
-    assert_eq!(standing(&verify(&auditor).await.expect(200)), ("2", "0", "3600"));
-    let refused = auditor.get("/v1/credentials").await.expect_problem(429, "rate-limited");
+    assert_eq!(standing(&verify(&inspector).await.expect(200)), ("2", "0", "3600"));
+    let refused = inspector.get("/v1/credentials").await.expect_problem(429, "rate-limited");
     assert!((1..=1800).contains(&refused.header("retry-after").parse::<u64>().unwrap()));
     other.get("/v1/credentials").await.expect(200);
     verify(&app.anonymous()).await.expect(200);
@@ -85,7 +85,7 @@ async fn the_address_that_a_trusted_proxy_names_is_limited_and_sealed_in_the_aud
     verify_for(&anonymous, "2001:db8:1:2:ffff::1").await.expect(429);
     verify_for(&anonymous, "2001:db8:1:3::1").await.expect(200);
     let position = recorded.body["audit_position"].as_str().unwrap().strip_prefix("audit@").unwrap().to_owned();
-    let events = app.auditor().await.get(&format!("/v1/logs/audit/events?open=true&limit=1&from={position}")).await.expect(200).body;
+    let events = app.inspector().await.get(&format!("/v1/logs/audit/events?open=true&limit=1&from={position}")).await.expect(200).body;
     assert_eq!(events["items"][0]["metadata"]["details"]["address"], "203.0.113.7");
 }
 
@@ -106,7 +106,7 @@ async fn what_an_untrusted_peer_says_of_its_address_is_ignored() {
         let recorded = verify_for(&app.anonymous(), "203.0.113.7").await.expect(200);
         verify_for(&app.anonymous(), "203.0.113.8").await.expect(429);
         let position = recorded.body["audit_position"].as_str().unwrap().strip_prefix("audit@").unwrap().to_owned();
-        let events = app.auditor().await.get(&format!("/v1/logs/audit/events?open=true&limit=1&from={position}")).await.expect(200).body;
+        let events = app.inspector().await.get(&format!("/v1/logs/audit/events?open=true&limit=1&from={position}")).await.expect(200).body;
         assert_eq!(events["items"][0]["metadata"]["details"]["address"], "127.0.0.1");
     }
 }
@@ -121,7 +121,7 @@ async fn bad_credentials_count_against_the_address() {
     guess("three").await.expect_problem(429, "rate-limited");
     verify(&app.anonymous()).await.expect(429);
     // Who has a good key is not held up by who has none.
-    app.auditor().await.get("/v1/credentials").await.expect(200);
+    app.inspector().await.get("/v1/credentials").await.expect(200);
 }
 
 #[tokio::test]
@@ -141,7 +141,7 @@ async fn what_nobody_configured_is_limited_as_documented() {
     let (defaults, _) = Config::read(&StoreOptions::default(), &ServeOptions::default(), std::iter::empty()).unwrap();
     let app = TestApp::on(stores).with(|config| config.rate_limits = defaults.rate_limits).start().await;
     assert_eq!(standing(&verify(&app.anonymous()).await.expect(200)), ("600", "599", "1"));
-    assert_eq!(standing(&app.auditor().await.get("/v1/credentials").await.expect(200)), ("6000", "5999", "1"));
+    assert_eq!(standing(&app.inspector().await.get("/v1/credentials").await.expect(200)), ("6000", "5999", "1"));
     let limits = &app.services().limits;
     for _ in 0..5 {
         assert!(limits.begin_login([1; 32], None).await.is_ok());

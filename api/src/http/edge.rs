@@ -14,36 +14,48 @@ use axum::http::header::{
     CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::Response;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::admission;
-use super::auth::Keys;
+use super::auth::Identities;
 use super::problem::{Kind, Problem};
 use super::{Bounds, Part, Tell};
 use crate::caller::Caller;
 use crate::config::TrustedProxies;
+use crate::policy::{May, Open};
 use crate::services::App;
 
 /// What a table's line says beside its handlers.
-#[derive(Clone, Copy)]
 pub struct Line {
     /// Who serves it.
     pub part: Part,
     /// How it tells problems.
     pub tell: Option<Tell>,
+    /// Who may, by method.
+    pub may: Vec<(Method, May)>,
+}
+
+impl Line {
+    /// Who may do what `method` does here; `None` where nothing is done by it.
+    pub(super) fn may(&self, method: &Method) -> Option<May> {
+        // What is read is read by HEAD, too.
+        let method = if method == Method::HEAD { &Method::GET } else { method };
+        self.may.iter().find(|(each, _)| each == method).map(|(_, may)| *may)
+    }
 }
 
 /// What the layers around the routes share.
 pub struct Edge {
     pub(super) app: App,
-    pub(super) keys: Keys,
+    pub(super) identities: Identities,
     pub(super) body_bytes_max: usize,
     pub(super) body_max: Duration,
     pub(super) answer_max: Duration,
+    pub(super) open: Open,
     lines: HashMap<String, Line>,
     trusted_proxies: TrustedProxies,
     is_tls: bool,
@@ -59,10 +71,11 @@ impl Edge {
     #[must_use]
     pub fn new(app: App, bounds: &Bounds, lines: HashMap<String, Line>) -> Edge {
         Edge {
-            keys: Keys::new(app.clone()),
+            identities: Identities::new(app.clone()),
             body_bytes_max: bounds.body_bytes_max,
             body_max: bounds.body_max,
             answer_max: bounds.answer_max,
+            open: Open { issuance: app.settings.open_issuance, registration: app.settings.accounts.open_registration },
             lines,
             trusted_proxies: bounds.trusted_proxies.clone(),
             is_tls: bounds.is_tls,
@@ -72,9 +85,9 @@ impl Edge {
         }
     }
 
-    pub(super) fn line(&self, request: &Request) -> Option<Line> {
+    pub(super) fn line(&self, request: &Request) -> Option<&Line> {
         let path = request.extensions().get::<MatchedPath>()?;
-        self.lines.get(path.as_str()).copied()
+        self.lines.get(path.as_str())
     }
 }
 
@@ -149,7 +162,7 @@ fn trace_id(traceparent: &str) -> Option<String> {
 }
 
 /// Writes the body of a problem and answers its name.
-fn tell(edge: &Edge, line: Option<Line>, request_id: &str, response: &mut Response) -> Option<&'static str> {
+fn tell(edge: &Edge, line: Option<&Line>, request_id: &str, response: &mut Response) -> Option<&'static str> {
     let problem = response.extensions_mut().remove::<Problem>().or_else(|| foreign(response))?;
     let (body, media_type) = match line.and_then(|line| line.tell) {
         Some(tell) => (tell(&problem, &edge.app), "application/json"),

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Bucket, Standing, Who};
+use super::{Bucket, Standing, Whose};
 
 /// The most buckets that are kept; about 8 MiB.
 pub const BUCKETS_MAX: usize = 100_000;
@@ -19,7 +19,7 @@ pub struct Local {
 }
 
 struct Buckets {
-    full_at: HashMap<Who, u64>,
+    full_at: HashMap<Whose, u64>,
     /// At so many it is looked for some that can be forgotten.
     sweep_at: usize,
 }
@@ -34,14 +34,14 @@ impl Local {
     /// Takes one from each of these buckets, or from none of them: how the tightest stands then, or the one that refused.
     pub fn take(&self, wanted: &[Bucket], now: u64) -> Standing {
         let mut buckets = self.lock();
-        let refused = wanted.iter().find(|bucket| bucket.quota.take(buckets.full_at(bucket.who), now).is_none());
-        if let Some(Bucket { who, quota }) = refused {
-            return Standing::refused(*quota, quota.lack_us(buckets.full_at(*who), now));
+        let refused = wanted.iter().find(|bucket| bucket.quota.take(buckets.full_at(bucket.whose), now).is_none());
+        if let Some(Bucket { whose, quota }) = refused {
+            return Standing::refused(*quota, quota.lack_us(buckets.full_at(*whose), now));
         }
         let mut tightest = Standing::UNLIMITED;
-        for Bucket { who, quota } in wanted {
-            let Some(full_at) = quota.take(buckets.full_at(*who), now) else { continue };
-            buckets.put(*who, full_at, now);
+        for Bucket { whose, quota } in wanted {
+            let Some(full_at) = quota.take(buckets.full_at(*whose), now) else { continue };
+            buckets.put(*whose, full_at, now);
             tightest = tightest.tighter(Standing::allowed(*quota, quota.lack_us(full_at, now)));
         }
         tightest
@@ -50,9 +50,9 @@ impl Local {
     /// Puts back into each of these buckets what was taken from it.
     pub fn give_back(&self, taken: &[Bucket], now: u64) {
         let mut buckets = self.lock();
-        for Bucket { who, quota } in taken {
-            let full_at = quota.give_back(buckets.full_at(*who), now);
-            buckets.put(*who, full_at, now);
+        for Bucket { whose, quota } in taken {
+            let full_at = quota.give_back(buckets.full_at(*whose), now);
+            buckets.put(*whose, full_at, now);
         }
     }
 
@@ -62,12 +62,12 @@ impl Local {
 }
 
 impl Buckets {
-    fn full_at(&self, who: Who) -> u64 {
-        self.full_at.get(&who).copied().unwrap_or(0)
+    fn full_at(&self, whose: Whose) -> u64 {
+        self.full_at.get(&whose).copied().unwrap_or(0)
     }
 
-    fn put(&mut self, who: Who, full_at: u64, now: u64) {
-        self.full_at.insert(who, full_at);
+    fn put(&mut self, whose: Whose, full_at: u64, now: u64) {
+        self.full_at.insert(whose, full_at);
         if self.full_at.len() >= self.sweep_at {
             self.sweep(now);
         }
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     fn of(address: u32, quota: Quota) -> Bucket {
-        Bucket { who: Who::Address(Network::of(IpAddr::V4(Ipv4Addr::from(address)))), quota }
+        Bucket { whose: Whose::Address(Network::of(IpAddr::V4(Ipv4Addr::from(address)))), quota }
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub struct Limits {
 
 /// Whose bucket it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Who {
+pub enum Whose {
     /// Requests without good credentials, from there.
     Address(Network),
     /// Requests with the credentials of this key or account. Ids are never given twice.
@@ -72,7 +72,7 @@ impl Network {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bucket {
     /// Whose.
-    pub who: Who,
+    pub whose: Whose,
     /// How much it holds.
     pub quota: Quota,
 }
@@ -134,12 +134,12 @@ impl Limits {
     /// One more request without good credentials. `None` where this is not limited. Who has no address is counted with all others that have none.
     pub async fn address(&self, address: Option<IpAddr>) -> Option<Standing> {
         let network = Network::of(address.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)));
-        Some(self.take(&[Bucket { who: Who::Address(network), quota: self.public? }]).await)
+        Some(self.take(&[Bucket { whose: Whose::Address(network), quota: self.public? }]).await)
     }
 
     /// One more request of this key or account. `None` where this is not limited.
     pub async fn caller(&self, id: Uuid) -> Option<Standing> {
-        Some(self.take(&[Bucket { who: Who::Caller(id), quota: self.authenticated? }]).await)
+        Some(self.take(&[Bucket { whose: Whose::Caller(id), quota: self.authenticated? }]).await)
     }
 
     /// To be asked before a password is checked, also one of an account that there is not: `account` is a keyed hash of whatever was
@@ -150,8 +150,8 @@ impl Limits {
     /// Too many have failed lately, of this account or from this address: the password must not be looked at. Nothing was taken.
     pub async fn begin_login(&self, account: [u8; 32], address: Option<IpAddr>) -> Result<LoginAttempt<'_>, Standing> {
         let Some(quota) = self.login_failures else { return Ok(LoginAttempt { limits: self, taken: Vec::new() }) };
-        let address = address.map(|address| Who::LoginAddress(Network::of(address)));
-        let taken: Vec<Bucket> = [Who::LoginAccount(account)].into_iter().chain(address).map(|who| Bucket { who, quota }).collect();
+        let address = address.map(|address| Whose::LoginAddress(Network::of(address)));
+        let taken: Vec<Bucket> = [Whose::LoginAccount(account)].into_iter().chain(address).map(|whose| Bucket { whose, quota }).collect();
         let standing = self.take(&taken).await;
         if standing.allowed { Ok(LoginAttempt { limits: self, taken }) } else { Err(standing) }
     }

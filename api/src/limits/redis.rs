@@ -14,7 +14,7 @@ use redis::{Client, ErrorKind, IntoConnectionInfo as _, RedisError, Script};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::timeout;
 
-use super::{Bucket, Quota, Standing, Who};
+use super::{Bucket, Quota, Standing, Whose};
 
 /// How long an answer of Redis is waited for.
 pub const CALL_MAX: Duration = Duration::from_millis(100);
@@ -112,15 +112,15 @@ impl Shared {
 
     /// Finds out whether Redis answers, reads and writes.
     pub async fn probe(&self) {
-        let answer = self.call("take", &[Bucket { who: Who::Probe, quota: Quota { count: u32::MAX, interval_us: 1 } }]).await;
+        let answer = self.call("take", &[Bucket { whose: Whose::Probe, quota: Quota { count: u32::MAX, interval_us: 1 } }]).await;
         self.noted(answer);
     }
 
     async fn call(&self, what: &str, buckets: &[Bucket]) -> Result<Vec<u64>, RedisError> {
         let mut invocation = self.script.prepare_invoke();
         invocation.arg(what);
-        for Bucket { who, quota } in buckets {
-            invocation.key(self.name(*who)).arg(quota.interval_us).arg(quota.capacity_us());
+        for Bucket { whose, quota } in buckets {
+            invocation.key(self.name(*whose)).arg(quota.interval_us).arg(quota.capacity_us());
         }
         let mut connection = self.connection.clone();
         let late = |_| RedisError::from((ErrorKind::Io, "no answer in time"));
@@ -142,14 +142,14 @@ impl Shared {
     }
 
     /// What a bucket is called in Redis.
-    fn name(&self, who: Who) -> String {
+    fn name(&self, whose: Whose) -> String {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        match who {
-            Who::Address(network) => hasher.update(b"a").update(&network.0),
-            Who::Caller(id) => hasher.update(b"c").update(id.as_bytes()),
-            Who::LoginAccount(account) => hasher.update(b"l").update(&account),
-            Who::LoginAddress(network) => hasher.update(b"m").update(&network.0),
-            Who::Probe => hasher.update(b"p"),
+        match whose {
+            Whose::Address(network) => hasher.update(b"a").update(&network.0),
+            Whose::Caller(id) => hasher.update(b"c").update(id.as_bytes()),
+            Whose::LoginAccount(account) => hasher.update(b"l").update(&account),
+            Whose::LoginAddress(network) => hasher.update(b"m").update(&network.0),
+            Whose::Probe => hasher.update(b"p"),
         };
         let mut name = [0; 16];
         hasher.finalize_xof().fill(&mut name);
