@@ -28,7 +28,7 @@ use super::edge::{Edge, Line};
 use super::problem::{Kind, Problem};
 use crate::caller::{Caller, Principal, Who};
 use crate::limits::Standing;
-use crate::policy::Refused;
+use crate::policy::{May, Refused};
 
 /// The longest path and query.
 pub const URI_BYTES_MAX: usize = 8 * 1024;
@@ -84,13 +84,14 @@ async fn judge(edge: &Edge, line: Option<&Line>, parts: &mut Parts, standing: &m
     if part == Some(Part::Everywhere) {
         return Ok(());
     }
-    let known = auth::authenticate(&edge.identities, parts).await;
+    let may = line.and_then(|line| line.may(&parts.method));
+    let known = if may == Some(May::Unasked) { Ok(None) } else { auth::authenticate(&edge.identities, parts).await };
     *standing = count(edge, part, parts, &known).await;
     standing.map_or(Ok(()), Standing::judge)?;
     let principal = known?;
     // What another role serves, or no operation takes, is told by the router.
-    let may = line.filter(|line| line.part.is_served_by(edge.app.role)).and_then(|line| line.may(&parts.method));
-    let refused = may.map_or(Ok(()), |may| may.judge(principal.as_ref(), edge.open));
+    let is_served = part.is_some_and(|part| part.is_served_by(edge.app.role));
+    let refused = may.filter(|_| is_served).map_or(Ok(()), |may| may.judge(principal.as_ref(), edge.open));
     refused.map_err(|refused| match refused {
         Refused::Unknown => Problem::new(Kind::UNAUTHENTICATED),
         Refused::Forbidden => Problem::new(Kind::FORBIDDEN),
