@@ -214,10 +214,10 @@ async fn only_failed_logins_count() {
         let limits = &app.services().limits;
         let begin = || limits.begin_login([7; 32], Some(address(7)));
         for _ in 0..10 {
-            begin().await.unwrap().succeeded().await;
+            begin().await.unwrap().give_back().await;
         }
         assert!(begin().await.is_ok());
-        begin().await.unwrap().succeeded().await;
+        begin().await.unwrap().give_back().await;
         assert!(begin().await.is_ok());
         assert!(begin().await.is_err());
     }

@@ -81,10 +81,10 @@ async fn judge(edge: &Edge, line: Option<&Line>, parts: &mut Parts, standing: &m
     if bytes > HEADERS_BYTES_MAX || parts.headers.len() > HEADERS_MAX {
         return Err(Problem::new(Kind::HEADERS_TOO_LARGE));
     }
+    let may = line.and_then(|line| line.may(&parts.method));
     if part == Some(Part::Everywhere) {
         return Ok(());
     }
-    let may = line.and_then(|line| line.may(&parts.method));
     let known = if may == Some(May::Unasked) { Ok(None) } else { auth::authenticate(&edge.identities, parts).await };
     *standing = count(edge, part, parts, &known).await;
     standing.map_or(Ok(()), Standing::judge)?;

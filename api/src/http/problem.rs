@@ -354,6 +354,7 @@ impl From<use_cases::Error> for Problem {
             use_cases::Error::NoSuchIssuer => Problem::field("issuer", "unknown", error.to_string()),
             use_cases::Error::BadCredentials => Problem::new(Kind::UNAUTHENTICATED).detail(error.to_string()),
             use_cases::Error::WrongPassword => Problem::field("current_password", "wrong", error.to_string()),
+            use_cases::Error::TooManyFailures(standing) => standing.into(),
             use_cases::Error::Passwords(_) => Problem::new(Kind::OVERLOADED),
             use_cases::Error::AlreadyIssued(existing) => {
                 let existing = serde_json::to_value(ExistingBody::from(&existing)).unwrap_or_default();

@@ -109,8 +109,8 @@ impl Standing {
     }
 }
 
-/// A password that may now be checked. It has been counted as a failure, and stays counted unless it is said to have
-/// [succeeded](LoginAttempt::succeeded).
+/// A password that may now be checked. It has been counted as a failure, and stays counted unless it is
+/// [given back](LoginAttempt::give_back).
 #[must_use]
 pub struct LoginAttempt<'a> {
     limits: &'a Limits,
@@ -192,8 +192,8 @@ impl Limits {
 }
 
 impl LoginAttempt<'_> {
-    /// The password was right: gives back what was taken.
-    pub async fn succeeded(self) {
+    /// It was not a failure: the password was right, or was not looked at.
+    pub async fn give_back(self) {
         self.limits.local.give_back(&self.taken, self.limits.now());
         if let Some(shared) = &self.limits.shared {
             shared.give_back(&self.taken).await;
