@@ -46,10 +46,12 @@ const READERS: May = May::Any(Roles::of(&[Role::Issuer, Role::Auditor, Role::Adm
 const LISTERS: May = May::Any(Roles::of(&[Role::Issuer, Role::Auditor, Role::Billing, Role::Admin, Role::Inspector, Role::Operator]));
 const INSPECTORS: May = May::Any(Roles::of(&[Role::Inspector, Role::Operator]));
 const OPERATORS: May = May::Any(Roles::of(&[Role::Operator]));
+const ADMINS: May = May::Any(Roles::of(&[Role::Admin, Role::Operator]));
 const OPEN_ISSUERS: May = May::AnyOrOpenIssuance(Roles::of(&[Role::Issuer, Role::Admin, Role::Operator]));
 
 /// The table, by method and path's template.
 pub const TABLE: &[(&str, May)] = &[
+    ("DELETE /v1/keys/{id}", ADMINS),
     ("GET /docs", May::Everybody),
     ("GET /docs/{file}", May::Everybody),
     ("GET /health", May::Everybody),
@@ -64,6 +66,8 @@ pub const TABLE: &[(&str, May)] = &[
     ("GET /v1/credentials/{id}/events", READERS),
     ("GET /v1/credentials/{id}/receipt", READERS),
     ("GET /v1/credentials/{id}/verifications", READERS),
+    ("GET /v1/keys", ADMINS),
+    ("GET /v1/keys/{id}", ADMINS),
     // Of the audit log for whoever may inspect it, unless its tiles are public: the handlers tell.
     ("GET /v1/logs/{log}/checkpoint", May::Everybody),
     ("GET /v1/logs/{log}/events", INSPECTORS),
@@ -82,6 +86,8 @@ pub const TABLE: &[(&str, May)] = &[
     ("POST /v1/credentials/{id}/reinstate", ISSUERS),
     ("POST /v1/credentials/{id}/revoke", ISSUERS),
     ("POST /v1/credentials/{id}/suspend", ISSUERS),
+    ("POST /v1/keys", ADMINS),
+    ("POST /v1/keys/{id}/rotate", ADMINS),
     ("POST /v1/projections/{name}/rebuilds", OPERATORS),
     ("POST /v1/verifications", May::Everybody),
     ("POST /verification/credentials", May::Everybody),

@@ -15,6 +15,7 @@ pub mod docs;
 pub mod edge;
 pub mod headers;
 pub mod health;
+pub mod keys;
 pub mod limit;
 pub mod logs;
 pub mod metrics;
@@ -54,7 +55,7 @@ use crate::services::App;
 pub enum Part {
     /// Every role. These routes ignore `Authorization`.
     Everywhere,
-    /// Credentials, issuers, logs, services, the older dialects' issuing routes.
+    /// Credentials, issuers, API keys, logs, services, the older dialects' issuing routes.
     Issuance,
     /// Verifications and the older dialects' verifying routes. They are public, and limited for anonymous callers.
     Verification,
@@ -134,6 +135,7 @@ pub fn table() -> Vec<Route> {
     [
         credentials::routes(),
         verifications::routes(),
+        keys::routes(),
         logs::routes(),
         proofs::routes(),
         projections::routes(),

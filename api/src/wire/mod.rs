@@ -2,6 +2,7 @@
 
 pub mod credential;
 pub mod event;
+pub mod key;
 pub mod projection;
 pub mod proof;
 pub mod verdict;
