@@ -162,9 +162,7 @@ async fn tell(app: &App, caller: &Caller, made: &Made) -> anyhow::Result<()> {
 /// That there is no such key is an error of the argument that names it.
 fn named(error: Error, argument: &str) -> anyhow::Error {
     match error {
-        Error::NotFound => {
-            config::Error { source_name: argument.to_owned(), problem: "there is no key with this id".to_owned() }.into()
-        }
+        Error::NotFound => config::Error { source_name: argument.to_owned(), problem: "there is no key with this id".to_owned() }.into(),
         other => other.into(),
     }
 }

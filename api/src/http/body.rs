@@ -291,12 +291,7 @@ impl Fields {
     }
 
     /// A list of strings, of at least one and at most `count_max`, each of which stands for what `read` makes of it.
-    pub fn list<T>(
-        &mut self,
-        name: &str,
-        count_max: usize,
-        read: impl Fn(&str) -> Result<T, (&'static str, String)>,
-    ) -> Option<Vec<T>> {
+    pub fn list<T>(&mut self, name: &str, count_max: usize, read: impl Fn(&str) -> Result<T, (&'static str, String)>) -> Option<Vec<T>> {
         let Value::Array(given) = self.take(name)? else {
             self.refuse(name, "type", "expected a list of strings");
             return None;
