@@ -19,7 +19,13 @@ pub(super) struct Rotate {
     #[command(flatten)]
     which: Which,
     /// For how long the API key goes on beside the new one.
-    #[arg(long, value_name = "SECONDS", requires = "key", value_parser = value_parser!(u64).range(..=keys::OVERLAP_MAX.as_secs()))]
+    // `requires = "key"` would be waived beside what excludes it.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        conflicts_with_all = ["tokens", "issuer", "log"],
+        value_parser = value_parser!(u64).range(..=keys::OVERLAP_MAX.as_secs())
+    )]
     overlap: Option<u64>,
     #[command(flatten)]
     stores: StoreOptions,
