@@ -54,6 +54,16 @@ impl<S: Send + Sync> FromRequest<S> for OptionalJson {
     }
 }
 
+impl OptionalJson {
+    /// For what takes no members: nothing, or an empty object.
+    ///
+    /// # Errors
+    /// 422 for anything else.
+    pub fn without_members(self) -> Result<(), Problem> {
+        if self.0.is_null() { Ok(()) } else { Fields::read(self.0, |_| Some(())) }
+    }
+}
+
 /// Admission has bounded the body and read it to its end.
 async fn read(body: Body) -> Result<Bytes, Problem> {
     to_bytes(body, usize::MAX).await.map_err(|_| Problem::new(Kind::MALFORMED_JSON).detail("the body did not arrive whole"))
@@ -296,8 +306,11 @@ impl Fields {
             self.refuse(name, "type", "expected a list of strings");
             return None;
         };
-        if given.is_empty() || given.len() > count_max {
-            self.refuse(name, "range", format!("expected 1 to {count_max} of them"));
+        if given.is_empty() {
+            self.refuse(name, "blank", "expected at least one");
+        }
+        if given.len() > count_max {
+            self.refuse(name, "range", format!("expected at most {count_max}"));
             return None;
         }
         let each = given.iter().enumerate().map(|(at, value)| {
@@ -306,16 +319,6 @@ impl Fields {
         });
         // Every one that is wrong is told.
         each.collect::<Vec<Option<T>>>().into_iter().collect()
-    }
-
-    /// A list of strings that must be there.
-    pub fn required_list<T>(
-        &mut self,
-        name: &str,
-        count_max: usize,
-        read: impl Fn(&str) -> Result<T, (&'static str, String)>,
-    ) -> Option<Vec<T>> {
-        self.required(name, |fields| fields.list(name, count_max, read))
     }
 
     /// An object, as it is.

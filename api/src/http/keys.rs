@@ -71,8 +71,7 @@ async fn create_api_key(State(app): State<App>, caller: Caller, parameters: Para
     parameters.finish()?;
     let now = app.clock.now();
     let Asked { roles, issuer, name, types, expires_at } = Fields::read(body, |fields| read_key(fields, now))?;
-    let issuer = keys::organisation(&app, &caller, issuer.as_deref()).await?;
-    let issuer = issuer.ok_or_else(|| Problem::field("issuer", "unknown", "there is no organisation of this name"))?;
+    let issuer = keys::organisation(&app, caller.known()?, issuer.as_deref()).await?;
     let made = keys::create(&app, &caller, &Terms { roles, issuer, types, name, expires_at }).await?;
     Ok(told(&app, &made))
 }
@@ -93,7 +92,7 @@ async fn shown(app: &Services, key: &ApiKey) -> Result<KeyBody, Problem> {
 
 /// List API keys, newest first, those that hold no longer included.
 ///
-/// An administrator sees those of its organisation, an operator all.
+/// An administrator sees those of its organisation, an inspector or an operator all.
 #[utoipa::path(
     get,
     path = "/v1/keys",
@@ -109,7 +108,7 @@ async fn shown(app: &Services, key: &ApiKey) -> Result<KeyBody, Problem> {
 async fn list_api_keys(State(app): State<App>, caller: Caller, mut parameters: Parameters) -> Result<Answer<KeyPage>, Problem> {
     let wanted = read_list(&mut parameters);
     parameters.finish()?;
-    let (found, next) = keys::list(&app, &caller, wanted).await?;
+    let (found, next) = keys::list(&app, caller.known()?, wanted).await?;
     let mut items = Vec::with_capacity(found.len());
     for key in &found {
         items.push(shown(&app, key).await?);

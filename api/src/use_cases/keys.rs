@@ -15,8 +15,8 @@ use credence_ledger::{Stream, Timestamp};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::{Error, audit};
-use crate::caller::Caller;
+use super::{Error, accounts, audit};
+use crate::caller::{Caller, Principal};
 use crate::services::Services;
 
 /// For how long a key may go on beside the one that replaces it.
@@ -24,9 +24,6 @@ pub const OVERLAP_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// How often a revocation is recorded anew because something else was recorded of the same key meanwhile.
 const TRIES_MAX: usize = 5;
-
-/// What an administrator may give and take: whatever does not reach beyond its organisation.
-const OF_AN_ORGANISATION: Roles = Roles::of(&[Role::Member, Role::Issuer, Role::Auditor, Role::Billing, Role::Admin]);
 
 /// A key just made.
 pub struct Made {
@@ -49,16 +46,19 @@ pub struct ListKeys {
     pub limit: u32,
 }
 
-/// The organisation that a key is to act for: the caller's own, or the one of that name; `None` if there is none.
+/// The organisation that a key is to act for: the one of that name, or the caller's own.
 ///
 /// # Errors
-/// [`Error::Forbidden`] to whoever administers another one, or the vault's.
-pub async fn organisation(services: &Services, caller: &Caller, name: Option<&str>) -> Result<Option<Uuid>, Error> {
-    let administered = administered(caller)?;
-    let Some(name) = name else { return Ok(caller.principal.as_ref().map(|principal| principal.issuer)) };
-    let Some(own) = administered else { return Ok(services.issuers.by_name(name).await?.map(|issuer| issuer.id)) };
-    let issuer = services.issuers.by_id(own).await?.filter(|issuer| issuer.name == name);
-    issuer.map(|issuer| Some(issuer.id)).ok_or(Error::Forbidden("another organisation's keys are an operator's to make"))
+/// [`Error::Forbidden`] to whoever administers another one; [`Error::NoSuchIssuer`], or the vault's.
+pub async fn organisation(services: &Services, principal: &Principal, name: Option<&str>) -> Result<Uuid, Error> {
+    let Some(name) = name else { return Ok(principal.issuer) };
+    let found = services.issuers.by_name(name).await?.map(|issuer| issuer.id);
+    match found {
+        Some(found) if found == principal.issuer || principal.roles.contains(Role::Operator) => Ok(found),
+        None if principal.roles.contains(Role::Operator) => Err(Error::NoSuchIssuer),
+        // Whether there is one is not told.
+        _ => Err(OTHERS),
+    }
 }
 
 /// Makes a key, and records that it was made and for what it holds.
@@ -73,10 +73,11 @@ pub async fn create(services: &Services, caller: &Caller, terms: &Terms) -> Resu
 /// Keys that the caller may know of, newest first, and where the next page begins.
 ///
 /// # Errors
-/// [`Error::Forbidden`], or the vault's.
-pub async fn list(services: &Services, caller: &Caller, wanted: ListKeys) -> Result<(Vec<ApiKey>, Option<Uuid>), Error> {
+/// The vault's.
+pub async fn list(services: &Services, principal: &Principal, wanted: ListKeys) -> Result<(Vec<ApiKey>, Option<Uuid>), Error> {
     let ListKeys { prefix, before, limit } = wanted;
-    let wanted = Wanted { issuer: administered(caller)?, prefix, before, limit: limit.saturating_add(1) };
+    let issuer = (!principal.sees_everything()).then_some(principal.issuer);
+    let wanted = Wanted { issuer, prefix, before, limit: limit.saturating_add(1) };
     let mut found = services.vault.select_keys(&wanted).await?;
     let more = found.len() == usize::try_from(wanted.limit).unwrap_or(usize::MAX);
     if more {
@@ -89,11 +90,11 @@ pub async fn list(services: &Services, caller: &Caller, wanted: ListKeys) -> Res
 /// A key that the caller may know of.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Forbidden`], or the vault's.
+/// [`Error::NotFound`], or the vault's.
 pub async fn read(services: &Services, caller: &Caller, id: Uuid) -> Result<ApiKey, Error> {
-    let administered = administered(caller)?;
     let key = services.vault.key(id).await?;
-    key.filter(|key| administered.is_none_or(|issuer| issuer == key.terms.issuer)).ok_or(Error::NotFound)
+    let known = |issuer| caller.is_operator || caller.principal.as_ref().is_some_and(|principal| principal.may_know_of(issuer));
+    key.filter(|key| known(key.terms.issuer)).ok_or(Error::NotFound)
 }
 
 /// Makes another key on the terms of one, which ends after `overlap`.
@@ -122,40 +123,38 @@ pub async fn rotate(services: &Services, caller: &Caller, id: Uuid, overlap: Dur
 /// Revokes a key: within a second it is taken nowhere. To revoke one again changes nothing, but records what could not be recorded before.
 ///
 /// # Errors
-/// [`Error::NotFound`]; [`Error::Forbidden`] if the key reaches further than the caller; [`Error::Unrecorded`], and it is revoked; the vault's.
+/// [`Error::NotFound`]; [`Error::Forbidden`] if it is not the caller's to take away; [`Error::Unrecorded`], and it is revoked; the vault's.
 pub async fn revoke(services: &Services, caller: &Caller, id: Uuid) -> Result<(), Error> {
     let key = read(services, caller, id).await?;
-    within_reach(caller, key.terms.roles)?;
+    may_take(caller, &key.terms)?;
     end(services, caller, id).await
 }
 
-/// The one organisation whose keys the caller has to do with; `None` is all.
-fn administered(caller: &Caller) -> Result<Option<Uuid>, Error> {
-    match &caller.principal {
-        None if caller.is_operator => Ok(None),
-        Some(principal) if principal.roles.contains(Role::Operator) => Ok(None),
-        Some(principal) if principal.roles.contains(Role::Admin) => Ok(Some(principal.issuer)),
-        _ => Err(Error::Forbidden("keys are an administrator's affair")),
-    }
-}
+const OTHERS: Error = Error::Forbidden("another organisation's keys are an operator's affair");
 
-fn within_reach(caller: &Caller, roles: Roles) -> Result<(), Error> {
-    let whole = administered(caller)?.is_none();
-    if whole || roles.is_within(OF_AN_ORGANISATION) {
-        return Ok(());
+/// An administrator makes and takes away keys of its organisation that do not reach beyond it, an operator any.
+fn may_take(caller: &Caller, terms: &Terms) -> Result<(), Error> {
+    let Some(principal) = &caller.principal else {
+        return if caller.is_operator { Ok(()) } else { Err(Error::Forbidden("it is not known who asks")) };
+    };
+    if !principal.roles.intersects(Roles::of(&[Role::Admin, Role::Operator])) {
+        return Err(Error::Forbidden("keys are an administrator's affair"));
     }
-    Err(Error::Forbidden("roles that reach beyond an organisation are an operator's to give and to take"))
+    if terms.issuer != principal.issuer && !principal.roles.contains(Role::Operator) {
+        return Err(OTHERS);
+    }
+    if !terms.roles.is_within(accounts::grantable(principal)) {
+        return Err(Error::Forbidden("roles that reach beyond an organisation are an operator's to give and to take"));
+    }
+    Ok(())
 }
 
 /// Nobody gives more than it has.
 fn may_give(caller: &Caller, terms: &Terms) -> Result<(), Error> {
-    within_reach(caller, terms.roles)?;
-    if administered(caller)?.is_some_and(|issuer| issuer != terms.issuer) {
-        return Err(Error::Forbidden("another organisation's keys are an operator's to make"));
-    }
-    let own = caller.principal.as_ref().filter(|principal| principal.types.is_some());
-    let within = own.is_none_or(|own| terms.types.as_ref().is_some_and(|types| types.iter().all(|kind| own.may_issue(kind))));
-    if within { Ok(()) } else { Err(Error::Forbidden("a key that is limited to types of credentials gives no others")) }
+    may_take(caller, terms)?;
+    let limited = caller.principal.as_ref().filter(|principal| principal.types.is_some());
+    let within = |by: &Principal| terms.types.as_ref().is_some_and(|types| types.iter().all(|kind| by.may_issue(kind)));
+    if limited.is_none_or(within) { Ok(()) } else { Err(Error::Forbidden("a key that is limited to types of credentials gives no others")) }
 }
 
 fn judge(key: &ApiKey, now: Timestamp) -> Result<(), Error> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use credence_ledger::vault::api_key::{PREFIX, PREFIX_LENGTH};
-use credence_ledger::vault::{ApiKey, Role, Roles};
+use credence_ledger::vault::{ApiKey, Roles};
 use credence_ledger::{Timestamp, subject};
 use serde::Serialize;
 use serde_json::Value;
@@ -15,6 +15,7 @@ use crate::http::body::{Fields, Text};
 use crate::http::problem::Problem;
 use crate::http::query::{LIMIT_MAX, Parameters};
 use crate::use_cases::keys::{ListKeys, OVERLAP_MAX};
+use crate::wire::account;
 use crate::wire::credential::TYPE;
 
 /// A key's name stands in lists, one key a line.
@@ -121,7 +122,7 @@ impl KeyBody {
         KeyBody {
             id: key.id,
             prefix: key.prefix.clone(),
-            roles: terms.roles.iter().map(Role::as_str).collect(),
+            roles: account::names(terms.roles),
             issuer: issuer.to_owned(),
             name: terms.name.clone(),
             types: terms.types.as_deref().map(<[String]>::to_vec),
@@ -155,8 +156,7 @@ pub struct Asked {
 
 /// Reads which key is to be made.
 pub fn read_key(fields: &mut Fields, now: Timestamp) -> Option<Asked> {
-    let role = |text: &str| text.parse::<Role>().map_err(|unknown| ("format", unknown.to_string()));
-    let roles = fields.required_list("roles", Role::ALL.len(), role);
+    let roles = account::roles(fields, "roles");
     let issuer = fields.text("issuer", &ISSUER);
     let name = fields.text("name", &NAME);
     let types = fields.list("types", TYPES_MAX, |text| TYPE.read(text)).map(Arc::from);
@@ -164,7 +164,7 @@ pub fn read_key(fields: &mut Fields, now: Timestamp) -> Option<Asked> {
     if expires_at.is_some_and(|expires_at: Timestamp| expires_at <= now) {
         fields.refuse("expires_at", "range", "expected a time that is to come");
     }
-    Some(Asked { roles: roles?.into_iter().collect(), issuer, name, types, expires_at })
+    Some(Asked { roles: roles?, issuer, name, types, expires_at })
 }
 
 /// Reads for how long a key goes on beside the one that replaces it.
