@@ -51,7 +51,7 @@ struct Readiness {
 /// What keeps a process from being ready, or should be mended.
 #[derive(Debug, Serialize, ToSchema)]
 struct Failing {
-    /// A store, a read model, `durability`, `checkpoints`, or `process`.
+    /// A store, a read model, `durability`, `checkpoints`, `limits`, or `process`.
     name: &'static str,
     /// Why.
     reason: String,
@@ -116,7 +116,8 @@ fn warnings(app: &Services) -> Vec<Failing> {
         Status::Failing(reason) => Some(Failing { name: "checkpoints", reason: format!("{log}: {reason}") }),
         Status::Good | Status::Refused(_) => None,
     });
-    kept.into_iter().chain(failing).collect()
+    let limits = app.limits.trouble().map(|reason| Failing { name: "limits", reason: reason.to_owned() });
+    kept.into_iter().chain(failing).chain(limits).collect()
 }
 
 async fn log_fails(access: &LogAccess) -> Option<String> {
