@@ -16,6 +16,7 @@ pub mod docs;
 pub mod edge;
 pub mod headers;
 pub mod health;
+pub mod issuers;
 pub mod limit;
 pub mod logs;
 pub mod metrics;
@@ -139,6 +140,7 @@ pub fn table() -> Vec<Route> {
         sessions::routes(),
         credentials::routes(),
         verifications::routes(),
+        issuers::routes(),
         logs::routes(),
         proofs::routes(),
         projections::routes(),
