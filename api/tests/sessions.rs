@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use credence_api::stores::DEFAULT_ISSUER;
+use credence_ledger::clock::SystemClock;
 use credence_ledger::event::audit::{AuditEvent, EndedBy, FailedBy};
 use credence_ledger::log::Query;
 use credence_ledger::testing::ManualClock;
 use credence_ledger::vault::Role;
-use credence_ledger::clock::SystemClock;
 use credence_ledger::{Clock as _, Position};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use reqwest::Method;
