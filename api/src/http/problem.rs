@@ -104,6 +104,12 @@ kinds! {
     ACCOUNT_EXISTS = "account-exists", CONFLICT, "Account exists",
         "An account with this username or e-mail address exists. Which of the two is taken is not told.";
     /// 409.
+    ISSUER_EXISTS = "issuer-exists", CONFLICT, "Issuer exists",
+        "An organisation of this name exists: `existing` names it. Names are never given away again.";
+    /// 409.
+    DEFAULT_ISSUER = "default-issuer", CONFLICT, "The default issuer",
+        "The organisation `default` cannot be deactivated: the first operator's key and what names no issuer belong to it.";
+    /// 409.
     REBUILD_RUNNING = "rebuild-running", CONFLICT, "A rebuild is running",
         "One rebuild a projection at a time.";
     /// 422.
@@ -359,6 +365,8 @@ impl From<use_cases::Error> for Problem {
             use_cases::Error::WrongPassword => Problem::field("current_password", "wrong", error.to_string()),
             use_cases::Error::TooManyFailures(standing) => standing.into(),
             use_cases::Error::Passwords(_) => Problem::new(Kind::OVERLOADED),
+            use_cases::Error::IssuerExists(id) => Problem::new(Kind::ISSUER_EXISTS).member("existing", serde_json::json!({ "id": id })),
+            use_cases::Error::DefaultIssuer => Problem::new(Kind::DEFAULT_ISSUER).detail(error.to_string()),
             use_cases::Error::AlreadyIssued(existing) => {
                 let existing = serde_json::to_value(ExistingBody::from(&existing)).unwrap_or_default();
                 Problem::new(Kind::ALREADY_ISSUED).member("existing", existing)

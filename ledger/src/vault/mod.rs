@@ -13,6 +13,7 @@ pub mod api_key;
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
 pub mod copy;
+pub mod issuers;
 pub mod log_keys;
 pub mod master_key;
 pub mod postgres;
@@ -34,6 +35,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 pub use self::accounts::{Account, Accounts};
 pub use self::api_key::{ApiKey, Terms, Wanted};
+pub use self::issuers::{Organisation, Organisations};
 pub use self::log_keys::LogKeys;
 pub use self::master_key::MasterKey;
 pub use self::role::{Role, Roles, UnknownRole};
@@ -245,7 +247,7 @@ pub const FIRST_START_WAIT: Duration = Duration::from_secs(60);
 ///
 /// What a call answered, having made or changed it, is durable.
 #[async_trait]
-pub trait Vault: LogKeys + Accounts + SessionStore + Send + Sync + 'static {
+pub trait Vault: LogKeys + Accounts + SessionStore + Organisations + Send + Sync + 'static {
     /// The look-up keys, read once when the vault was opened.
     fn lookup(&self) -> &LookupKeys;
 

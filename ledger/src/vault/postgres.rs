@@ -5,6 +5,7 @@
 
 mod accounts;
 mod copy;
+mod issuers;
 mod log_keys;
 mod sessions;
 mod sql;

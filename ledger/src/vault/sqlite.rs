@@ -6,6 +6,7 @@
 
 mod accounts;
 mod copy;
+mod issuers;
 mod log_keys;
 mod rows;
 mod sessions;
