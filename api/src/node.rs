@@ -22,6 +22,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
+use crate::client::Client;
 use crate::config::{self, Config, Role};
 use crate::http;
 use crate::proofs::{LogProofs, Proofs};
@@ -159,7 +160,7 @@ impl Node {
 /// The logs' trees; where the process may sign, with those who publish their checkpoints.
 async fn proofs(config: &Config, vault: &Arc<dyn Vault>, sources: &Sources) -> Result<Proofs, Error> {
     let signs = matches!(config.role, Role::All | Role::Issuance);
-    let client = witness::Client::new();
+    let client = Client::new();
     let open = async |log: LogName| {
         let tiles = stores::tiles(&config.store, log, &**vault)?;
         if !signs {
