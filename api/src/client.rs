@@ -3,8 +3,10 @@
 //! Redirects are not followed, an answer is read whole and is bounded in size, and nothing that it says is taken for granted. How
 //! long an answer is waited for is the asker's to say; to stop waiting loses nothing.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
+use axum::http::uri::Scheme;
 use axum::http::{HeaderMap, Request, StatusCode, Uri};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -82,6 +84,14 @@ impl Default for Client {
     fn default() -> Client {
         Client::new()
     }
+}
+
+/// Whether nobody on the way can read or change what is said there: over TLS, or within this machine.
+#[must_use]
+pub fn is_private(address: &Uri) -> bool {
+    let host = address.host().unwrap_or_default();
+    let ip: Option<IpAddr> = host.trim_start_matches('[').trim_end_matches(']').parse().ok();
+    address.scheme() == Some(&Scheme::HTTPS) || host.eq_ignore_ascii_case("localhost") || ip.is_some_and(|ip| ip.is_loopback())
 }
 
 /// An address below a prefix: `https://host/prefix` and `/path`.

@@ -5,7 +5,7 @@
 //!   whose behalf.
 //! - [`use_cases`]: what one can do, without HTTP; [`wire`]: what is said outside; [`http`]: routes, each extracts, calls one use
 //!   case and maps its answer.
-//! - [`client`]: asks others over HTTP; [`witness`]: asks them to cosign checkpoints.
+//! - [`client`]: asks others over HTTP; [`witness`]: asks them to cosign checkpoints; [`oidc`]: takes an identity provider's tokens.
 //! - [`commands`]: the command line.
 //!
 //! HTTP statuses are known to `http::problem` alone. There is no SQL here, and no decision: those are in the ledger.
@@ -17,6 +17,7 @@ pub mod config;
 pub mod http;
 pub mod issuers;
 pub mod node;
+pub mod oidc;
 pub mod proofs;
 pub mod services;
 pub mod stores;

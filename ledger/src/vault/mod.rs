@@ -85,6 +85,14 @@ impl LookupKeys {
         mac_raw(&self.secrets, secret)
     }
 
+    /// Whoever an identity provider calls `subject`: a UUID of version 8. It is always the same, and without this key nobody can tell
+    /// whom it stands for.
+    #[must_use]
+    pub fn external(&self, provider: &str, subject: &str) -> Uuid {
+        let mac = mac(&self.subjects, &[b"external", provider.as_bytes(), subject.as_bytes()]);
+        uuid::Builder::from_custom_bytes(std::array::from_fn(|at| mac[at])).into_uuid()
+    }
+
     /// An idempotency key or a command, with its scope.
     #[must_use]
     pub fn idempotency(&self, parts: &[&[u8]]) -> Reference {
@@ -326,5 +334,19 @@ mod tests {
         assert_ne!(keys.name(one, "a"), keys.name(other, "a"));
         assert_ne!(keys.name(one, "a"), keys.email(one, "a"));
         assert_ne!(keys.idempotency(&[b"ab", b"c"]), keys.idempotency(&[b"a", b"bc"]));
+    }
+
+    #[test]
+    fn somebody_known_elsewhere_has_one_id_here_which_only_the_key_can_make() {
+        let (keys, other) = (LookupKeys::from_bytes(&[1; 96]), LookupKeys::from_bytes(&[2; 96]));
+        let id = keys.external("https://id.example", "ada");
+        assert_eq!((id, id.get_version_num()), (keys.external("https://id.example", "ada"), 8));
+        for another in [
+            keys.external("https://id.example", "bob"),
+            keys.external("https://id.examplea", "da"),
+            other.external("https://id.example", "ada"),
+        ] {
+            assert_ne!(id, another);
+        }
     }
 }
