@@ -25,6 +25,7 @@ use uuid::Uuid;
 use crate::caller::Caller;
 use crate::config::Role;
 use crate::issuers::{Issuers, SigningKeys};
+use crate::oidc::Provider;
 use crate::proofs::Proofs;
 use crate::stores::Sources;
 use crate::used_keys::UsedKeys;
@@ -70,6 +71,8 @@ pub struct Services {
     pub instance: Uuid,
     /// What runs on behalf of requests; a process that is told to stop waits for it.
     pub tasks: TaskTracker,
+    /// Whose bearer tokens are taken besides our own.
+    pub oidc: Option<Arc<Provider>>,
     /// Settings of a server that loses acknowledged commits, where that was allowed. Readiness repeats them.
     pub unsafe_durability: Vec<String>,
     /// Cancelled when the process begins to drain: answers that would never end, end then.
@@ -216,6 +219,7 @@ impl Services {
             used_keys: UsedKeys::default(),
             draining: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            oidc: None,
             unsafe_durability: Vec::new(),
             clock,
             random,

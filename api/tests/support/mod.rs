@@ -7,6 +7,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part of this")]
 
 pub mod chain;
+pub mod oidc;
 pub mod witness;
 
 use std::net::SocketAddr;
@@ -14,8 +15,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use credence_api::config::{Config, RateLimit, ServeOptions, StoreOptions};
+use credence_api::config::{Config, Oidc, RateLimit, ServeOptions, StoreOptions};
 use credence_api::node::Node;
+use credence_api::oidc::Times;
 use credence_api::services::App;
 use credence_api::stores::{self, DEFAULT_ISSUER, Sources};
 use credence_ledger::Clock;
@@ -137,6 +139,12 @@ impl Builder {
         self
     }
 
+    /// Takes the tokens of an identity provider.
+    pub fn provider(mut self, provider: Oidc, change: impl FnOnce(&mut Times)) -> Builder {
+        change(&mut self.sources.oidc);
+        self.with(|config| config.oidc = Some(provider))
+    }
+
     /// Limits anonymous verification.
     pub fn rate_limit(self, rate: &str) -> Builder {
         let rate: RateLimit = rate.parse().unwrap();
@@ -186,6 +194,11 @@ impl TestApp {
 
     pub fn anonymous(&self) -> Anonymous {
         Anonymous(self.session(None))
+    }
+
+    /// Whoever bears this token.
+    pub fn bearer(&self, token: &str) -> Bearer {
+        Bearer(self.session(Some(token.to_owned())))
     }
 
     /// An issuer of the default issuer's credentials.
@@ -390,6 +403,8 @@ users!(
     Auditor,
     /// With an administrator's key.
     Admin,
+    /// With a token.
+    Bearer,
 );
 
 impl Issuer {
