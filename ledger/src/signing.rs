@@ -37,7 +37,13 @@ impl SigningKey {
     /// Its public half, as whoever verifies knows it.
     #[must_use]
     pub fn did(&self) -> String {
-        did_key::of(&self.0.verifying_key().to_bytes())
+        did_key::of(&self.public())
+    }
+
+    /// Its public half.
+    #[must_use]
+    pub fn public(&self) -> [u8; 32] {
+        self.0.verifying_key().to_bytes()
     }
 
     /// The signature of a message: always the same.

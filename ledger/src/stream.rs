@@ -22,6 +22,10 @@ pub mod category {
     pub const ACCESS: &str = "access";
     /// API keys, by the key's id; audit log.
     pub const KEY: &str = "key";
+    /// Accounts, by the account's id; audit log.
+    pub const ACCOUNT: &str = "account";
+    /// Sessions of accounts, by the session's id; audit log.
+    pub const SESSION: &str = "session";
     /// Rebuilds of read models, by the rebuild's id; audit log.
     pub const REBUILD: &str = "rebuild";
 }

@@ -91,7 +91,7 @@ begin
 
     grant select, insert, update, delete
         on vault.settings, vault.subjects, vault.issuers, vault.month_keys, vault.api_keys, vault.workers, vault.log_keys,
-            vault.checkpoint_guard
+            vault.checkpoint_guard, vault.accounts, vault.sessions, vault.refresh_tokens, vault.token_keys
         to credence_issuance;
     -- signing keys are kept for ever and never changed; nobody else sees them
     grant select, insert on vault.issuer_keys to credence_issuance;
@@ -107,6 +107,11 @@ begin
     -- hashes, roles and issuers of callers, and when they last came
     grant select on vault.api_keys to credence_verification, credence_projector;
     grant update (last_used_at) on vault.api_keys to credence_verification, credence_projector;
+    -- whether a session goes on, what its account may do, and what access tokens are checked with; never who it is, nor a secret
+    grant select (id, name, did, deactivated_at) on vault.issuers to credence_verification, credence_projector;
+    grant select (id, issuer, roles, is_recorded, deactivated_at) on vault.accounts to credence_verification, credence_projector;
+    grant select (id, account, created_at, refreshed_at, expires_at, ended_at) on vault.sessions to credence_verification, credence_projector;
+    grant select (kid, public_key, created_at, retired_at) on vault.token_keys to credence_verification, credence_projector;
     -- each process says that it lives, in a row that it finds by its instance's id
     grant insert, update on vault.workers to credence_verification, credence_projector;
     grant select (instance) on vault.workers to credence_verification, credence_projector;

@@ -1,7 +1,7 @@
 //! A provider's keys: fetched in the background, believed for a while, and asked for again when a token names one that is not known.
 //!
 //! At most one request runs at a time. Nobody can make this process ask more often than [`Times::again`], whatever keys its tokens
-//! name; and a caller that hangs up stops no request half-way. What a fetch brought stays until the next one brings more, but no
+//! name; what a caller who hangs up began is finished nonetheless (`http::admission`). What a fetch brought stays until the next one brings more, but no
 //! longer than [`Times::kept`]: by then a key may have been withdrawn long ago.
 
 use std::sync::{Arc, PoisonError, RwLock};
@@ -117,16 +117,10 @@ impl Cache {
     }
 
     /// The provider's keys: the newest that there are, if this one is not known. That it is among them is not promised.
-    pub(super) async fn keys_with(self: &Arc<Self>, id: Option<&str>) -> Result<Arc<Keys>, Unavailable> {
+    pub(super) async fn keys_with(&self, id: Option<&str>) -> Result<Arc<Keys>, Unavailable> {
         if let Some(keys) = self.known(id) {
             return Ok(keys);
         }
-        let (cache, id) = (self.clone(), id.map(str::to_owned));
-        let asked = tokio::spawn(async move { cache.ask_for(id.as_deref()).await });
-        asked.await.map_err(|_| Unavailable)?
-    }
-
-    async fn ask_for(&self, id: Option<&str>) -> Result<Arc<Keys>, Unavailable> {
         let mut asked_at = self.asking.lock().await;
         // Another may have asked meanwhile.
         if let Some(keys) = self.known(id) {

@@ -26,7 +26,7 @@ use crate::config::Oidc;
 /// An OpenID Connect provider.
 pub struct Provider {
     settings: Arc<Oidc>,
-    cache: Arc<Cache>,
+    cache: Cache,
 }
 
 /// The bearer of a token that holds.
@@ -97,7 +97,7 @@ impl Provider {
     #[must_use]
     pub fn new(settings: Oidc, client: Client, times: Times) -> Provider {
         let settings = Arc::new(settings);
-        Provider { cache: Arc::new(Cache::new(settings.clone(), client, times)), settings }
+        Provider { cache: Cache::new(settings.clone(), client, times), settings }
     }
 
     /// Asks for the keys, and again before they grow old. It never ends.

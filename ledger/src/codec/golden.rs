@@ -10,8 +10,10 @@ use uuid::Uuid;
 use super::*;
 use crate::chain::{self, Origin};
 use crate::event::audit::{
-    AccessRefused, AuditEvent, Cause, CredentialVerified, KeyCreated, KeyRevoked, LogKeyRotated, PersonalDataRead, PresentedBy,
-    RebuildFinished, RebuildStarted, SigningKeyRotated,
+    AccessRefused, AccountActivated, AccountDeactivated, AccountRegistered, AuditEvent, Cause, CredentialVerified, EndedBy, FailedBy,
+    IssuerChanged, KeyCreated, KeyLimited, KeyReplaced, KeyRevoked, LogKeyRotated, LoginFailed, PasswordChanged, PersonalDataRead,
+    PresentedBy, ProfileChanged, RebuildFinished, RebuildStarted, RolesChanged, SessionEnded, SessionStarted, SigningKeyRotated,
+    TokenKeysReplaced,
 };
 use crate::event::credential::{CredentialEvent, CredentialIssued, CredentialReinstated, CredentialRevoked, CredentialSuspended};
 use crate::event::issuer::{IssuerEvent, IssuerKeyRotated, IssuerRegistered};
@@ -152,6 +154,88 @@ fn audit() -> Vec<Examples> {
         examples(log, category::KEY, [KeyRevoked {}, KeyRevoked {}], AuditEvent::decode, AuditEvent::KeyRevoked),
         examples(log, category::ISSUER, [rotated(), rotated()], AuditEvent::decode, AuditEvent::SigningKeyRotated),
         examples(log, category::KEY, [log_rotated(), log_rotated()], AuditEvent::decode, AuditEvent::LogKeyRotated),
+        examples(
+            log,
+            category::KEY,
+            [
+                KeyLimited { types: Some(vec!["degree".to_owned(), "badge".to_owned()]), expires_at: Some(time("2027-01-31T12:00:00Z")) },
+                KeyLimited { types: None, expires_at: None },
+            ],
+            AuditEvent::decode,
+            AuditEvent::KeyLimited,
+        ),
+        examples(
+            log,
+            category::KEY,
+            [
+                KeyReplaced { expires_at: time("2026-02-28T12:00:00Z"), replaced_by: id(5) },
+                KeyReplaced { expires_at: time("2026-02-28T12:00:00Z"), replaced_by: id(5) },
+            ],
+            AuditEvent::decode,
+            AuditEvent::KeyReplaced,
+        ),
+        examples(
+            log,
+            category::ACCOUNT,
+            [
+                AccountRegistered { roles: "issuer admin".to_owned(), issuer: id(2) },
+                AccountRegistered { roles: "issuer admin".to_owned(), issuer: id(2) },
+            ],
+            AuditEvent::decode,
+            AuditEvent::AccountRegistered,
+        ),
+        examples(log, category::ACCOUNT, [ProfileChanged {}, ProfileChanged {}], AuditEvent::decode, AuditEvent::ProfileChanged),
+        examples(log, category::ACCOUNT, [PasswordChanged {}, PasswordChanged {}], AuditEvent::decode, AuditEvent::PasswordChanged),
+        examples(
+            log,
+            category::ACCOUNT,
+            [RolesChanged { roles: "member".to_owned() }, RolesChanged { roles: "member".to_owned() }],
+            AuditEvent::decode,
+            AuditEvent::RolesChanged,
+        ),
+        examples(
+            log,
+            category::ACCOUNT,
+            [AccountDeactivated {}, AccountDeactivated {}],
+            AuditEvent::decode,
+            AuditEvent::AccountDeactivated,
+        ),
+        examples(log, category::ACCOUNT, [AccountActivated {}, AccountActivated {}], AuditEvent::decode, AuditEvent::AccountActivated),
+        examples(
+            log,
+            category::SESSION,
+            [SessionStarted { account: id(6) }, SessionStarted { account: id(6) }],
+            AuditEvent::decode,
+            AuditEvent::SessionStarted,
+        ),
+        examples(
+            log,
+            category::SESSION,
+            [SessionEnded { cause: EndedBy::Logout, account: id(6) }, SessionEnded { cause: EndedBy::Reuse, account: id(6) }],
+            AuditEvent::decode,
+            AuditEvent::SessionEnded,
+        ),
+        examples(
+            log,
+            category::ACCESS,
+            [
+                LoginFailed { cause: FailedBy::Password, identifier: [7; 32].into() },
+                LoginFailed { cause: FailedBy::Unknown, identifier: [7; 32].into() },
+            ],
+            AuditEvent::decode,
+            AuditEvent::LoginFailed,
+        ),
+        examples(
+            log,
+            category::ISSUER,
+            [
+                IssuerChanged { url: Some("https://acme.example".to_owned()), is_active: true, display_name: Some("Acme Ltd".to_owned()) },
+                IssuerChanged { url: None, is_active: false, display_name: None },
+            ],
+            AuditEvent::decode,
+            AuditEvent::IssuerChanged,
+        ),
+        examples(log, category::KEY, [TokenKeysReplaced {}, TokenKeysReplaced {}], AuditEvent::decode, AuditEvent::TokenKeysReplaced),
         examples(log, category::REBUILD, [started(), started()], AuditEvent::decode, AuditEvent::RebuildStarted),
         examples(log, category::REBUILD, [finished(Some(true)), finished(None)], AuditEvent::decode, AuditEvent::RebuildFinished),
     ]
@@ -178,6 +262,19 @@ fn every_type_has_examples(issuer: &IssuerEvent, credential: &CredentialEvent, a
         | AuditEvent::KeyRevoked(_)
         | AuditEvent::SigningKeyRotated(_)
         | AuditEvent::LogKeyRotated(_)
+        | AuditEvent::KeyLimited(_)
+        | AuditEvent::KeyReplaced(_)
+        | AuditEvent::AccountRegistered(_)
+        | AuditEvent::ProfileChanged(_)
+        | AuditEvent::PasswordChanged(_)
+        | AuditEvent::RolesChanged(_)
+        | AuditEvent::AccountDeactivated(_)
+        | AuditEvent::AccountActivated(_)
+        | AuditEvent::SessionStarted(_)
+        | AuditEvent::SessionEnded(_)
+        | AuditEvent::LoginFailed(_)
+        | AuditEvent::IssuerChanged(_)
+        | AuditEvent::TokenKeysReplaced(_)
         | AuditEvent::RebuildStarted(_)
         | AuditEvent::RebuildFinished(_) => {}
     }

@@ -1,9 +1,10 @@
-//! The audit log's facts: what was verified, who opened what is sealed, what was refused, what was administered.
+//! The audit log's facts: what was verified, who opened what is sealed, who came and who was refused, what was administered.
 //!
 //! They never hold presented content, a secret or a password. The caller's address and user agent stand, sealed, in the
 //! metadata's `details`.
 
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteArray;
 use uuid::Uuid;
 
 use super::{DecodeError, Payload, Recorded};
@@ -93,6 +94,137 @@ pub struct KeyCreated {
 #[serde(deny_unknown_fields)]
 pub struct KeyRevoked {}
 
+/// A key just made does not hold for everything, or not for ever. Stream `key/<uuid>`. In encoded-key order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyLimited {
+    /// The only types of credentials that it issues and changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub types: Option<Vec<String>>,
+    /// From when on it holds no longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Another API key takes a key's place. Stream `key/<uuid>` of the one replaced. In encoded-key order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyReplaced {
+    /// Until when it still holds, at the longest.
+    pub expires_at: Timestamp,
+    /// The other key's id.
+    pub replaced_by: Uuid,
+}
+
+/// An account was made. Stream `account/<uuid>`. In encoded-key order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccountRegistered {
+    /// What its owner may do: names of roles, with spaces between.
+    pub roles: String,
+    /// The organisation it belongs to.
+    pub issuer: Uuid,
+}
+
+/// What an account tells of its owner is about to change. Stream `account/<uuid>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProfileChanged {}
+
+/// An account's password is about to change, and its other sessions to end. Stream `account/<uuid>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PasswordChanged {}
+
+/// What an account's owner may do is about to change. Stream `account/<uuid>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RolesChanged {
+    /// From now on: names of roles, with spaces between.
+    pub roles: String,
+}
+
+/// Nobody may log in to an account any longer, and its sessions are over. Stream `account/<uuid>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccountDeactivated {}
+
+/// An account is its owner's again. Stream `account/<uuid>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccountActivated {}
+
+/// Somebody logged in. Stream `session/<uuid>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionStarted {
+    /// The account.
+    pub account: Uuid,
+}
+
+/// Why a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndedBy {
+    /// Its owner, within it.
+    Logout,
+    /// Its owner, from another session.
+    Owner,
+    /// A refresh token that had been used before.
+    Reuse,
+}
+
+/// A session is over. Stream `session/<uuid>`. In encoded-key order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionEnded {
+    /// Why.
+    pub cause: EndedBy,
+    /// The account.
+    pub account: Uuid,
+}
+
+/// Why somebody was not logged in, for auditors: outside, an unknown account and a wrong password look alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailedBy {
+    /// No such account.
+    Unknown,
+    /// A wrong password.
+    Password,
+    /// The account, or its organisation, is deactivated.
+    Inactive,
+}
+
+/// Somebody was not logged in. Stream `access/<uuid>`. In encoded-key order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoginFailed {
+    /// Why.
+    pub cause: FailedBy,
+    /// A keyed hash of what was given for a username or an address: people type passwords there.
+    pub identifier: ByteArray<32>,
+}
+
+/// What an organisation tells of itself, or whether it is active, is about to change. Stream `issuer/<uuid>`. In encoded-key order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IssuerChanged {
+    /// Its web site, from now on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Whether its accounts and keys may do anything, from now on.
+    pub is_active: bool,
+    /// What it is called, from now on, besides its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
+}
+
+/// No access token signed until now holds any longer. Stream `key/<uuid>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenKeysReplaced {}
+
 /// An issuer's signing key was rotated, on the order of whoever the metadata names. Stream `issuer/<uuid>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -175,6 +307,32 @@ payloads! {
     SigningKeyRotated,
     /// See [`LogKeyRotated`].
     LogKeyRotated,
+    /// See [`KeyLimited`].
+    KeyLimited,
+    /// See [`KeyReplaced`].
+    KeyReplaced,
+    /// See [`AccountRegistered`].
+    AccountRegistered,
+    /// See [`ProfileChanged`].
+    ProfileChanged,
+    /// See [`PasswordChanged`].
+    PasswordChanged,
+    /// See [`RolesChanged`].
+    RolesChanged,
+    /// See [`AccountDeactivated`].
+    AccountDeactivated,
+    /// See [`AccountActivated`].
+    AccountActivated,
+    /// See [`SessionStarted`].
+    SessionStarted,
+    /// See [`SessionEnded`].
+    SessionEnded,
+    /// See [`LoginFailed`].
+    LoginFailed,
+    /// See [`IssuerChanged`].
+    IssuerChanged,
+    /// See [`TokenKeysReplaced`].
+    TokenKeysReplaced,
     /// See [`RebuildStarted`].
     RebuildStarted,
     /// See [`RebuildFinished`].

@@ -3,12 +3,13 @@
 //! A key is `credence_` and 64 hex digits, 256 random bits. It is told once; the vault keeps its BLAKE3 hash, which needs no
 //! salt and no slowness, since nobody guesses 256 bits. The prefix and 8 digits stay visible, for people to tell keys apart.
 
-use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use super::{Role, Roles};
 use crate::{Random, Timestamp};
 
 /// What every key begins with, so that a leaked one is recognised as one of ours.
@@ -17,39 +18,32 @@ pub const PREFIX: &str = "credence_";
 const DIGITS: usize = 64;
 const DIGITS_SHOWN: usize = 8;
 
-/// What a key's holder may do. An admin may do all that issuer and auditor may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// Issues, changes and reads the credentials of its issuer.
-    Issuer,
-    /// Reads everything, changes nothing.
-    Auditor,
-    /// Everything.
-    Admin,
+/// What a key is made with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    /// What its holder may do.
+    pub roles: Roles,
+    /// The organisation it acts for.
+    pub issuer: Uuid,
+    /// The only types of credentials that it issues and changes; `None` is all.
+    pub types: Option<Arc<[String]>>,
+    /// For people to tell keys apart.
+    pub name: Option<String>,
+    /// From when on it holds no longer.
+    pub expires_at: Option<Timestamp>,
 }
 
-impl Role {
-    /// As it is stored and shown.
+impl Terms {
+    /// A key with one role, for all types, without a name, for ever.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Role::Issuer => "issuer",
-            Role::Auditor => "auditor",
-            Role::Admin => "admin",
-        }
+    pub fn of(role: Role, issuer: Uuid) -> Terms {
+        Terms { roles: role.into(), issuer, types: None, name: None, expires_at: None }
     }
-}
 
-/// A text that names no role.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("expected issuer, auditor or admin")]
-pub struct UnknownRole;
-
-impl FromStr for Role {
-    type Err = UnknownRole;
-
-    fn from_str(text: &str) -> Result<Self, UnknownRole> {
-        [Role::Issuer, Role::Auditor, Role::Admin].into_iter().find(|role| role.as_str() == text).ok_or(UnknownRole)
+    /// With a name.
+    #[must_use]
+    pub fn named(self, name: &str) -> Terms {
+        Terms { name: Some(name.to_owned()), ..self }
     }
 }
 
@@ -58,12 +52,10 @@ impl FromStr for Role {
 pub struct ApiKey {
     /// Its id, a UUID of version 7; also its stream in the audit log.
     pub id: Uuid,
-    /// What its holder may do.
-    pub role: Role,
-    /// The issuer it acts for.
-    pub issuer: Uuid,
-    /// For people to tell keys apart.
-    pub name: Option<String>,
+    /// What it was made with.
+    pub terms: Terms,
+    /// Whether the organisation it acts for is active.
+    pub of_active: bool,
     /// The first characters of the key, to find it by.
     pub prefix: String,
     /// When it was made.
@@ -85,17 +77,32 @@ pub struct NewApiKey {
     pub text: Zeroizing<String>,
 }
 
+impl ApiKey {
+    /// Whether it holds at `now`, and if not, why.
+    ///
+    /// # Errors
+    /// Why not, in words.
+    pub fn check(&self, now: Timestamp) -> Result<(), &'static str> {
+        if self.revoked_at.is_some() {
+            return Err("the key is revoked");
+        }
+        if self.terms.expires_at.is_some_and(|expires_at| expires_at <= now) {
+            return Err("the key has expired");
+        }
+        if self.of_active { Ok(()) } else { Err("the organisation is deactivated") }
+    }
+}
+
 impl NewApiKey {
     /// A fresh key.
     #[must_use]
-    pub fn generate(role: Role, issuer: Uuid, name: Option<&str>, now: Timestamp, random: &(impl Random + ?Sized)) -> NewApiKey {
+    pub fn generate(terms: &Terms, now: Timestamp, random: &(impl Random + ?Sized)) -> NewApiKey {
         let secret = Zeroizing::new(crate::random::bytes::<{ DIGITS / 2 }>(random));
         let text = Zeroizing::new(format!("{PREFIX}{}", *Zeroizing::new(hex::encode(*secret))));
         let row = ApiKey {
             id: crate::random::uuid_v7(now, random),
-            role,
-            issuer,
-            name: name.map(str::to_owned),
+            terms: terms.clone(),
+            of_active: true,
             prefix: text[..PREFIX.len() + DIGITS_SHOWN].to_owned(),
             created_at: now,
             last_used_at: None,
@@ -113,6 +120,16 @@ pub fn hash(text: &str) -> Option<[u8; 32]> {
     shaped.then(|| blake3::hash(text.as_bytes()).into())
 }
 
+/// Types, as they are stored: a JSON array.
+pub(super) fn types_to_text(types: Option<&[String]>) -> Option<String> {
+    types.map(|types| serde_json::Value::from(types).to_string())
+}
+
+/// Types, as they were stored.
+pub(super) fn types_from_text(text: Option<String>) -> Result<Option<Arc<[String]>>, serde_json::Error> {
+    text.map(|text| serde_json::from_str::<Vec<String>>(&text).map(Arc::from)).transpose()
+}
+
 /// When a key was last used, as coarsely as it is kept: who used it when is the audit log's to know.
 #[must_use]
 pub fn to_the_minute(used: Timestamp) -> Timestamp {
@@ -128,11 +145,12 @@ mod tests {
     #[test]
     fn a_key_is_found_by_its_text_and_tells_little_in_its_row() {
         let random = SeededRandom::new(1);
-        let key = NewApiKey::generate(Role::Auditor, Uuid::from_u128(7), Some("audit"), Timestamp::EPOCH, &random);
+        let terms = Terms::of(Role::Auditor, Uuid::from_u128(7)).named("audit");
+        let key = NewApiKey::generate(&terms, Timestamp::EPOCH, &random);
         assert_eq!(hash(&key.text), Some(key.hash));
         assert_eq!(key.row.prefix.len(), "credence_".len() + 8);
         assert!(key.text.starts_with(&key.row.prefix));
-        let other = NewApiKey::generate(Role::Auditor, Uuid::from_u128(7), Some("audit"), Timestamp::EPOCH, &random);
+        let other = NewApiKey::generate(&terms, Timestamp::EPOCH, &random);
         assert_ne!((key.hash, key.row.id), (other.hash, other.row.id));
     }
 
@@ -153,14 +171,6 @@ mod tests {
         ] {
             assert_eq!(hash(text), None, "{text}");
         }
-    }
-
-    #[test]
-    fn a_role_is_read_as_it_is_written() {
-        for role in [Role::Issuer, Role::Auditor, Role::Admin] {
-            assert_eq!(role.as_str().parse(), Ok(role));
-        }
-        assert_eq!("Admin".parse::<Role>(), Err(UnknownRole));
     }
 
     #[test]

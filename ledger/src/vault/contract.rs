@@ -10,8 +10,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use uuid::Uuid;
 
+use super::accounts::{Change, NewAccount, Profile};
+use super::api_key::Terms;
 use super::rows::{Keyring, NewIssuer};
-use super::{ApiKey, Issuer, IssuerKey, KeyState, MasterKey, OpenError, Reference, Role, Subject, SubjectRefs, Vault, Worker};
+use super::sessions::{NewSession, Refreshed};
+use super::{
+    Account, ApiKey, Issuer, IssuerKey, KeyState, MasterKey, OpenError, Reference, Role, Roles, Subject, SubjectRefs, Vault, Worker,
+};
 use crate::sealing::KeyId;
 use crate::{LogName, Timestamp};
 
@@ -54,6 +59,17 @@ macro_rules! vault_contract {
             api_keys_are_listed_oldest_first
             a_revoked_key_keeps_its_time_and_is_still_found
             a_keys_last_use_is_kept_to_the_minute_and_never_goes_back
+            a_key_keeps_its_terms_and_expires_no_later_than_told
+            an_account_is_nobodys_until_it_is_confirmed
+            of_accounts_with_one_name_or_address_that_are_made_at_once_one_is_there
+            accounts_are_listed_newest_first
+            what_an_account_tells_can_be_changed_but_no_address_is_taken_twice
+            a_changed_password_ends_the_other_sessions
+            a_deactivated_account_has_no_session_and_can_be_activated
+            a_refresh_token_is_used_once_however_many_try_at_once
+            an_ended_session_is_not_refreshed
+            sessions_that_are_over_are_forgotten_with_their_tokens
+            access_tokens_are_signed_by_keys_that_come_and_go
             a_worker_lives_while_it_says_so
             workers_are_listed_by_name_and_start
             a_log_has_one_key_until_it_is_given_another
@@ -403,14 +419,13 @@ pub async fn issuers_are_whole(vault: &dyn Vault, made: &[NewIssuer], ring: &Key
 pub async fn an_api_key_is_found_by_its_text_only(fixture: &dyn Fixture) {
     let vault = open(fixture).await;
     let default = vault.ensure_issuer("default", second(1)).await.unwrap();
-    let (key, text) = vault.create_key(Role::Issuer, default.id, Some("ci \"quoted\""), second(3)).await.unwrap();
-    let (other, other_text) = vault.create_key(Role::Admin, default.id, None, second(4)).await.unwrap();
+    let (key, text) = vault.create_key(&Terms::of(Role::Issuer, default.id).named("ci \"quoted\""), second(3)).await.unwrap();
+    let (other, other_text) = vault.create_key(&Terms::of(Role::Admin, default.id), second(4)).await.unwrap();
     assert!(text.starts_with(&key.prefix) && text.len() > key.prefix.len() + 32);
     let expected = ApiKey {
         id: key.id,
-        role: Role::Issuer,
-        issuer: default.id,
-        name: Some("ci \"quoted\"".to_owned()),
+        terms: Terms::of(Role::Issuer, default.id).named("ci \"quoted\""),
+        of_active: true,
         prefix: key.prefix.clone(),
         created_at: second(3),
         last_used_at: None,
@@ -433,7 +448,7 @@ pub async fn api_keys_are_listed_oldest_first(fixture: &dyn Fixture) {
     let default = vault.ensure_issuer("default", second(1)).await.unwrap();
     let mut made = Vec::new();
     for (at, role) in [Role::Admin, Role::Auditor, Role::Issuer].into_iter().enumerate() {
-        made.push(vault.create_key(role, default.id, None, second(at as u64)).await.unwrap().0);
+        made.push(vault.create_key(&Terms::of(role, default.id), second(at as u64)).await.unwrap().0);
     }
     assert_eq!(vault.keys().await.unwrap(), made);
 }
@@ -441,7 +456,7 @@ pub async fn api_keys_are_listed_oldest_first(fixture: &dyn Fixture) {
 pub async fn a_revoked_key_keeps_its_time_and_is_still_found(fixture: &dyn Fixture) {
     let vault = open(fixture).await;
     let default = vault.ensure_issuer("default", second(1)).await.unwrap();
-    let (key, text) = vault.create_key(Role::Issuer, default.id, None, second(1)).await.unwrap();
+    let (key, text) = vault.create_key(&Terms::of(Role::Issuer, default.id), second(1)).await.unwrap();
     let revoked = ApiKey { revoked_at: Some(second(5)), ..key };
     assert_eq!(vault.revoke_key(revoked.id, second(5)).await.unwrap(), Some(revoked.clone()));
     assert_eq!(open(fixture).await.revoke_key(revoked.id, second(6)).await.unwrap(), Some(revoked.clone()));
@@ -452,14 +467,254 @@ pub async fn a_revoked_key_keeps_its_time_and_is_still_found(fixture: &dyn Fixtu
 pub async fn a_keys_last_use_is_kept_to_the_minute_and_never_goes_back(fixture: &dyn Fixture) {
     let vault = open(fixture).await;
     let default = vault.ensure_issuer("default", second(1)).await.unwrap();
-    let (one, _) = vault.create_key(Role::Issuer, default.id, None, second(1)).await.unwrap();
-    let (two, _) = vault.create_key(Role::Issuer, default.id, None, second(2)).await.unwrap();
+    let (one, _) = vault.create_key(&Terms::of(Role::Issuer, default.id), second(1)).await.unwrap();
+    let (two, _) = vault.create_key(&Terms::of(Role::Issuer, default.id), second(2)).await.unwrap();
     let used = async || vault.keys().await.unwrap().into_iter().map(|key| key.last_used_at).collect::<Vec<_>>();
     vault.touch_keys(&[]).await.unwrap();
     vault.touch_keys(&[(one.id, second(130)), (issuer(9), second(130))]).await.unwrap();
     assert_eq!(used().await, [Some(second(120)), None]);
     open(fixture).await.touch_keys(&[(one.id, second(59)), (two.id, second(61)), (two.id, second(10))]).await.unwrap();
     assert_eq!(used().await, [Some(second(120)), Some(second(60))]);
+}
+
+pub async fn a_key_keeps_its_terms_and_expires_no_later_than_told(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    let default = vault.ensure_issuer("default", second(1)).await.unwrap();
+    let terms = Terms {
+        roles: Roles::of(&[Role::Issuer, Role::Auditor]),
+        types: Some(["degree \"B.Sc.\"".to_owned(), "badge".to_owned()].into()),
+        expires_at: Some(second(100)),
+        ..Terms::of(Role::Issuer, default.id).named("ci")
+    };
+    let (key, text) = vault.create_key(&terms, second(1)).await.unwrap();
+    assert_eq!(key.terms, terms);
+    assert_eq!(open(fixture).await.find_key(&text).await.unwrap(), Some(key.clone()));
+    assert_eq!(key.check(second(99)), Ok(()));
+    assert!(key.check(second(100)).is_err());
+    for (at, expected) in [(50, 50), (70, 50), (20, 20)] {
+        let expired = vault.expire_key(key.id, second(at)).await.unwrap().unwrap();
+        assert_eq!(expired.terms.expires_at, Some(second(expected)));
+        assert_eq!(vault.key(key.id).await.unwrap(), Some(expired));
+    }
+    let (other, _) = vault.create_key(&Terms::of(Role::Issuer, default.id), second(2)).await.unwrap();
+    assert_eq!(vault.expire_key(other.id, second(9)).await.unwrap().unwrap().terms.expires_at, Some(second(9)));
+    assert_eq!(vault.expire_key(issuer(9), second(9)).await.unwrap(), None);
+}
+
+/// An account of `username` at `default`, made at `at`.
+async fn new_account(vault: &dyn Vault, username: &str, at: u64) -> NewAccount {
+    let issuer = vault.ensure_issuer("default", second(0)).await.unwrap().id;
+    let email = format!("{username}@example.org");
+    let account = Account {
+        id: crate::random::uuid_v7(second(at), &crate::random::SystemRandom),
+        issuer,
+        roles: Role::Member.into(),
+        profile: Profile { username: username.to_owned(), email: email.clone(), first_name: Some("Ada".to_owned()), last_name: None },
+        created_at: second(at),
+        deactivated_at: None,
+    };
+    NewAccount {
+        account,
+        username: vault.lookup().account(username),
+        email: vault.lookup().account(&email),
+        password: format!("a hash of {username}'s").into(),
+    }
+}
+
+async fn account(vault: &dyn Vault, username: &str, at: u64) -> Account {
+    let new = new_account(vault, username, at).await;
+    assert!(vault.insert_account(&new, second(0)).await.unwrap());
+    vault.confirm_account(new.account.id).await.unwrap();
+    new.account
+}
+
+async fn session(vault: &dyn Vault, account: Uuid, number: u8, at: u64) -> Uuid {
+    let id = crate::random::uuid_v7(second(at), &crate::random::SystemRandom);
+    let agent = (number == 1).then(|| "a browser".to_owned());
+    let new = NewSession { id, account, agent, token: [number; 32], created_at: second(at), expires_at: second(1000) };
+    vault.insert_session(&new).await.unwrap();
+    id
+}
+
+pub async fn an_account_is_nobodys_until_it_is_confirmed(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    let new = new_account(&*vault, "ada", 10).await;
+    assert!(vault.insert_account(&new, second(0)).await.unwrap());
+    let id = new.account.id;
+    assert_eq!(vault.account(id).await.unwrap(), None);
+    assert!(vault.find_login(new.username).await.unwrap().is_none() && vault.accounts(None, None, 10).await.unwrap().is_empty());
+    // It is in the way for a while, and then makes way.
+    let again = new_account(&*vault, "ada", 11).await;
+    assert!(!vault.insert_account(&again, second(10)).await.unwrap());
+    assert!(vault.insert_account(&again, second(11)).await.unwrap());
+    vault.confirm_account(again.account.id).await.unwrap();
+    let elsewhere = open(fixture).await;
+    assert_eq!(elsewhere.account(again.account.id).await.unwrap(), Some(again.account.clone()));
+    for identifier in [again.username, again.email] {
+        let login = elsewhere.find_login(identifier).await.unwrap().unwrap();
+        assert_eq!((&login.account, login.password.as_str(), login.of_active), (&again.account, "a hash of ada's", true));
+    }
+    assert_eq!(elsewhere.login_of(again.account.id).await.unwrap().unwrap().account, again.account);
+    // What is confirmed never makes way.
+    assert!(!vault.insert_account(&new_account(&*vault, "ada", 12).await, second(100)).await.unwrap());
+}
+
+pub async fn of_accounts_with_one_name_or_address_that_are_made_at_once_one_is_there(fixture: &dyn Fixture) {
+    let vaults = handles(fixture).await;
+    let (mut waiting, mut ids) = (Vec::new(), Vec::new());
+    for (at, vault) in vaults.iter().enumerate() {
+        let mut new = new_account(&**vault, "ada", 1).await;
+        if at % 2 == 1 {
+            new.username = vault.lookup().account("another");
+        }
+        ids.push(new.account.id);
+        waiting.push(async move { vault.insert_account(&new, second(0)).await.unwrap() });
+    }
+    let made = futures::future::join_all(waiting).await;
+    assert_eq!(made.iter().filter(|made| **made).count(), 1);
+    for id in ids {
+        vaults[0].confirm_account(id).await.unwrap();
+    }
+    assert_eq!(vaults[0].accounts(None, None, 10).await.unwrap().len(), 1);
+}
+
+pub async fn accounts_are_listed_newest_first(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    let other = vault.ensure_issuer("other", second(0)).await.unwrap().id;
+    let (one, two) = (account(&*vault, "one", 1).await, account(&*vault, "two", 2).await);
+    let mut new = new_account(&*vault, "three", 3).await;
+    new.account.issuer = other;
+    assert!(vault.insert_account(&new, second(0)).await.unwrap());
+    vault.confirm_account(new.account.id).await.unwrap();
+    let three = new.account;
+    assert_eq!(vault.accounts(None, None, 2).await.unwrap(), [three.clone(), two.clone()]);
+    assert_eq!(vault.accounts(None, Some(two.id), 2).await.unwrap(), std::slice::from_ref(&one));
+    assert_eq!(vault.accounts(Some(one.issuer), None, 10).await.unwrap(), [two, one]);
+    assert_eq!(vault.accounts(Some(other), None, 10).await.unwrap(), [three]);
+}
+
+pub async fn what_an_account_tells_can_be_changed_but_no_address_is_taken_twice(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    let (ada, bob) = (account(&*vault, "ada", 1).await, account(&*vault, "bob", 2).await);
+    let email = |email: &str| vault.lookup().account(email);
+    let changed = Profile { email: "lovelace@example.org".to_owned(), last_name: Some("Lovelace".to_owned()), ..ada.profile.clone() };
+    assert_eq!(vault.set_profile(ada.id, &changed, email("bob@example.org")).await.unwrap(), Change::Taken);
+    assert_eq!(vault.account(ada.id).await.unwrap().unwrap().profile, ada.profile);
+    assert_eq!(vault.set_profile(ada.id, &changed, email("lovelace@example.org")).await.unwrap(), Change::Done);
+    assert_eq!(vault.set_profile(ada.id, &changed, email("lovelace@example.org")).await.unwrap(), Change::Done);
+    assert_eq!(vault.find_login(email("lovelace@example.org")).await.unwrap().unwrap().account.profile, changed);
+    assert!(vault.find_login(email("ada@example.org")).await.unwrap().is_none());
+    assert_eq!(vault.set_profile(issuer(9), &changed, email("nobody@example.org")).await.unwrap(), Change::Missing);
+    assert!(vault.set_roles(bob.id, Roles::of(&[Role::Issuer, Role::Billing])).await.unwrap());
+    assert_eq!(vault.account(bob.id).await.unwrap().unwrap().roles.to_string(), "issuer billing");
+    assert!(!vault.set_roles(issuer(9), Roles::NONE).await.unwrap());
+}
+
+pub async fn a_changed_password_ends_the_other_sessions(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    let (ada, bob) = (account(&*vault, "ada", 1).await, account(&*vault, "bob", 1).await);
+    let (kept, ended, others) =
+        (session(&*vault, ada.id, 1, 2).await, session(&*vault, ada.id, 2, 3).await, session(&*vault, bob.id, 3, 3).await);
+    let seen = vault.sessions(ada.id, second(4)).await.unwrap();
+    assert_eq!(seen.iter().map(|seen| seen.id).collect::<Vec<_>>(), [ended, kept]);
+    assert_eq!(seen.iter().map(|seen| seen.agent.as_deref()).collect::<Vec<_>>(), [None, Some("a browser")]);
+    let before = vault.find_login(vault.lookup().account("ada")).await.unwrap().unwrap();
+    vault.rehash_password(ada.id, &before.stored, "another hash").await.unwrap();
+    // It is not what it was: another was quicker.
+    vault.rehash_password(ada.id, &before.stored, "a third hash").await.unwrap();
+    assert_eq!(vault.login_of(ada.id).await.unwrap().unwrap().password.as_str(), "another hash");
+    assert!(vault.set_password(ada.id, "a new one's hash", Some(kept), second(5)).await.unwrap());
+    assert_eq!(vault.login_of(ada.id).await.unwrap().unwrap().password.as_str(), "a new one's hash");
+    let elsewhere = open(fixture).await;
+    assert!(elsewhere.session(kept).await.unwrap().unwrap().is_live(second(6)));
+    assert!(elsewhere.session(others).await.unwrap().unwrap().is_live(second(6)));
+    assert_eq!(elsewhere.session(ended).await.unwrap().unwrap().ended_at, Some(second(5)));
+    assert!(vault.set_password(ada.id, "one more", None, second(7)).await.unwrap());
+    assert!(vault.sessions(ada.id, second(8)).await.unwrap().is_empty());
+    assert!(!vault.set_password(issuer(9), "nobody's", None, second(7)).await.unwrap());
+}
+
+pub async fn a_deactivated_account_has_no_session_and_can_be_activated(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    let ada = account(&*vault, "ada", 1).await;
+    let begun = session(&*vault, ada.id, 1, 2).await;
+    for at in [3, 4] {
+        assert!(vault.set_active(ada.id, false, second(at)).await.unwrap());
+        assert_eq!(vault.account(ada.id).await.unwrap().unwrap().deactivated_at, Some(second(3)));
+    }
+    let session = vault.session(begun).await.unwrap().unwrap();
+    assert_eq!((session.ended_at, session.of_active), (Some(second(3)), false));
+    assert!(vault.set_active(ada.id, true, second(5)).await.unwrap());
+    assert_eq!(vault.account(ada.id).await.unwrap(), Some(ada));
+    assert!(!vault.session(begun).await.unwrap().unwrap().is_live(second(6)));
+    assert!(!vault.set_active(issuer(9), false, second(5)).await.unwrap());
+}
+
+pub async fn a_refresh_token_is_used_once_however_many_try_at_once(fixture: &dyn Fixture) {
+    let vaults = handles(fixture).await;
+    let ada = account(&*vaults[0], "ada", 1).await;
+    let begun = session(&*vaults[0], ada.id, 1, 2).await;
+    let using = vaults.iter().enumerate().map(|(at, vault)| async move {
+        let next = [100 + u8::try_from(at).unwrap(); 32];
+        (vault.refresh([1; 32], next, second(10), second(2000)).await.unwrap(), next)
+    });
+    let used = futures::future::join_all(using).await;
+    let (yes, again): (Vec<_>, Vec<_>) = used.into_iter().partition(|(refreshed, _)| *refreshed == Refreshed::Yes(begun));
+    assert_eq!(yes.len(), 1);
+    assert!(again.iter().all(|(refreshed, _)| *refreshed == Refreshed::Again(begun)));
+    let refreshed = vaults[1].session(begun).await.unwrap().unwrap();
+    assert_eq!((refreshed.expires_at, refreshed.roles, refreshed.issuer), (second(2000), ada.roles, ada.issuer));
+    // What the others would have been given was never made.
+    assert_eq!(vaults[0].refresh(again[0].1, [9; 32], second(11), second(2000)).await.unwrap(), Refreshed::Unknown);
+    assert_eq!(vaults[0].refresh(yes[0].1, [9; 32], second(11), second(2000)).await.unwrap(), Refreshed::Yes(begun));
+}
+
+pub async fn an_ended_session_is_not_refreshed(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    let ada = account(&*vault, "ada", 1).await;
+    let (begun, old) = (session(&*vault, ada.id, 1, 2).await, session(&*vault, ada.id, 2, 2).await);
+    assert!(!vault.end_session(issuer(9), begun, second(3)).await.unwrap());
+    assert!(vault.end_session(ada.id, begun, second(3)).await.unwrap());
+    assert!(!vault.end_session(ada.id, begun, second(4)).await.unwrap());
+    assert_eq!(vault.refresh([1; 32], [8; 32], second(5), second(2000)).await.unwrap(), Refreshed::Again(begun));
+    assert_eq!(vault.refresh([2; 32], [9; 32], second(1000), second(2000)).await.unwrap(), Refreshed::Again(old));
+    assert_eq!(vault.session(old).await.unwrap().unwrap().expires_at, second(1000));
+}
+
+pub async fn sessions_that_are_over_are_forgotten_with_their_tokens(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    let ada = account(&*vault, "ada", 1).await;
+    let (ended, live) = (session(&*vault, ada.id, 1, 2).await, session(&*vault, ada.id, 2, 2).await);
+    assert!(vault.end_session(ada.id, ended, second(3)).await.unwrap());
+    assert_eq!(vault.forget_sessions(second(3)).await.unwrap(), 0);
+    assert_eq!(vault.forget_sessions(second(4)).await.unwrap(), 1);
+    assert_eq!(vault.session(ended).await.unwrap(), None);
+    assert_eq!(vault.refresh([1; 32], [8; 32], second(5), second(2000)).await.unwrap(), Refreshed::Unknown);
+    assert!(vault.session(live).await.unwrap().is_some());
+    assert_eq!(vault.forget_sessions(second(1001)).await.unwrap(), 1);
+}
+
+pub async fn access_tokens_are_signed_by_keys_that_come_and_go(fixture: &dyn Fixture) {
+    let vaults = handles(fixture).await;
+    let vault = &vaults[0];
+    futures::future::join_all(vaults.iter().map(|vault| async { vault.add_token_key(second(0), second(10)).await.unwrap() })).await;
+    let first = vault.token_keys().await.unwrap();
+    assert!((1..=HANDLES).contains(&first.len()) && first.iter().all(|key| key.created_at == second(10) && key.retired_at.is_none()));
+    vault.add_token_key(second(5), second(20)).await.unwrap();
+    assert_eq!(vault.token_keys().await.unwrap(), first);
+    vault.add_token_key(second(15), second(20)).await.unwrap();
+    let keys = vault.token_keys().await.unwrap();
+    assert_eq!(keys.len(), first.len() + 1);
+    for key in &keys {
+        assert_eq!(vaults[1].token_signing_key(&key.kid).await.unwrap().unwrap().public(), key.public);
+    }
+    assert!(vault.token_signing_key("another").await.unwrap().is_none());
+    vault.replace_token_keys(second(30)).await.unwrap();
+    let replaced = vault.token_keys().await.unwrap();
+    let (newest, older) = replaced.split_last().unwrap();
+    assert!(newest.retired_at.is_none() && older.iter().all(|key| key.retired_at == Some(second(30))) && older.len() == keys.len());
+    vault.forget_token_keys(second(100)).await.unwrap();
+    assert_eq!(vault.token_keys().await.unwrap(), std::slice::from_ref(newest));
 }
 
 fn worker(instance: u128, name: &str, started: u64, seen: u64) -> Worker {
@@ -551,19 +806,26 @@ pub async fn nothing_secret_is_stored_in_clear(fixture: &dyn Fixture) {
     let subject = vault.subjects(&[refs(&*vault, default.id, "Ada Lovelace", "ada@example.org")], second(1)).await.unwrap().remove(0);
     let month = vault.month_key("2026-01").await.unwrap();
     let sealing = vault.issuer_key(default.id).await.unwrap().unwrap();
-    let (key, text) = vault.create_key(Role::Admin, default.id, None, second(1)).await.unwrap();
+    let (key, text) = vault.create_key(&Terms::of(Role::Admin, default.id), second(1)).await.unwrap();
     let next = vault.next_issuer_key(default.id).await.unwrap().unwrap();
+    let ada = account(&*vault, "countess", 1).await;
+    session(&*vault, ada.id, 1, 2).await;
+    vault.add_token_key(second(1), second(2)).await.unwrap();
+    let kid = vault.token_keys().await.unwrap().remove(0).kid;
+    let tokens = vault.token_signing_key(&kid).await.unwrap().unwrap();
     let (signing, pending) = (vault.signing_key(&default.did).await.unwrap().unwrap(), vault.signing_key(&next).await.unwrap().unwrap());
     drop(vault);
     let stored = fixture.stored().await;
     assert!(contains(&stored, key.prefix.as_bytes()) && contains(&stored, default.did.as_bytes()), "the search would find it");
     let digits = &text["credence_".len()..];
-    for secret in [&[7; 32], subject.key.expose(), month.expose(), sealing.expose(), signing.expose(), pending.expose()] {
+    for secret in [&[7; 32], subject.key.expose(), month.expose(), sealing.expose(), signing.expose(), pending.expose(), tokens.expose()] {
         for spelling in [secret.to_vec(), hex::encode(secret).into_bytes(), hex::encode_upper(secret).into_bytes()] {
             assert!(!contains(&stored, &spelling));
         }
     }
-    for secret in [digits.as_bytes(), &hex::decode(digits).unwrap(), b"Ada Lovelace", b"ada@example.org"] {
+    for secret in
+        [digits.as_bytes(), &hex::decode(digits).unwrap(), b"Ada Lovelace", b"ada@example.org", b"countess", b"a hash of", b"a browser"]
+    {
         assert!(!contains(&stored, secret));
     }
 }

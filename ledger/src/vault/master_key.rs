@@ -33,6 +33,14 @@ pub enum Secret<'a> {
     MonthKey(&'a str),
     /// A log's Ed25519 signing key, by its public key.
     LogSigningKey(&'a str, &'a [u8; 32]),
+    /// What an account tells of its owner.
+    AccountProfile(Uuid),
+    /// The hash of an account's password.
+    AccountPassword(Uuid),
+    /// With which program a session was begun.
+    SessionAgent(Uuid),
+    /// An Ed25519 key that signs access tokens, by its public key.
+    TokenSigningKey(&'a [u8; 32]),
 }
 
 /// The context, permanent.
@@ -45,6 +53,10 @@ impl fmt::Display for Secret<'_> {
             Secret::IssuerSigningKey(id) => write!(f, "vault/issuer/{id}/signing"),
             Secret::MonthKey(month) => write!(f, "vault/month/{month}"),
             Secret::LogSigningKey(log, public) => write!(f, "vault/log/{log}/signing/{}", hex::encode(public)),
+            Secret::AccountProfile(id) => write!(f, "vault/account/{id}/profile"),
+            Secret::AccountPassword(id) => write!(f, "vault/account/{id}/password"),
+            Secret::SessionAgent(id) => write!(f, "vault/session/{id}/agent"),
+            Secret::TokenSigningKey(public) => write!(f, "vault/token/signing/{}", hex::encode(public)),
         }
     }
 }

@@ -1,13 +1,14 @@
 //! The vault: what must be forgettable or secret. Mutable, durable, and never part of a log.
 //!
 //! It holds subjects and their sealing keys, issuers' signing and sealing keys, the logs' signing keys, month keys, API keys
-//! (hashed), the keys for look-ups, and the workers' heartbeats. Every secret in it is wrapped by the master key, which lives outside; what is only
+//! and refresh tokens (hashed), accounts and their sessions, the keys for look-ups, and the workers' heartbeats. Every secret in it is wrapped by the master key, which lives outside; what is only
 //! compared is hashed.
 //!
 //! [`Vault`] is what an engine must be, and the suite in `vault/contract.rs` holds every engine to it. What the engines share
 //! lies beside it: [`master_key`], [`rows`] (secrets made, wrapped and unwrapped), [`api_key`]; [`copy`] moves a whole vault. In front of
 //! any engine stands [`subjects`]: one durable commit for the new subjects of many callers.
 
+pub mod accounts;
 pub mod api_key;
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
@@ -15,7 +16,9 @@ pub mod copy;
 pub mod log_keys;
 pub mod master_key;
 pub mod postgres;
+pub mod role;
 pub mod rows;
+pub mod sessions;
 pub mod sqlite;
 pub mod subjects;
 
@@ -29,9 +32,12 @@ use sha2::Sha256;
 use uuid::Uuid;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-pub use self::api_key::{ApiKey, Role, UnknownRole};
+pub use self::accounts::{Account, Accounts};
+pub use self::api_key::{ApiKey, Terms};
 pub use self::log_keys::LogKeys;
 pub use self::master_key::MasterKey;
+pub use self::role::{Role, Roles, UnknownRole};
+pub use self::sessions::{Session, SessionStore};
 use crate::Timestamp;
 use crate::sealing::{KeyId, SealingKey};
 use crate::signing::SigningKey;
@@ -91,6 +97,12 @@ impl LookupKeys {
     pub fn external(&self, provider: &str, subject: &str) -> Uuid {
         let mac = mac(&self.subjects, &[b"external", provider.as_bytes(), subject.as_bytes()]);
         uuid::Builder::from_custom_bytes(std::array::from_fn(|at| mac[at])).into_uuid()
+    }
+
+    /// An account's username or e-mail address, in lower case. They share one room: no username has an `@`.
+    #[must_use]
+    pub fn account(&self, identifier: &str) -> Reference {
+        mac(&self.subjects, &[b"account", identifier.as_bytes()])
     }
 
     /// An idempotency key or a command, with its scope.
@@ -241,7 +253,7 @@ pub const FIRST_START_WAIT: Duration = Duration::from_secs(60);
 ///
 /// What a call answered, having made or changed it, is durable.
 #[async_trait]
-pub trait Vault: LogKeys + Send + Sync + 'static {
+pub trait Vault: LogKeys + Accounts + SessionStore + Send + Sync + 'static {
     /// The look-up keys, read once when the vault was opened.
     fn lookup(&self) -> &LookupKeys;
 
@@ -295,16 +307,22 @@ pub trait Vault: LogKeys + Send + Sync + 'static {
     async fn issuer_key(&self, id: Uuid) -> Result<Option<SealingKey>, Error>;
 
     /// Makes an API key; the text is shown once and kept as a hash only ([`api_key`]).
-    async fn create_key(&self, role: Role, issuer: Uuid, name: Option<&str>, now: Timestamp) -> Result<(ApiKey, Zeroizing<String>), Error>;
+    async fn create_key(&self, terms: &Terms, now: Timestamp) -> Result<(ApiKey, Zeroizing<String>), Error>;
 
-    /// The key with this text, revoked ones included.
+    /// The key with this text, those that hold no longer included.
     async fn find_key(&self, text: &str) -> Result<Option<ApiKey>, Error>;
 
-    /// All keys, oldest first, revoked ones included.
+    /// The key with this id, those that hold no longer included.
+    async fn key(&self, id: Uuid) -> Result<Option<ApiKey>, Error>;
+
+    /// All keys, oldest first, those that hold no longer included.
     async fn keys(&self) -> Result<Vec<ApiKey>, Error>;
 
     /// Revokes a key; answers it as it is now, `None` if there is none. A key revoked before keeps its time.
     async fn revoke_key(&self, id: Uuid, now: Timestamp) -> Result<Option<ApiKey>, Error>;
+
+    /// Lets a key hold no longer than until then. One that expires earlier keeps its time.
+    async fn expire_key(&self, id: Uuid, at: Timestamp) -> Result<Option<ApiKey>, Error>;
 
     /// Notes when keys were last used, to the minute ([`api_key::to_the_minute`]). The latest time given stays; ids that name no
     /// key are passed over.

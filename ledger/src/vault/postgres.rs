@@ -3,8 +3,10 @@
 //! Whatever is made once, under races, is inserted unless it is there and then read: what stands there counts, whoever wrote it.
 //! A statement asks for no more than its call needs, since the roles' logins have few rights (`migrations/postgres/roles.sql`).
 
+mod accounts;
 mod copy;
 mod log_keys;
+mod sessions;
 mod sql;
 #[cfg(test)]
 mod tests;
@@ -18,11 +20,11 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 pub(super) use self::copy::{read_all, stored_settings, write_all};
-use super::api_key::{self, NewApiKey};
+use super::api_key::{self, NewApiKey, Terms};
 use super::rows::{Keyring, NewSubject, Settings};
 use super::{
-    ApiKey, FIRST_START_WAIT, FirstStart, Issuer, IssuerKey, KeyState, LookupKeys, OpenError, Reference, Role, Subject, SubjectRefs, Vault,
-    Worker,
+    ApiKey, FIRST_START_WAIT, FirstStart, Issuer, IssuerKey, KeyState, LookupKeys, OpenError, Reference, Roles, Subject, SubjectRefs,
+    UnknownRole, Vault, Worker,
 };
 use crate::Timestamp;
 use crate::sealing::{KeyId, SealingKey};
@@ -40,6 +42,7 @@ const STEPS: &[Step] = &[
     (1, "vault", include_str!("../../../migrations/postgres/vault/0001_vault.sql")),
     (2, "issuer_keys", include_str!("../../../migrations/postgres/vault/0002_issuer_keys.sql")),
     (3, "log_keys", include_str!("../../../migrations/postgres/vault/0003_log_keys.sql")),
+    (4, "accounts", include_str!("../../../migrations/postgres/vault/0004_accounts.sql")),
 ];
 /// How often a next signing key is asked for that others keep using.
 const NEXT_KEY_TRIES: usize = 3;
@@ -310,10 +313,12 @@ impl Vault for Postgres {
         Ok(self.open_keys(std::slice::from_ref(&id)).await?.remove(&id))
     }
 
-    async fn create_key(&self, role: Role, issuer: Uuid, name: Option<&str>, now: Timestamp) -> Result<(ApiKey, Zeroizing<String>), Error> {
-        let NewApiKey { row, hash, text } = NewApiKey::generate(role, issuer, name, now, self.keyring.random());
-        let insert = sqlx::query(sql::INSERT_API_KEY).bind(row.id).bind(hash.to_vec()).bind(&row.prefix).bind(row.role.as_str());
-        let insert = insert.bind(row.issuer).bind(&row.name).bind(row.created_at.as_micros_i64());
+    async fn create_key(&self, terms: &Terms, now: Timestamp) -> Result<(ApiKey, Zeroizing<String>), Error> {
+        let NewApiKey { row, hash, text } = NewApiKey::generate(terms, now, self.keyring.random());
+        let Terms { roles, issuer, types, name, expires_at } = terms;
+        let insert = sqlx::query(sql::INSERT_API_KEY).bind(row.id).bind(hash.to_vec()).bind(&row.prefix).bind(roles.to_string());
+        let insert = insert.bind(issuer).bind(api_key::types_to_text(types.as_deref())).bind(name);
+        let insert = insert.bind(row.created_at.as_micros_i64()).bind(expires_at.map(|time| time.as_micros_i64()));
         bounded(insert.execute(&self.pool)).await?;
         Ok((row, text))
     }
@@ -323,12 +328,22 @@ impl Vault for Postgres {
         bounded(sqlx::query_as(sql::SELECT_API_KEY_BY_HASH).bind(hash.to_vec()).fetch_optional(&self.pool)).await
     }
 
+    async fn key(&self, id: Uuid) -> Result<Option<ApiKey>, Error> {
+        bounded(sqlx::query_as(sql::SELECT_API_KEY).bind(id).fetch_optional(&self.pool)).await
+    }
+
     async fn keys(&self) -> Result<Vec<ApiKey>, Error> {
         bounded(sqlx::query_as(sql::SELECT_API_KEYS).fetch_all(&self.pool)).await
     }
 
     async fn revoke_key(&self, id: Uuid, now: Timestamp) -> Result<Option<ApiKey>, Error> {
-        bounded(sqlx::query_as(sql::REVOKE_API_KEY).bind(id).bind(now.as_micros_i64()).fetch_optional(&self.pool)).await
+        bounded(sqlx::query(sql::REVOKE_API_KEY).bind(id).bind(now.as_micros_i64()).execute(&self.pool)).await?;
+        self.key(id).await
+    }
+
+    async fn expire_key(&self, id: Uuid, at: Timestamp) -> Result<Option<ApiKey>, Error> {
+        bounded(sqlx::query(sql::EXPIRE_API_KEY).bind(id).bind(at.as_micros_i64()).execute(&self.pool)).await?;
+        self.key(id).await
     }
 
     async fn touch_keys(&self, used: &[(Uuid, Timestamp)]) -> Result<(), Error> {
@@ -418,14 +433,20 @@ impl FromRow<'_, PgRow> for Issuer {
     }
 }
 
+/// Of a row that has roles.
+fn roles(row: &PgRow) -> Result<Roles, sqlx::Error> {
+    let roles: &str = row.try_get("roles")?;
+    roles.parse().map_err(|unknown: UnknownRole| sqlx::Error::Decode(unknown.into()))
+}
+
 impl FromRow<'_, PgRow> for ApiKey {
     fn from_row(row: &PgRow) -> Result<ApiKey, sqlx::Error> {
-        let role: &str = row.try_get("role")?;
+        let types = api_key::types_from_text(row.try_get("types")?).map_err(|malformed| sqlx::Error::Decode(malformed.into()))?;
+        let (issuer, name, expires_at) = (row.try_get("issuer")?, row.try_get("name")?, optional_time(row, "expires_at")?);
         Ok(ApiKey {
             id: row.try_get("id")?,
-            role: role.parse::<Role>().map_err(|unknown| sqlx::Error::Decode(unknown.into()))?,
-            issuer: row.try_get("issuer")?,
-            name: row.try_get("name")?,
+            terms: Terms { roles: roles(row)?, issuer, types, name, expires_at },
+            of_active: row.try_get("of_active")?,
             prefix: row.try_get("prefix")?,
             created_at: time(row, "created_at")?,
             last_used_at: optional_time(row, "last_used_at")?,

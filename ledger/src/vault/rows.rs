@@ -6,6 +6,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use super::accounts::Profile;
 use super::master_key::{MasterKey, Secret};
 use super::{Issuer, LookupKeys, OpenError, Subject};
 use crate::chain::Origin;
@@ -59,6 +60,17 @@ pub struct NewSigningKey {
     /// Its `did:key`.
     pub did: String,
     /// The key, wrapped.
+    pub wrapped: Vec<u8>,
+}
+
+/// A key for access tokens that waits to be stored.
+#[derive(Debug)]
+pub struct NewTokenKey {
+    /// Its name.
+    pub kid: String,
+    /// The Ed25519 key.
+    pub public: [u8; 32],
+    /// Its secret, wrapped.
     pub wrapped: Vec<u8>,
 }
 
@@ -195,6 +207,59 @@ impl Keyring {
         let corrupt = || Error::Corrupt(format!("the sealing key {id} does not open"));
         let bytes = self.master_key.unwrap(what, wrapped).map_err(|_| corrupt())?;
         bytes.as_slice().try_into().map(SealingKey::from_bytes).map_err(|_| corrupt())
+    }
+
+    /// A text that belongs to a row, wrapped.
+    #[must_use]
+    pub fn wrap_text(&self, what: Secret<'_>, text: &str) -> Vec<u8> {
+        self.master_key.wrap(what, text.as_bytes(), self.random())
+    }
+
+    /// A stored text.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]: it does not open.
+    pub fn text(&self, what: Secret<'_>, wrapped: &[u8]) -> Result<Zeroizing<String>, Error> {
+        let corrupt = || Error::Corrupt(format!("{what} does not open"));
+        let bytes = self.master_key.unwrap(what, wrapped).map_err(|_| corrupt())?;
+        String::from_utf8(bytes.to_vec()).map(Zeroizing::new).map_err(|_| corrupt())
+    }
+
+    /// What an account tells of its owner, wrapped.
+    #[must_use]
+    pub fn wrap_profile(&self, id: Uuid, profile: &Profile) -> Vec<u8> {
+        let text = Zeroizing::new(serde_json::json!(profile).to_string());
+        self.wrap_text(Secret::AccountProfile(id), &text)
+    }
+
+    /// What an account tells of its owner, as it was stored.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]: it does not open, or is something else.
+    pub fn profile(&self, id: Uuid, wrapped: &[u8]) -> Result<Profile, Error> {
+        let text = self.text(Secret::AccountProfile(id), wrapped)?;
+        serde_json::from_str(&text).map_err(|_| Error::Corrupt(format!("the profile of account {id} is none")))
+    }
+
+    /// A fresh key that signs access tokens.
+    #[must_use]
+    pub fn new_token_key(&self) -> NewTokenKey {
+        let key = SigningKey::generate(self.random());
+        let public = key.public();
+        let wrapped = self.master_key.wrap(Secret::TokenSigningKey(&public), key.expose(), self.random());
+        // Eight bytes tell a handful of keys apart.
+        NewTokenKey { kid: hex::encode(&blake3::hash(&public).as_bytes()[..8]), public, wrapped }
+    }
+
+    /// A stored key that signs access tokens.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]: it does not open, or is not the secret of that public key.
+    pub fn token_key(&self, public: &[u8; 32], wrapped: &[u8]) -> Result<SigningKey, Error> {
+        let corrupt = || Error::Corrupt("a key that signs access tokens does not open".to_owned());
+        let seed = self.master_key.unwrap(Secret::TokenSigningKey(public), wrapped).map_err(|_| corrupt())?;
+        let key = SigningKey::from_bytes(seed.as_slice().try_into().map_err(|_| corrupt())?);
+        if key.public() == *public { Ok(key) } else { Err(corrupt()) }
     }
 
     fn wrap_signing_key(&self, issuer: Uuid, key: &SigningKey) -> Vec<u8> {

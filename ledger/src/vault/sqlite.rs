@@ -4,9 +4,11 @@
 //! overwritten (`secure_delete`), and the file is for its owner only. Whatever is made once, under races, is made in a
 //! transaction that looks for it first while it holds the write lock.
 
+mod accounts;
 mod copy;
 mod log_keys;
 mod rows;
+mod sessions;
 mod sql;
 #[cfg(test)]
 mod tests;
@@ -26,10 +28,10 @@ use zeroize::Zeroizing;
 
 pub(super) use self::copy::{read_all, stored_settings, write_all};
 use self::rows::{api_key, issuer, query, query_one, run, uuid, worker};
-use super::api_key::{self, NewApiKey};
+use super::api_key::{self, NewApiKey, Terms};
 use super::rows::{Keyring, NewSubject, Settings};
 use super::{
-    ApiKey, FIRST_START_WAIT, FirstStart, Issuer, IssuerKey, KeyState, LookupKeys, OpenError, Reference, Role, Subject, SubjectRefs, Vault,
+    ApiKey, FIRST_START_WAIT, FirstStart, Issuer, IssuerKey, KeyState, LookupKeys, OpenError, Reference, Subject, SubjectRefs, Vault,
     Worker, master_key,
 };
 use crate::Timestamp;
@@ -65,6 +67,7 @@ pub fn migrations() -> Migrations<'static> {
         M::up(include_str!("../../../migrations/sqlite/vault/0001_vault.sql")),
         M::up(include_str!("../../../migrations/sqlite/vault/0002_issuer_keys.sql")),
         M::up(include_str!("../../../migrations/sqlite/vault/0003_log_keys.sql")),
+        M::up(include_str!("../../../migrations/sqlite/vault/0004_accounts.sql")),
     ])
 }
 
@@ -140,6 +143,14 @@ impl Sqlite {
     {
         let keyring = Arc::clone(&self.keyring);
         store::call(&self.reader, move |connection| work(connection, &keyring)).await
+    }
+
+    async fn change_key(&self, change: &'static str, id: Uuid, time: Timestamp) -> Result<Option<ApiKey>, Error> {
+        self.write(move |connection, _| {
+            run(connection, change, params![id.as_bytes(), time.as_micros_i64()])?;
+            query_one(connection, sql::SELECT_API_KEY, params![id.as_bytes()], api_key)
+        })
+        .await
     }
 
     /// Runs `work` in one transaction that holds the write lock from the beginning, and commits it.
@@ -301,12 +312,23 @@ impl Vault for Sqlite {
         self.read(move |connection, keyring| sealing_key(connection, keyring, &KeyId::Issuer(id))).await
     }
 
-    async fn create_key(&self, role: Role, issuer: Uuid, name: Option<&str>, now: Timestamp) -> Result<(ApiKey, Zeroizing<String>), Error> {
-        let NewApiKey { row, hash, text } = NewApiKey::generate(role, issuer, name, now, self.keyring.random());
+    async fn create_key(&self, terms: &Terms, now: Timestamp) -> Result<(ApiKey, Zeroizing<String>), Error> {
+        let NewApiKey { row, hash, text } = NewApiKey::generate(terms, now, self.keyring.random());
         let key = row.clone();
         let insert = move |connection: &Connection, _: &Keyring| {
-            let ApiKey { id, role, issuer, name, prefix, created_at, last_used_at: _, revoked_at: _ } = &key;
-            let row = params![id.as_bytes(), hash, prefix, role.as_str(), issuer.as_bytes(), name, created_at.as_micros_i64()];
+            let ApiKey { id, terms: Terms { roles, issuer, types, name, expires_at }, prefix, created_at, .. } = &key;
+            let (types, expires_at) = (api_key::types_to_text(types.as_deref()), expires_at.map(|time| time.as_micros_i64()));
+            let row = params![
+                id.as_bytes(),
+                hash,
+                prefix,
+                roles.to_string(),
+                issuer.as_bytes(),
+                types,
+                name,
+                created_at.as_micros_i64(),
+                expires_at
+            ];
             run(connection, sql::INSERT_API_KEY, row)
         };
         self.write(insert).await?;
@@ -318,15 +340,20 @@ impl Vault for Sqlite {
         self.read(move |connection, _| query_one(connection, sql::SELECT_API_KEY_BY_HASH, params![hash], api_key)).await
     }
 
+    async fn key(&self, id: Uuid) -> Result<Option<ApiKey>, Error> {
+        self.read(move |connection, _| query_one(connection, sql::SELECT_API_KEY, params![id.as_bytes()], api_key)).await
+    }
+
     async fn keys(&self) -> Result<Vec<ApiKey>, Error> {
         self.read(|connection, _| query(connection, sql::SELECT_API_KEYS, [], api_key)).await
     }
 
     async fn revoke_key(&self, id: Uuid, now: Timestamp) -> Result<Option<ApiKey>, Error> {
-        let revoke = move |connection: &Connection, _: &Keyring| {
-            query_one(connection, sql::REVOKE_API_KEY, params![id.as_bytes(), now.as_micros_i64()], api_key)
-        };
-        self.write(revoke).await
+        self.change_key(sql::REVOKE_API_KEY, id, now).await
+    }
+
+    async fn expire_key(&self, id: Uuid, at: Timestamp) -> Result<Option<ApiKey>, Error> {
+        self.change_key(sql::EXPIRE_API_KEY, id, at).await
     }
 
     async fn touch_keys(&self, used: &[(Uuid, Timestamp)]) -> Result<(), Error> {

@@ -2,4 +2,3 @@
 update api_keys
 set revoked_at = coalesce(revoked_at, ?2)
 where id = ?1
-returning id, prefix, role, issuer, name, created_at, last_used_at, revoked_at

@@ -1,3 +1,5 @@
-select id, prefix, role, issuer, name, created_at, last_used_at, revoked_at
-from api_keys
-order by id
+select
+  k.id, k.prefix, k.roles, k.issuer, k.types, k.name, k.created_at, k.expires_at, k.last_used_at, k.revoked_at,
+  i.deactivated_at is null as of_active
+from api_keys as k inner join issuers as i on i.id = k.issuer
+order by k.id

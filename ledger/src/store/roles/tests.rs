@@ -13,7 +13,7 @@ use crate::sealing::KeyId;
 use crate::stream::category;
 use crate::testing::postgres::Database;
 use crate::vault::rows::Keyring;
-use crate::vault::{self, MasterKey, Role, SubjectRefs, Vault, Worker};
+use crate::vault::{self, MasterKey, Role, SessionStore, SubjectRefs, Terms, Vault, Worker};
 use crate::{Clock, LogName, Position, Stream, Timestamp, log};
 
 const PASSWORD: &str = "not-a-secret";
@@ -142,6 +142,9 @@ async fn lives_in(vault: &vault::postgres::Postgres, text: &str) {
     vault.touch_keys(&[(key.id, now())]).await.unwrap();
     vault.month_key("2026-01").await.unwrap();
     vault.month_key(&now().month()).await.unwrap();
+    vault.session(key.id).await.unwrap();
+    vault.token_keys().await.unwrap();
+    vault.issuers().await.unwrap();
     vault.ping().await.unwrap();
     let worker = worker();
     vault.heartbeat(&worker, Timestamp::EPOCH).await.unwrap();
@@ -181,7 +184,7 @@ async fn issuance_appends_to_both_logs_uses_the_vault_and_reads_the_read_store()
     }
     let vault = open_vault(&url).await.unwrap();
     let issuer = vault.ensure_issuer("default", now()).await.unwrap();
-    let (key, text) = vault.create_key(Role::Admin, issuer.id, None, now()).await.unwrap();
+    let (key, text) = vault.create_key(&Terms::of(Role::Admin, issuer.id), now()).await.unwrap();
     let next = vault.next_issuer_key(issuer.id).await.unwrap().unwrap();
     vault.use_issuer_key(issuer.id, &next).await.unwrap();
     assert_eq!(vault.issuer_keys(issuer.id).await.unwrap().len(), 2);
@@ -215,7 +218,7 @@ async fn verification_reads_references_and_the_read_store_and_nothing_of_the_led
     let store = Store::create().await;
     let owner = open_vault(&store.database.url).await.unwrap();
     let issuer = owner.ensure_issuer("default", now()).await.unwrap();
-    let (_, text) = owner.create_key(Role::Auditor, issuer.id, None, now()).await.unwrap();
+    let (_, text) = owner.create_key(&Terms::of(Role::Auditor, issuer.id), now()).await.unwrap();
     let refs = SubjectRefs { issuer: issuer.id, name: [1; 32], email: [2; 32] };
     let subject = owner.subjects(&[refs], now()).await.unwrap().remove(0);
 
@@ -230,7 +233,7 @@ async fn verification_reads_references_and_the_read_store_and_nothing_of_the_led
     assert!(matches!(vault.open_keys(&[KeyId::Subject(subject.id)]).await, Err(Error::Denied(_))));
     assert!(matches!(vault.subjects(&[refs], now()).await, Err(Error::Denied(_))));
     assert!(matches!(vault.issuer_key(issuer.id).await, Err(Error::Denied(_))));
-    assert!(matches!(vault.create_key(Role::Admin, issuer.id, None, now()).await, Err(Error::Denied(_))));
+    assert!(matches!(vault.create_key(&Terms::of(Role::Admin, issuer.id), now()).await, Err(Error::Denied(_))));
 
     store.as_owner("set role credence_projector; create table read.cursors (x integer)").await.unwrap();
     store.allowed("verification", &["select * from read.cursors", "select id, issuer, name_ref, email_ref from vault.subjects"]).await;
@@ -248,9 +251,16 @@ async fn verification_reads_references_and_the_read_store_and_nothing_of_the_led
         "select * from vault.issuers",
         "select * from vault.issuer_keys",
         "select did from vault.issuer_keys",
+        "select wrapped_profile from vault.accounts",
+        "select wrapped_password from vault.accounts",
+        "select username_ref from vault.accounts",
+        "update vault.accounts set roles = 'operator'",
+        "update vault.sessions set ended_at = null",
+        "select * from vault.refresh_tokens",
+        "select wrapped_signing_key from vault.token_keys",
         "insert into vault.issuer_keys default values",
         "update vault.settings set origin_base = 'x'",
-        "update vault.api_keys set role = 'admin'",
+        "update vault.api_keys set roles = 'admin'",
         "update vault.api_keys set revoked_at = null",
         "delete from vault.api_keys",
         "update vault.month_keys set wrapped_key = wrapped_key",
@@ -269,7 +279,7 @@ async fn a_projector_reads_both_logs_owns_the_read_store_and_knows_no_subject() 
     let store = Store::create().await;
     let owner = open_vault(&store.database.url).await.unwrap();
     let issuer = owner.ensure_issuer("default", now()).await.unwrap();
-    let (_, text) = owner.create_key(Role::Auditor, issuer.id, None, now()).await.unwrap();
+    let (_, text) = owner.create_key(&Terms::of(Role::Auditor, issuer.id), now()).await.unwrap();
     open_log(&store.database.url, LogName::LEDGER).await.unwrap().commit(append()).await.unwrap();
 
     let url = store.url("projector");
@@ -292,7 +302,14 @@ async fn a_projector_reads_both_logs_owns_the_read_store_and_knows_no_subject() 
         "select * from vault.issuers",
         "select * from vault.issuer_keys",
         "select did from vault.issuer_keys",
-        "update vault.api_keys set role = 'admin'",
+        "select wrapped_profile from vault.accounts",
+        "select wrapped_password from vault.accounts",
+        "select username_ref from vault.accounts",
+        "update vault.accounts set roles = 'operator'",
+        "update vault.sessions set ended_at = null",
+        "select * from vault.refresh_tokens",
+        "select wrapped_signing_key from vault.token_keys",
+        "update vault.api_keys set roles = 'admin'",
         "delete from vault.month_keys",
         "delete from vault.workers",
     ];

@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 use sqlx::Connection as _;
+use uuid::Uuid;
 
 use super::*;
 use crate::Timestamp;
 use crate::random::SystemRandom;
 use crate::sealing::KeyId;
 use crate::testing::postgres::Database;
-use crate::vault::{MasterKey, Role, SubjectRefs, Vault};
+use crate::vault::accounts::{Account, NewAccount, Profile};
+use crate::vault::sessions::NewSession;
+use crate::vault::{MasterKey, Role, SubjectRefs, Terms, Vault};
 
 fn keyring(key: u8) -> Keyring {
     Keyring::new(MasterKey::from_bytes([key; 32]), Arc::new(SystemRandom))
@@ -80,9 +83,17 @@ async fn filled(url: &Url, subjects: u64) -> Arc<dyn Vault> {
     vault.month_key("2026-11").await.unwrap();
     vault.log_key(&crate::LogName::LEDGER, now).await.unwrap();
     vault.advance_guard(&crate::LogName::LEDGER, None, "a note").await.unwrap();
-    let (key, _) = vault.create_key(Role::Admin, issuer.id, Some("first"), now).await.unwrap();
-    vault.create_key(Role::Issuer, issuer.id, None, now).await.unwrap();
+    let (key, _) = vault.create_key(&Terms::of(Role::Admin, issuer.id).named("first"), now).await.unwrap();
+    vault.create_key(&Terms::of(Role::Issuer, issuer.id), now).await.unwrap();
     vault.revoke_key(key.id, now).await.unwrap();
+    let profile = Profile { username: "ada".to_owned(), email: "ada@example.org".to_owned(), first_name: None, last_name: None };
+    let id = Uuid::from_u128(1);
+    let account = Account { id, issuer: issuer.id, roles: Role::Member.into(), profile, created_at: now, deactivated_at: None };
+    let new = NewAccount { account, username: [1; 32], email: [2; 32], password: "a hash".to_owned().into() };
+    assert!(vault.insert_account(&new, Timestamp::EPOCH).await.unwrap());
+    let begun = NewSession { id, account: id, agent: Some("a browser".to_owned()), token: [3; 32], created_at: now, expires_at: now };
+    vault.insert_session(&begun).await.unwrap();
+    vault.add_token_key(Timestamp::EPOCH, now).await.unwrap();
     vault
 }
 
@@ -92,7 +103,7 @@ async fn a_vault_goes_from_engine_to_engine_and_back_as_it_is() {
     let ((_first, first), postgres, (_last, last)) = (folder(), Url::Postgres(database.url.clone()), folder());
     let vault = filled(&first, 2300).await;
     let rows = copy(&first, &postgres).await.unwrap();
-    assert_eq!(rows, 1 + 2300 + 1 + 1 + 1 + 2 + 1 + 1);
+    assert_eq!(rows, 1 + 2300 + 1 + 1 + 1 + 2 + 1 + 1 + 1 + 1 + 1 + 1);
     assert_eq!(copy(&postgres, &last).await.unwrap(), rows);
     let everything = all(&first).await;
     assert_eq!(everything.iter().map(|(name, _)| *name).collect::<BTreeSet<_>>(), TABLES.iter().map(|table| table.name).collect());

@@ -1,28 +1,29 @@
 //! Rows as they are read, and statements as they are run.
 
-use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, Type, ValueRef};
 use rusqlite::{Connection, OptionalExtension as _, Params, Row};
 use uuid::Uuid;
 
 use crate::Timestamp;
 use crate::store::Error;
 use crate::store::sqlite as store;
-use crate::vault::{ApiKey, Issuer, Role, Worker};
+use crate::vault::api_key::{Terms, types_from_text};
+use crate::vault::{ApiKey, Issuer, Roles, Worker};
 
 pub(super) fn issuer(row: &Row<'_>) -> rusqlite::Result<Issuer> {
     Ok(Issuer { id: uuid(row, 0)?, name: row.get(1)?, did: row.get(2)? })
 }
 
 pub(super) fn api_key(row: &Row<'_>) -> rusqlite::Result<ApiKey> {
+    let types = types_from_text(row.get(4)?).map_err(|failed| rusqlite::Error::FromSqlConversionFailure(4, Type::Text, failed.into()))?;
     Ok(ApiKey {
         id: uuid(row, 0)?,
         prefix: row.get(1)?,
-        role: row.get(2)?,
-        issuer: uuid(row, 3)?,
-        name: row.get(4)?,
-        created_at: time(row, 5)?,
-        last_used_at: row.get::<_, Option<Micros>>(6)?.map(|micros| micros.0),
-        revoked_at: row.get::<_, Option<Micros>>(7)?.map(|micros| micros.0),
+        terms: Terms { roles: row.get(2)?, issuer: uuid(row, 3)?, types, name: row.get(5)?, expires_at: optional_time(row, 7)? },
+        created_at: time(row, 6)?,
+        last_used_at: optional_time(row, 8)?,
+        revoked_at: optional_time(row, 9)?,
+        of_active: row.get(10)?,
     })
 }
 
@@ -46,6 +47,10 @@ pub(super) fn time(row: &Row<'_>, at: usize) -> rusqlite::Result<Timestamp> {
     Ok(row.get::<_, Micros>(at)?.0)
 }
 
+pub(super) fn optional_time(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Timestamp>> {
+    Ok(row.get::<_, Option<Micros>>(at)?.map(|micros| micros.0))
+}
+
 /// A time as it is stored.
 struct Micros(Timestamp);
 
@@ -56,14 +61,19 @@ impl FromSql for Micros {
     }
 }
 
-impl FromSql for Role {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Role> {
+impl FromSql for Roles {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Roles> {
         value.as_str()?.parse().map_err(FromSqlError::other)
     }
 }
 
 pub(super) fn run(connection: &Connection, sql: &str, params: impl Params) -> Result<(), Error> {
     connection.prepare_cached(sql).and_then(|mut statement| statement.execute(params)).map(drop).map_err(store::error)
+}
+
+/// As [`run`]; whether a row was changed.
+pub(super) fn changes(connection: &Connection, sql: &str, params: impl Params) -> Result<bool, Error> {
+    connection.prepare_cached(sql).and_then(|mut statement| statement.execute(params)).map(|rows| rows > 0).map_err(store::error)
 }
 
 pub(super) fn query<T>(

@@ -1,0 +1,1 @@
+select session from refresh_tokens where hash = $1

@@ -1,0 +1,1 @@
+select session, used_at from refresh_tokens where hash = ?1

@@ -1,0 +1,110 @@
+//! Accounts, on PostgreSQL.
+
+use async_trait::async_trait;
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
+use uuid::Uuid;
+
+use super::{Postgres, optional_time, roles, sql, time};
+use crate::Timestamp;
+use crate::store::Error;
+use crate::store::postgres::{bounded, error};
+use crate::vault::accounts::{Account, Accounts, Change, Login, NewAccount, Profile};
+use crate::vault::master_key::Secret;
+use crate::vault::rows::Keyring;
+use crate::vault::{Reference, Roles};
+
+#[async_trait]
+impl Accounts for Postgres {
+    async fn insert_account(&self, new: &NewAccount, forget_before: Timestamp) -> Result<bool, Error> {
+        let NewAccount { account, username, email, password } = new;
+        let forget = sqlx::query(sql::FORGET_UNRECORDED_ACCOUNTS).bind(username.to_vec()).bind(email.to_vec());
+        bounded(forget.bind(forget_before.as_micros_i64()).execute(&self.pool)).await?;
+        let Account { id, issuer, roles, profile, created_at, .. } = account;
+        let insert = sqlx::query(sql::INSERT_ACCOUNT).bind(id).bind(issuer).bind(roles.to_string());
+        let insert = insert.bind(username.to_vec()).bind(email.to_vec()).bind(self.keyring.wrap_profile(*id, profile));
+        let insert = insert.bind(self.keyring.wrap_text(Secret::AccountPassword(*id), password)).bind(created_at.as_micros_i64());
+        Ok(bounded(insert.execute(&self.pool)).await?.rows_affected() == 1)
+    }
+
+    async fn confirm_account(&self, id: Uuid) -> Result<(), Error> {
+        bounded(sqlx::query(sql::CONFIRM_ACCOUNT).bind(id).execute(&self.pool)).await.map(drop)
+    }
+
+    async fn account(&self, id: Uuid) -> Result<Option<Account>, Error> {
+        let row = bounded(sqlx::query(sql::SELECT_ACCOUNT).bind(id).fetch_optional(&self.pool)).await?;
+        row.map(|row| account(&row, &self.keyring)).transpose()
+    }
+
+    async fn accounts(&self, issuer: Option<Uuid>, before: Option<Uuid>, limit: u32) -> Result<Vec<Account>, Error> {
+        let select = sqlx::query(sql::SELECT_ACCOUNTS).bind(issuer).bind(before).bind(i64::from(limit));
+        bounded(select.fetch_all(&self.pool)).await?.iter().map(|row| account(row, &self.keyring)).collect()
+    }
+
+    async fn find_login(&self, identifier: Reference) -> Result<Option<Login>, Error> {
+        let row = bounded(sqlx::query(sql::SELECT_LOGIN).bind(identifier.to_vec()).fetch_optional(&self.pool)).await?;
+        row.map(|row| login(&row, &self.keyring)).transpose()
+    }
+
+    async fn login_of(&self, id: Uuid) -> Result<Option<Login>, Error> {
+        let row = bounded(sqlx::query(sql::SELECT_LOGIN_OF).bind(id).fetch_optional(&self.pool)).await?;
+        row.map(|row| login(&row, &self.keyring)).transpose()
+    }
+
+    async fn set_profile(&self, id: Uuid, profile: &Profile, email: Reference) -> Result<Change, Error> {
+        let set = sqlx::query(sql::SET_PROFILE).bind(id).bind(self.keyring.wrap_profile(id, profile)).bind(email.to_vec());
+        let set = async {
+            match set.execute(&self.pool).await {
+                Ok(done) if done.rows_affected() == 1 => Ok(Change::Done),
+                Ok(_) => Ok(Change::Missing),
+                Err(failed) if failed.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation) => Ok(Change::Taken),
+                Err(failed) => Err(failed),
+            }
+        };
+        bounded(set).await
+    }
+
+    async fn set_password(&self, id: Uuid, password: &str, kept: Option<Uuid>, now: Timestamp) -> Result<bool, Error> {
+        let password = self.keyring.wrap_text(Secret::AccountPassword(id), password);
+        let set = sqlx::query(sql::SET_PASSWORD).bind(id).bind(password).bind(kept).bind(now.as_micros_i64());
+        Ok(bounded(set.fetch_optional(&self.pool)).await?.is_some())
+    }
+
+    async fn rehash_password(&self, id: Uuid, stored: &[u8], password: &str) -> Result<(), Error> {
+        let password = self.keyring.wrap_text(Secret::AccountPassword(id), password);
+        bounded(sqlx::query(sql::REHASH_PASSWORD).bind(id).bind(stored.to_vec()).bind(password).execute(&self.pool)).await.map(drop)
+    }
+
+    async fn set_roles(&self, id: Uuid, roles: Roles) -> Result<bool, Error> {
+        let set = sqlx::query(sql::SET_ROLES).bind(id).bind(roles.to_string());
+        Ok(bounded(set.execute(&self.pool)).await?.rows_affected() == 1)
+    }
+
+    async fn set_active(&self, id: Uuid, active: bool, now: Timestamp) -> Result<bool, Error> {
+        if active {
+            return Ok(bounded(sqlx::query(sql::ACTIVATE_ACCOUNT).bind(id).execute(&self.pool)).await?.rows_affected() == 1);
+        }
+        let deactivate = sqlx::query(sql::DEACTIVATE_ACCOUNT).bind(id).bind(now.as_micros_i64());
+        Ok(bounded(deactivate.fetch_optional(&self.pool)).await?.is_some())
+    }
+}
+
+fn account(row: &PgRow, keyring: &Keyring) -> Result<Account, Error> {
+    let id = row.try_get("id").map_err(error)?;
+    let profile: Vec<u8> = row.try_get("wrapped_profile").map_err(error)?;
+    Ok(Account {
+        id,
+        issuer: row.try_get("issuer").map_err(error)?,
+        roles: roles(row).map_err(error)?,
+        profile: keyring.profile(id, &profile)?,
+        created_at: time(row, "created_at").map_err(error)?,
+        deactivated_at: optional_time(row, "deactivated_at").map_err(error)?,
+    })
+}
+
+fn login(row: &PgRow, keyring: &Keyring) -> Result<Login, Error> {
+    let account = account(row, keyring)?;
+    let stored: Vec<u8> = row.try_get("wrapped_password").map_err(error)?;
+    let password = keyring.text(Secret::AccountPassword(account.id), &stored)?;
+    Ok(Login { account, of_active: row.try_get("of_active").map_err(error)?, password, stored })
+}
