@@ -1,8 +1,8 @@
 //! A provider's keys: fetched in the background, believed for a while, and asked for again when a token names one that is not known.
 //!
 //! At most one request runs at a time. Nobody can make this process ask more often than [`Times::again`], whatever keys its tokens
-//! name; what a caller who hangs up began is finished nonetheless (`http::admission`). What a fetch brought stays until the next one brings more, but no
-//! longer than [`Times::kept`]: by then a key may have been withdrawn long ago.
+//! name; what a caller who hangs up began is finished nonetheless (`http::admission`). What a fetch brought stays until the next one
+//! brings more, but no longer than [`Times::kept`]: by then a key may have been withdrawn long ago.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;

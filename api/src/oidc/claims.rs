@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use credence_ledger::Timestamp;
+use credence_ledger::vault::Roles;
 use serde_json::{Map, Value};
 
 use super::Invalid;
@@ -14,7 +15,7 @@ pub(super) struct Claims {
     /// Who, as the provider knows them: personal.
     pub(super) subject: String,
     /// Those of the provider's roles that mean something here, as they are ours.
-    pub(super) roles: Vec<credence_ledger::vault::Role>,
+    pub(super) roles: Roles,
     /// The organisation's name; `None` where the token should name it and does not.
     pub(super) organisation: Option<String>,
 }
@@ -147,16 +148,16 @@ mod tests {
         let roles = |claim: &str, name: &str, value: Value| {
             judged(&Oidc { role_claim: claim.to_owned(), ..provider() }, name, value).unwrap().roles
         };
-        assert_eq!(roles("roles", "roles", json!(["cr-auditor", "x", "cr-issuer"])), [Role::Issuer, Role::Auditor]);
-        assert_eq!(roles("roles", "roles", json!("cr-admin")), [Role::Admin]);
-        assert_eq!(roles("realm_access.roles", "realm_access", json!({"roles": ["cr-admin"]})), [Role::Admin]);
-        assert_eq!(roles("https://a.example/roles", "https://a.example/roles", json!(["cr-admin"])), [Role::Admin]);
+        assert_eq!(roles("roles", "roles", json!(["cr-auditor", "x", "cr-issuer"])), Roles::of(&[Role::Issuer, Role::Auditor]));
+        assert_eq!(roles("roles", "roles", json!("cr-admin")), Role::Admin.into());
+        assert_eq!(roles("realm_access.roles", "realm_access", json!({"roles": ["cr-admin"]})), Role::Admin.into());
+        assert_eq!(roles("https://a.example/roles", "https://a.example/roles", json!(["cr-admin"])), Role::Admin.into());
         for nothing in
             [json!(null), json!([]), json!(["CR-ADMIN", 1, ["cr-admin"]]), json!({"cr-admin": true}), json!("cr-admin cr-issuer")]
         {
-            assert_eq!(roles("roles", "roles", nothing), []);
+            assert_eq!(roles("roles", "roles", nothing), Roles::NONE);
         }
-        assert_eq!(roles("realm_access.roles", "realm_access", json!("cr-admin")), []);
+        assert_eq!(roles("realm_access.roles", "realm_access", json!("cr-admin")), Roles::NONE);
     }
 
     #[test]

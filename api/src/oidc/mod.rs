@@ -14,7 +14,7 @@ mod keys;
 use std::sync::Arc;
 
 use credence_ledger::Timestamp;
-use credence_ledger::vault::{LookupKeys, Role};
+use credence_ledger::vault::{LookupKeys, Roles};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -35,7 +35,7 @@ pub struct External {
     /// The same for every token of the same bearer ([`LookupKeys::external`]).
     pub id: Uuid,
     /// What it may do here; none where none of the provider's roles means anything here.
-    pub roles: Vec<Role>,
+    pub roles: Roles,
     /// The name of the organisation for which it acts; `None` where the token should name it and does not.
     pub organisation: Option<String>,
 }
