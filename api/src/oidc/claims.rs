@@ -18,6 +18,8 @@ pub(super) struct Claims {
     pub(super) roles: Roles,
     /// The organisation's name; `None` where the token should name it and does not.
     pub(super) organisation: Option<String>,
+    /// From when on it holds no longer.
+    pub(super) until: Timestamp,
 }
 
 /// Judges the claims of a token whose signature holds.
@@ -29,7 +31,7 @@ pub(super) fn judge(claims: &Map<String, Value>, provider: &Oidc, now: Timestamp
     if !claims.get("aud").is_some_and(|audience| texts(audience).any(|one| one == provider.audience)) {
         return Err(Invalid::Audience);
     }
-    times(claims, provider.clock_skew, now)?;
+    let until = times(claims, provider.clock_skew, now)?;
     let subject = text("sub").filter(|subject| !subject.is_empty()).ok_or(Invalid::Subject)?.to_owned();
     let theirs: Vec<&str> = member(claims, &provider.role_claim).into_iter().flat_map(texts).collect();
     let roles = provider.roles.iter().filter(|(role, _)| theirs.contains(&role.as_str())).map(|(_, role)| *role).collect();
@@ -37,25 +39,26 @@ pub(super) fn judge(claims: &Map<String, Value>, provider: &Oidc, now: Timestamp
         Organisation::Fixed(name) => Some(name.clone()),
         Organisation::Claim(claim) => member(claims, claim).and_then(Value::as_str).map(str::to_owned),
     };
-    Ok(Claims { subject, roles, organisation })
+    Ok(Claims { subject, roles, organisation, until })
 }
 
-/// `exp` is required, `nbf` and `iat` are judged where they stand (RFC 7519, section 4.1). The provider's clock may be ahead or
-/// behind by `skew`.
-fn times(claims: &Map<String, Value>, skew: Duration, now: Timestamp) -> Result<(), Invalid> {
-    let now = Duration::from_micros(now.as_micros());
+/// From when on it holds no longer. `exp` is required, `nbf` and `iat` are judged where they stand (RFC 7519, section 4.1). The
+/// provider's clock may be ahead or behind by `skew`.
+fn times(claims: &Map<String, Value>, skew: Duration, now: Timestamp) -> Result<Timestamp, Invalid> {
     let time = |name: &str| claims.get(name).map(|time| date(time).ok_or(Invalid::Malformed)).transpose();
-    if now >= time("exp")?.ok_or(Invalid::Malformed)?.saturating_add(skew) {
+    let until = time("exp")?.ok_or(Invalid::Malformed)?.plus(skew);
+    if now >= until {
         return Err(Invalid::Expired);
     }
-    let has_come = |from: Option<Duration>| from.is_none_or(|from| from <= now.saturating_add(skew));
-    if has_come(time("nbf")?) && has_come(time("iat")?) { Ok(()) } else { Err(Invalid::NotYet) }
+    let has_come = |from: Option<Timestamp>| from.is_none_or(|from| from <= now.plus(skew));
+    if has_come(time("nbf")?) && has_come(time("iat")?) { Ok(until) } else { Err(Invalid::NotYet) }
 }
 
 /// Seconds since the epoch, which need not be whole.
-fn date(value: &Value) -> Option<Duration> {
+fn date(value: &Value) -> Option<Timestamp> {
     let whole = value.as_u64().map(Duration::from_secs);
-    whole.or_else(|| Duration::try_from_secs_f64(value.as_f64()?).ok())
+    let since = whole.or_else(|| Duration::try_from_secs_f64(value.as_f64()?).ok())?;
+    Some(Timestamp::EPOCH.plus(since))
 }
 
 /// A text, or those in a list.
@@ -140,7 +143,8 @@ mod tests {
             }
         }
         assert_eq!(with("exp", json!(null)), Err(Invalid::Malformed));
-        assert!(with("exp", json!(u64::MAX)).is_ok());
+        assert_eq!(with("exp", json!(NOW_S)).map(|claims| claims.until), Ok(Timestamp::from_micros((NOW_S + 60) * 1_000_000)));
+        assert_eq!(with("exp", json!(u64::MAX)).map(|claims| claims.until), Ok(Timestamp::MAX));
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub struct External {
     pub roles: Roles,
     /// The name of the organisation for which it acts; `None` where the token should name it and does not.
     pub organisation: Option<String>,
+    /// From when on the token holds no longer.
+    pub until: Timestamp,
 }
 
 /// Why a token does not hold. The messages tell nothing of what stands in it.
@@ -121,7 +123,7 @@ impl Provider {
         let keys = self.cache.keys_with(header.id()).await?;
         let claims = claims::judge(&keys.claims(token, &header)?, &self.settings, now)?;
         let id = lookup.external(&self.settings.issuer, &claims.subject);
-        Ok(External { id, roles: claims.roles, organisation: claims.organisation })
+        Ok(External { id, roles: claims.roles, organisation: claims.organisation, until: claims.until })
     }
 
     /// What is wrong with it; `None` while all is well. No address is named.
