@@ -1,45 +1,84 @@
 //! On whose behalf something is done: the same for HTTP and command line.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use credence_ledger::event::Origination;
-use credence_ledger::vault::{ApiKey, Role};
+use credence_ledger::vault::{ApiKey, Role, Roles, Session};
 use uuid::Uuid;
 
-/// The holder of an API key.
+/// Who is known by what it presented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Principal {
-    /// The key's id.
-    pub key: Uuid,
-    /// What it may do.
-    pub role: Role,
-    /// The issuer it acts for.
-    pub issuer: Uuid,
+pub enum Who {
+    /// The holder of an API key.
+    Key(Uuid),
+    /// The owner of an account, in one of its sessions.
+    Account {
+        /// The account.
+        id: Uuid,
+        /// The session.
+        session: Uuid,
+    },
+    /// Whoever an identity provider knows, by an id that tells nobody who it is.
+    External(Uuid),
 }
 
+/// Somebody known, and what it may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    /// Who.
+    pub who: Who,
+    /// What it may do.
+    pub roles: Roles,
+    /// The organisation it acts for.
+    pub issuer: Uuid,
+    /// The only types of credentials that it issues and changes; `None` is all.
+    pub types: Option<Arc<[String]>>,
+}
+
+/// The roles that reach over all organisations.
+const EVERYWHERE: Roles = Roles::of(&[Role::Inspector, Role::Operator]);
+
 impl Principal {
-    /// As it stands in events: `key/<uuid>`.
+    /// As it stands in events: `key/<uuid>`, `account/<uuid>` or `external/<uuid>`.
     #[must_use]
     pub fn actor(&self) -> String {
-        format!("key/{}", self.key)
+        match self.who {
+            Who::Key(id) => format!("key/{id}"),
+            Who::Account { id, .. } => format!("account/{id}"),
+            Who::External(id) => format!("external/{id}"),
+        }
     }
 
-    /// Whether it may do what `roles` may. An admin may do all that issuer and auditor may.
+    /// Whether it reads what is any organisation's.
     #[must_use]
-    pub fn is_any_of(&self, roles: &[Role]) -> bool {
-        self.role == Role::Admin || roles.contains(&self.role)
+    pub fn sees_everything(&self) -> bool {
+        self.roles.intersects(EVERYWHERE)
     }
 
-    /// Whether credentials of `issuer` are its to know of: an issuer's key knows its own only.
+    /// Whether what is the organisation `issuer`'s is its to know of.
     #[must_use]
     pub fn may_know_of(&self, issuer: Uuid) -> bool {
-        self.role != Role::Issuer || self.issuer == issuer
+        self.issuer == issuer || self.sees_everything()
+    }
+
+    /// Whether it may issue and change credentials of that type.
+    #[must_use]
+    pub fn may_issue(&self, kind: &str) -> bool {
+        self.types.as_ref().is_none_or(|types| types.iter().any(|each| each == kind))
     }
 }
 
 impl From<&ApiKey> for Principal {
     fn from(key: &ApiKey) -> Principal {
-        Principal { key: key.id, role: key.role, issuer: key.issuer }
+        Principal { who: Who::Key(key.id), roles: key.terms.roles, issuer: key.terms.issuer, types: key.terms.types.clone() }
+    }
+}
+
+impl From<&Session> for Principal {
+    fn from(session: &Session) -> Principal {
+        let who = Who::Account { id: session.account, session: session.id };
+        Principal { who, roles: session.roles, issuer: session.issuer, types: None }
     }
 }
 
@@ -77,10 +116,10 @@ impl Caller {
         }
     }
 
-    /// As it stands in events: `anonymous`, `system` or `key/<uuid>`.
+    /// As it stands in events: `anonymous`, `system`, or as a principal's does.
     #[must_use]
     pub fn actor(&self) -> String {
-        match self.principal {
+        match &self.principal {
             Some(principal) => principal.actor(),
             None if self.is_operator => "system".to_owned(),
             None => "anonymous".to_owned(),

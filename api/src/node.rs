@@ -94,6 +94,7 @@ impl Node {
             wait_max: config.wait_max,
             idempotency_kept: config.idempotency_kept,
             open_issuance: config.open_issuance,
+            accounts: config.accounts,
         };
         let client = Client::new();
         let proofs = proofs(&config, &vault, &client, &sources).await?;

@@ -23,11 +23,13 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::caller::Caller;
-use crate::config::Role;
+use crate::config::{self, Role};
 use crate::issuers::{Issuers, SigningKeys};
 use crate::oidc::Provider;
+use crate::passwords::Passwords;
 use crate::proofs::Proofs;
 use crate::stores::Sources;
+use crate::tokens::Tokens;
 use crate::used_keys::UsedKeys;
 
 /// The state of every handler.
@@ -53,6 +55,10 @@ pub struct Services {
     pub issuers: Issuers,
     /// The keys that sign documents, by did.
     pub signing_keys: SigningKeys,
+    /// Access tokens of sessions.
+    pub tokens: Tokens,
+    /// Passwords of accounts.
+    pub passwords: Passwords,
     /// The ledger; `None` in a verification process.
     pub ledger: Option<LogAccess>,
     /// The audit log.
@@ -104,6 +110,8 @@ pub struct Settings {
     pub idempotency_kept: Duration,
     /// Whether the two older dialects issue without a key, as issuer `default`.
     pub open_issuance: bool,
+    /// What it says of accounts.
+    pub accounts: config::Accounts,
 }
 
 /// A log, and the way to append to it.
@@ -205,12 +213,13 @@ impl Services {
             instance: new_id(&clock, &random),
             worker: worker.to_owned(),
             role,
-            settings,
             subjects: Subjects::start(vault.clone()),
             lookups: Lookups::start(read.clone()),
             issuers: Issuers::new(vault.clone()),
             signing_keys: SigningKeys::new(vault.clone()),
             months: Months::new(vault.clone()),
+            tokens: Tokens::new(vault.clone()),
+            passwords: Passwords::new(settings.accounts.password),
             vault,
             ledger,
             audit,
@@ -221,6 +230,7 @@ impl Services {
             tasks: TaskTracker::new(),
             oidc: None,
             unsafe_durability: Vec::new(),
+            settings,
             clock,
             random,
         }

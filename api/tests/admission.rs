@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use axum::http::HeaderValue;
 use credence_api::http::{self, Limits, Part, Route};
+use credence_api::policy::May;
 use credence_api::services::App;
 use support::{Anonymous, Engine, Session, TestApp, User, eventually, send};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -56,7 +57,7 @@ async fn start(app: &TestApp, answer_max: Duration) -> Anonymous {
         body_max: Duration::from_millis(300),
         answer_max,
     };
-    let router = http::serve_table(table, app.services(), &limits);
+    let router = http::serve_table(table, |_| Some(May::Everybody), app.services(), &limits);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(http::serve::serve(listener, router, app.services().draining.clone(), Duration::from_secs(1)));

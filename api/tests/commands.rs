@@ -89,7 +89,7 @@ async fn with_two_credentials(engine: Engine) -> (TestApp, Vec<Value>) {
 
 async fn a_replay_tells_what_the_service_tells(engine: Engine) {
     let (app, issued) = with_two_credentials(engine).await;
-    let page = app.auditor().await.get("/v1/logs/ledger/events").await.expect(200).body;
+    let page = app.inspector().await.get("/v1/logs/ledger/events").await.expect(200).body;
     let replayed = run(&["replay", "--format", "json"], &app.stores).await.expect(0);
     assert_eq!(json!(json_lines(&replayed.out)), page["items"]);
     assert_eq!(replayed.err, "");
@@ -119,7 +119,8 @@ async fn a_replay_can_be_checked_by_anybody(engine: Engine) {
         let mut command = raw(&["replay", "--log", log, "--format", "cbor"], &app.stores);
         let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
         assert!(output.status.success());
-        let request = app.auditor().await.request(Method::GET, &format!("/v1/logs/{log}/events")).header("accept", "application/cbor-seq");
+        let request =
+            app.inspector().await.request(Method::GET, &format!("/v1/logs/{log}/events")).header("accept", "application/cbor-seq");
         assert_eq!(request.send().await.unwrap().bytes().await.unwrap(), output.stdout);
         let (size, head) = chain::check(&output.stdout, log);
         let fsck = run(&["fsck", "--log", log], &app.stores).await.expect(0).out;

@@ -12,7 +12,7 @@ use credence_ledger::testing::ManualClock;
 use credence_ledger::{Position, document, json as canonical};
 use reqwest::Method;
 use serde_json::{Value, json};
-use support::{Admin, Answer, Engine, TestApp, User, send};
+use support::{Answer, Engine, Operator, TestApp, User, send};
 
 engines!(
     issuing_answers_the_credential_and_where_it_stands,
@@ -407,7 +407,7 @@ async fn a_repeat_answers_as_the_first_did(engine: Engine) {
 
 async fn each_kind_of_caller_may_do_its_own(engine: Engine) {
     let app = TestApp::start(engine).await;
-    let (issuer, other, auditor, admin) = (app.issuer().await, app.issuer_of("acme").await, app.auditor().await, app.admin().await);
+    let (issuer, other, auditor, admin) = (app.issuer().await, app.issuer_of("acme").await, app.inspector().await, app.operator().await);
     let issued = issuer.post("/v1/credentials", &ada()).await.expect(201).body;
     let one = format!("/v1/credentials/{}", id(&issued));
     let (events, verifications) = (format!("{one}/events"), format!("{one}/verifications"));
@@ -442,7 +442,7 @@ async fn each_kind_of_caller_may_do_its_own(engine: Engine) {
 
 async fn reading_personal_data_is_recorded_first(engine: Engine) {
     let app = TestApp::start(engine).await;
-    let (issuer, auditor) = (app.issuer().await, app.auditor().await);
+    let (issuer, auditor) = (app.issuer().await, app.inspector().await);
     let issued = issuer.issue("Ada", "ada@example.org").await;
     let before = audit_size(&app).await;
     let path = format!("/v1/credentials/{}", id(&issued));
@@ -560,7 +560,7 @@ async fn lists_are_paged_newest_first_and_filtered(engine: Engine) {
     ] {
         issuer.get(&format!("/v1/credentials?{query}")).await.expect_field(query.split('=').next().unwrap_or(field), code);
     }
-    app.auditor().await.get("/v1/logs/ledger/events?type=%00").await.expect_field("type", "control_character");
+    app.inspector().await.get("/v1/logs/ledger/events?type=%00").await.expect_field("type", "control_character");
     for position in ["42", "other@1", "ledger@x", "audit@0"] {
         let request = issuer.request(Method::GET, "/v1/credentials").header("ledger-min-position", position);
         send(request).await.expect_field("Ledger-Min-Position", "format");
@@ -656,7 +656,7 @@ async fn what_happened_to_a_credential_can_be_read(engine: Engine) {
 async fn a_key_of_an_admin_issues_as_its_own_issuer() {
     let app = TestApp::start(Engine::Sqlite).await;
     let acme = app.issuer_of("acme").await;
-    let admin: Admin = app.admin().await;
+    let admin: Operator = app.operator().await;
     let issued = acme.post("/v1/credentials", &ada()).await.expect(201).body;
     assert_eq!(issued["issuer"], "acme");
     assert_eq!(admin.post("/v1/credentials", &ada()).await.expect(201).body["issuer"], "default");

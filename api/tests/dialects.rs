@@ -153,12 +153,12 @@ async fn open_issuance_opens_the_two_issuing_routes_alone(engine: Engine) {
     let issued = anybody.post(ISSUE, &ada()).await.expect(201).body;
     anybody.post("/issue", &json!({"credential": "x"})).await.expect(200);
     let path = format!("/v1/credentials/{}", issued["credential"]["id"].as_str().unwrap());
-    let read = app.admin().await.get(&path).await.expect(200).body;
+    let read = app.operator().await.get(&path).await.expect(200).body;
     assert_eq!(read["issuer"], "default");
     anybody.get(&path).await.expect_problem(401, "unauthenticated");
     anybody.post("/v1/credentials", &json!({"type": "x", "secret": "y"})).await.expect_problem(401, "unauthenticated");
     // A key that may not issue may not, and a wrong one is none.
-    app.auditor().await.post("/issue", &json!({"credential": "z"})).await.expect(403);
+    app.inspector().await.post("/issue", &json!({"credential": "z"})).await.expect(403);
     send(anybody.request(Method::POST, "/issue").bearer_auth("wrong").json(&json!({"credential": "z"}))).await.expect(401);
 }
 
@@ -249,7 +249,7 @@ async fn problems_keep_their_status_and_headers_in_the_dialects_own_shape() {
     }
     for path in [ISSUE, "/issue"] {
         expect_shape(path, &anybody.post(path, &json!({})).await.expect(401));
-        expect_shape(path, &app.auditor().await.post(path, &json!({})).await.expect(403));
+        expect_shape(path, &app.inspector().await.post(path, &json!({})).await.expect(403));
     }
     anybody.post("/verify", &json!({"credential": "x"})).await.expect(200);
     for path in [VERIFY, "/check", "/verify"] {

@@ -94,9 +94,9 @@ async fn a_key_is_needed_and_must_be_good() {
             assert_ne!(answer.status, 401, "{path}");
         }
     }
-    let twice = app.admin().await.request(Method::GET, "/v1/credentials").header("authorization", "Bearer x");
+    let twice = app.operator().await.request(Method::GET, "/v1/credentials").header("authorization", "Bearer x");
     send(twice).await.expect_problem(401, "unauthenticated");
-    app.admin().await.get("/v1/credentials").await.expect(200);
+    app.operator().await.get("/v1/credentials").await.expect(200);
 }
 
 #[tokio::test]
@@ -124,7 +124,7 @@ async fn a_revoked_key_is_refused_everywhere_within_a_second_and_that_is_recorde
 #[tokio::test]
 async fn a_known_caller_refused_for_its_role_is_recorded_with_sealed_details_and_an_anonymous_one_is_not() {
     let app = sqlite().await;
-    let auditor = app.auditor().await;
+    let auditor = app.inspector().await;
     let body = json!({"type": "t", "subject": {"name": "A", "email": "a@example.org"}});
     app.anonymous().post("/v1/credentials", &body).await.expect_problem(401, "unauthenticated");
     auditor.post("/v1/credentials", &body).await.expect_problem(403, "forbidden");
@@ -146,7 +146,7 @@ async fn a_known_caller_refused_for_its_role_is_recorded_with_sealed_details_and
 #[tokio::test]
 async fn bodies_uris_and_headers_have_bounds() {
     let app = sqlite().await;
-    let admin = app.admin().await;
+    let admin = app.operator().await;
     let post = |body: Vec<u8>| admin.request(Method::POST, "/v1/credentials").header("content-type", "application/json").body(body);
     let answer = send(post(vec![b' '; 1_048_577])).await.expect_problem(413, "payload-too-large");
     assert!(answer.body["detail"].as_str().unwrap().contains("1048576"));
@@ -210,7 +210,7 @@ async fn anonymous_verification_is_limited_and_callers_with_a_key_are_not() {
     let refused = app.anonymous().post("/v1/verifications", &body).await.expect_problem(429, "rate-limited");
     assert!((1..=1200).contains(&refused.header("retry-after").parse::<u64>().unwrap()));
     assert_eq!((refused.header("ratelimit-remaining"), refused.header("ratelimit-limit")), ("0", "3"));
-    let keyed = app.auditor().await.post("/v1/verifications", &body).await;
+    let keyed = app.inspector().await.post("/v1/verifications", &body).await;
     assert_ne!(keyed.status, 429);
     assert!(keyed.headers.get("ratelimit-limit").is_none());
     app.anonymous().get("/health").await.expect(200);

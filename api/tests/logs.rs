@@ -11,7 +11,7 @@ use credence_ledger::log::Query;
 use futures::StreamExt as _;
 use reqwest::Method;
 use serde_json::{Value, json};
-use support::{Answer, Auditor, Engine, TestApp, User, chain, send, unsigned};
+use support::{Answer, Engine, Inspector, TestApp, User, chain, send, unsigned};
 
 engines!(
     pages_hold_every_event_once_in_order,
@@ -51,7 +51,7 @@ fn positions(items: &Value) -> Vec<&str> {
 async fn pages_hold_every_event_once_in_order(engine: Engine) {
     let app = TestApp::start(engine).await;
     five_events(&app).await;
-    let auditor = app.auditor().await;
+    let auditor = app.inspector().await;
     let first = auditor.get("/v1/logs/ledger/events?limit=2").await.expect(200).body;
     assert_eq!(positions(&first["items"]), ["ledger@0", "ledger@1"]);
     // A cursor takes the place of `from`.
@@ -71,7 +71,7 @@ async fn pages_hold_every_event_once_in_order(engine: Engine) {
 async fn filters_hold_together(engine: Engine) {
     let app = TestApp::start(engine).await;
     let issued = five_events(&app).await;
-    let auditor = app.auditor().await;
+    let auditor = app.inspector().await;
     let stream = format!("credential/{}", issued[1]["id"].as_str().unwrap());
     let read = async |query: &str| auditor.get(&format!("/v1/logs/ledger/events?{query}")).await.expect(200).body["items"].clone();
     assert_eq!(positions(&read(&format!("stream={stream}")).await), ["ledger@2", "ledger@4"]);
@@ -86,7 +86,7 @@ async fn filters_hold_together(engine: Engine) {
 async fn every_format_tells_the_same_events(engine: Engine) {
     let app = TestApp::start(engine).await;
     five_events(&app).await;
-    let auditor = app.auditor().await;
+    let auditor = app.inspector().await;
     let page = auditor.get("/v1/logs/ledger/events").await.expect(200).body;
     let event = &page["items"][1];
     let keys: Vec<&String> = event.as_object().unwrap().keys().collect();
@@ -112,7 +112,7 @@ async fn every_format_tells_the_same_events(engine: Engine) {
 async fn the_chain_can_be_recomputed_from_its_origin_by_anybody(engine: Engine) {
     let app = TestApp::start(engine).await;
     five_events(&app).await;
-    let auditor = app.auditor().await;
+    let auditor = app.inspector().await;
     for (log, access) in [("ledger", app.services().ledger().unwrap()), ("audit", &app.services().audit)] {
         let path = format!("/v1/logs/{log}/events");
         let sequence = read_as(&auditor, &path, "application/cbor-seq").await.bytes().await.unwrap();
@@ -124,7 +124,7 @@ async fn the_chain_can_be_recomputed_from_its_origin_by_anybody(engine: Engine) 
 async fn what_is_sealed_stays_closed_unless_it_is_opened_on_record(engine: Engine) {
     let app = TestApp::start(engine).await;
     let issued = five_events(&app).await;
-    let auditor = app.auditor().await;
+    let auditor = app.inspector().await;
     let size = async || app.services().audit.log.head().await.unwrap().size;
     let before = size().await;
     let closed = auditor.get("/v1/logs/ledger/events?from=1").await.expect(200);
@@ -153,7 +153,7 @@ async fn what_is_sealed_stays_closed_unless_it_is_opened_on_record(engine: Engin
 async fn without_a_record_nothing_is_opened(engine: Engine) {
     let app = TestApp::start(engine).await;
     five_events(&app).await;
-    let auditor = app.auditor().await;
+    let auditor = app.inspector().await;
     app.services().audit.appender.shutdown().await;
     for accept in ["application/json", "application/x-ndjson", "text/event-stream"] {
         let request = auditor.request(Method::GET, "/v1/logs/ledger/events?open=true").header("accept", accept);
@@ -169,7 +169,7 @@ struct Follower {
 }
 
 impl Follower {
-    async fn new(auditor: &Auditor, path: &str, last: Option<&str>) -> Follower {
+    async fn new(auditor: &Inspector, path: &str, last: Option<&str>) -> Follower {
         let request = auditor.request(Method::GET, path).header("accept", "text/event-stream");
         let request = last.into_iter().fold(request, |request, last| request.header("last-event-id", last));
         let response = request.send().await.unwrap();
@@ -199,7 +199,7 @@ impl Follower {
 
 async fn a_follower_gets_what_comes_and_goes_on_where_it_was(engine: Engine) {
     let app = TestApp::start(engine).await;
-    let (auditor, issuer) = (app.auditor().await, app.issuer().await);
+    let (auditor, issuer) = (app.inspector().await, app.issuer().await);
     let mut follower = Follower::new(&auditor, "/v1/logs/ledger/events", None).await;
     let (id, kind, data) = follower.next().await.unwrap();
     assert_eq!((id.as_str(), kind.as_str(), &data["position"]), ("ledger@0", "IssuerRegistered", &json!("ledger@0")));
@@ -224,7 +224,7 @@ async fn a_follower_gets_what_comes_and_goes_on_where_it_was(engine: Engine) {
 
 async fn a_follower_is_let_go_when_the_process_stops(engine: Engine) {
     let app = TestApp::start(engine).await;
-    let auditor = app.auditor().await;
+    let auditor = app.inspector().await;
     let mut follower = Follower::new(&auditor, "/v1/logs/ledger/events", None).await;
     assert!(follower.next().await.is_some());
     let (end, stopped) = tokio::join!(follower.next(), tokio::time::timeout(Duration::from_secs(10), app.shutdown()));
@@ -238,14 +238,14 @@ async fn auditors_and_administrators_alone_read_logs() {
     let path = "/v1/logs/ledger/events";
     app.anonymous().get(path).await.expect_problem(401, "unauthenticated");
     app.issuer().await.get(path).await.expect_problem(403, "forbidden");
-    app.auditor().await.get(path).await.expect(200);
-    app.admin().await.get(path).await.expect(200);
+    app.inspector().await.get(path).await.expect(200);
+    app.operator().await.get(path).await.expect(200);
 }
 
 #[tokio::test]
 async fn what_is_asked_wrongly_is_told() {
     let app = TestApp::start(Engine::Sqlite).await;
-    let auditor = app.auditor().await;
+    let auditor = app.inspector().await;
     for path in ["/v1/logs/other/events", "/v1/logs/Ledger/events"] {
         auditor.get(path).await.expect_problem(404, "not-found");
     }

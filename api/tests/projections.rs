@@ -10,7 +10,7 @@ use credence_projections::generation::Lock;
 use credence_projections::projection::Projection;
 use reqwest::Method;
 use serde_json::{Value, json};
-use support::{Admin, Engine, TestApp, User, send};
+use support::{Engine, Operator, TestApp, User, send};
 
 engines!(
     the_read_models_standing_is_told,
@@ -23,7 +23,7 @@ engines!(
 const REBUILDS: &str = "/v1/projections/verification/rebuilds";
 
 /// Begins a rebuild and follows it to its end.
-async fn rebuild(admin: &Admin) -> Value {
+async fn rebuild(admin: &Operator) -> Value {
     let begun = admin.post_empty(REBUILDS).await.expect(202);
     let path = begun.header("location").to_owned();
     assert_eq!(path, format!("{REBUILDS}/{}", begun.body["id"].as_str().unwrap()));
@@ -41,7 +41,7 @@ async fn rebuild(admin: &Admin) -> Value {
 async fn the_read_models_standing_is_told(engine: Engine) {
     let app = TestApp::start(engine).await;
     app.issuer().await.issue("Ada", "ada@example.org").await;
-    let auditor = app.auditor().await;
+    let auditor = app.inspector().await;
     app.eventually("the read model is up to date", || async {
         let list = auditor.get("/v1/projections").await.expect(200).body;
         list["items"][0]["cursor"] == "ledger@1" && list["items"][0]["health"] == "healthy"
@@ -60,7 +60,7 @@ async fn the_read_models_standing_is_told(engine: Engine) {
 
 async fn a_rebuild_is_begun_watched_and_recorded(engine: Engine) {
     let app = TestApp::start(engine).await.with_read_models().await;
-    let (admin, issuer) = (app.admin().await, app.issuer().await);
+    let (admin, issuer) = (app.operator().await, app.issuer().await);
     for name in ["Ada", "Bob", "Cyd"] {
         issuer.issue(name, "one@example.org").await;
     }
@@ -92,7 +92,7 @@ async fn a_rebuild_is_begun_watched_and_recorded(engine: Engine) {
 
 async fn one_rebuild_a_projection_runs_at_a_time(engine: Engine) {
     let app = TestApp::start(engine).await.with_read_models().await;
-    let admin = app.admin().await;
+    let admin = app.operator().await;
     let held = app.hold(Lock::Rebuild(Projection::Verification)).await;
     admin.post_empty(REBUILDS).await.expect_problem(409, "rebuild-running");
     admin.post_empty("/v1/projections/history/rebuilds").await.expect(202);
@@ -102,7 +102,7 @@ async fn one_rebuild_a_projection_runs_at_a_time(engine: Engine) {
 
 async fn without_a_record_nothing_is_rebuilt(engine: Engine) {
     let app = TestApp::start(engine).await.with_read_models().await;
-    let admin = app.admin().await;
+    let admin = app.operator().await;
     let before = app.services().read.cursor(Projection::Verification).await.unwrap().generation;
     app.services().audit.appender.shutdown().await;
     admin.post_empty(REBUILDS).await.expect_problem(503, "audit-unavailable");
@@ -112,7 +112,7 @@ async fn without_a_record_nothing_is_rebuilt(engine: Engine) {
 #[tokio::test]
 async fn administrators_alone_rebuild_and_what_is_asked_wrongly_is_told() {
     let app = TestApp::start(Engine::Sqlite).await.with_read_models().await;
-    let (admin, auditor) = (app.admin().await, app.auditor().await);
+    let (admin, auditor) = (app.operator().await, app.inspector().await);
     app.anonymous().post_empty(REBUILDS).await.expect_problem(401, "unauthenticated");
     auditor.post_empty(REBUILDS).await.expect_problem(403, "forbidden");
     auditor.get(&format!("{REBUILDS}/0198c5a2-0000-7000-8000-000000000001")).await.expect_problem(403, "forbidden");
@@ -136,7 +136,7 @@ async fn administrators_alone_rebuild_and_what_is_asked_wrongly_is_told() {
 
 async fn live_processes_are_listed_until_they_say_goodbye(engine: Engine) {
     let app = TestApp::start(engine).await;
-    let admin = app.admin().await;
+    let admin = app.operator().await;
     let other = TestApp::on(app.stores.clone()).with(|config| config.store.worker = "another".to_owned()).start().await;
     let names = || async {
         let list = admin.get("/v1/services").await.expect(200).body;
@@ -149,7 +149,7 @@ async fn live_processes_are_listed_until_they_say_goodbye(engine: Engine) {
     assert!(worker["started_at"].is_string() && worker["last_seen_at"].is_string() && worker["cursors"].is_object());
     other.shutdown().await;
     assert_eq!(names().await, ["test-worker"]);
-    app.auditor().await.get("/v1/services").await.expect(200);
+    app.inspector().await.get("/v1/services").await.expect(200);
     app.issuer().await.get("/v1/services").await.expect_problem(403, "forbidden");
     app.anonymous().get("/v1/services").await.expect_problem(401, "unauthenticated");
 }

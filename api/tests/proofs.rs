@@ -107,7 +107,7 @@ async fn bundles_and_tiles_add_up_to_the_checkpoints_root(engine: Engine) {
         frontier.push(hash);
     }
     assert_eq!((frontier.size(), frontier.root()), (size, checkpoint.head().root));
-    let events = app.auditor().await.get("/v1/logs/ledger/events?limit=1000").await.expect(200).body;
+    let events = app.inspector().await.get("/v1/logs/ledger/events?limit=1000").await.expect(200).body;
     assert_eq!(events["items"][0]["event_hash"], hex::encode(&bundle[2..34]));
 }
 
@@ -239,7 +239,7 @@ async fn the_audit_logs_tree_is_for_auditors_unless_it_was_opened(engine: Engine
         let path = format!("/v1/logs/audit/{path}");
         app.anonymous().get(&path).await.expect_problem(401, "unauthenticated");
         app.issuer().await.get(&path).await.expect_problem(403, "forbidden");
-        let told = app.auditor().await.get(&path).await.expect(200);
+        let told = app.inspector().await.get(&path).await.expect(200);
         assert!(!told.header("cache-control").contains("public"), "{path}");
     }
     app.shutdown().await;
@@ -276,7 +276,7 @@ async fn another_key_signs_from_then_on_and_the_old_one_is_still_told(engine: En
     assert_eq!(after.len(), 2);
     assert_eq!(after[1..], before, "newest first");
     assert_eq!(told, format!("{}\n", after[0]));
-    let recorded = app.auditor().await.get("/v1/logs/audit/events?type=LogKeyRotated").await.expect(200).body;
+    let recorded = app.inspector().await.get("/v1/logs/audit/events?type=LogKeyRotated").await.expect(200).body;
     assert_eq!(recorded["items"][0]["payload"], json!({"log": "ledger"}));
     assert_eq!(holds(&new["receipt"], &after).verify(&after).unwrap().logs, after[..1]);
     holds(&old["receipt"], &after);

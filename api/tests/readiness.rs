@@ -64,7 +64,7 @@ async fn a_read_model_that_is_stale_or_gone_is_named() {
     clock.advance(Duration::from_secs(301));
     let readiness = app.anonymous().get("/health/ready").await.expect(503);
     assert_eq!(failing(&readiness.body), ["verification", "history"]);
-    app.admin().await.get("/v1/credentials").await.expect_problem(503, "stale");
+    app.operator().await.get("/v1/credentials").await.expect_problem(503, "stale");
 }
 
 #[tokio::test]

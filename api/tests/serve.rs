@@ -13,7 +13,7 @@ use std::time::Duration;
 use credence_api::stores::{Schema, Sources};
 use credence_ledger::clock::SystemClock;
 use credence_ledger::testing::postgres::Server;
-use credence_ledger::vault::Role;
+use credence_ledger::vault::{Role, Terms};
 use credence_ledger::{Clock as _, LogName};
 use serde_json::json;
 use support::{Child, Engine, Stores, TestApp, User, command, eventually};
@@ -88,7 +88,7 @@ async fn a_key_that_was_made_but_never_told_is_replaced() {
         credence_api::stores::log(&config, log, &*vault, &sources).await.unwrap();
     }
     let issuer = vault.ensure_issuer("default", SystemClock.now()).await.unwrap();
-    vault.create_key(Role::Admin, issuer.id, Some("first administrator"), SystemClock.now()).await.unwrap();
+    vault.create_key(&Terms::of(Role::Operator, issuer.id).named("first administrator"), SystemClock.now()).await.unwrap();
     drop(vault);
 
     let app = TestApp::on(stores).start().await;
@@ -122,7 +122,7 @@ async fn an_issuer_that_the_ledger_does_not_know_is_registered_before_its_first_
     let app = TestApp::start(engine).await;
     let (vault, now) = (&app.services().vault, SystemClock.now());
     let issuer = vault.ensure_issuer("later", now).await.unwrap();
-    let (_, key) = vault.create_key(Role::Issuer, issuer.id, None, now).await.unwrap();
+    let (_, key) = vault.create_key(&Terms::of(Role::Issuer, issuer.id), now).await.unwrap();
     let issued = app.issuer_with(&key).issue("Ada", "ada@example.org").await;
     let found =
         app.anonymous().post("/v1/verifications", &json!({"id": issued["id"], "as_of_position": issued["position"]})).await.expect(200);

@@ -90,7 +90,7 @@ async fn every_answer_carries_the_documents_one_proof(engine: Engine) {
     // It is made when it is answered: the log holds the document as it was.
     let query = Query { limit: 1, ..Query::stream(&format!("credential/{}", issued["id"].as_str().unwrap()).parse().unwrap()) };
     let event = app.services().ledger().unwrap().log.read(&query).await.unwrap().remove(0);
-    let admin = app.admin().await;
+    let admin = app.operator().await;
     let page = admin.get(&format!("/v1/logs/ledger/events?from={}&limit=1&open=true", event.position)).await.expect(200).body;
     let kept = &page["items"][0]["payload"]["document"];
     assert_eq!(*kept, unsigned(document));
@@ -192,7 +192,7 @@ async fn a_rotated_key_signs_what_is_issued_from_then_on_everywhere(engine: Engi
 
     // The history is the ledger's; the vault says what is current.
     let id = default_issuer(&app).await.id;
-    let events = app.admin().await.get(&format!("/v1/logs/ledger/events?stream=issuer/{id}")).await.expect(200).body;
+    let events = app.operator().await.get(&format!("/v1/logs/ledger/events?stream=issuer/{id}")).await.expect(200).body;
     let told: Vec<_> = events["items"].as_array().unwrap().iter().map(|event| (&event["type"], &event["payload"]["did"])).collect();
     assert_eq!(told, [(&json!("IssuerRegistered"), &json!(signer(&before))), (&json!("IssuerKeyRotated"), &json!(did))]);
     let list = run(&app.stores, &["keys", "list", "--issuers", "--format", "json"], 0).await;

@@ -363,7 +363,7 @@ async fn each_verdict_is_recorded_with_its_true_cause(engine: Engine) {
         assert!(!content.contains("Hidden Eve") && !content.contains("127.0.0.1"), "{content}");
     }
     let with_key =
-        send(app.auditor().await.request(Method::POST, "/v1/verifications").json(&json!({"id": issued["id"]}))).await.expect(200);
+        send(app.inspector().await.request(Method::POST, "/v1/verifications").json(&json!({"id": issued["id"]}))).await.expect(200);
     let at: LogPosition = with_key.body["audit_position"].as_str().unwrap().parse().unwrap();
     let recorded = app.services().audit.log.read_at(&[at.position]).await.unwrap().remove(0);
     assert!(recorded.metadata().unwrap().actor.starts_with("key/"));

@@ -83,10 +83,10 @@ async fn call(app: App, principal: Principal, left: Arc<AtomicU64>) -> Vec<Issue
     while one_more() {
         let mut body = Vec::new();
         let subject = requests::write_issuance(&mut body);
-        let id = issue(&app, principal, &body).await;
+        let id = issue(&app, &principal, &body).await;
         let revoked = subject.is_multiple_of(10) && one_more();
         if revoked {
-            revoke(&app, principal, id).await;
+            revoke(&app, &principal, id).await;
         }
         issued.push(Issued { id, subject, revoked });
     }
@@ -94,18 +94,18 @@ async fn call(app: App, principal: Principal, left: Arc<AtomicU64>) -> Vec<Issue
 }
 
 /// As the handler does it.
-async fn issue(app: &App, principal: Principal, body: &[u8]) -> Uuid {
+async fn issue(app: &App, principal: &Principal, body: &[u8]) -> Uuid {
     let body = json::parse(body).expect("it is JSON");
     let read = Fields::read(body, read_issue).unwrap_or_else(|_| panic!("the request breaks a rule"));
     let caller = caller(app, principal, "POST /v1/credentials");
     issue::issue(app, &caller, principal.issuer, &read.command, None).await.unwrap().opened.credential.id
 }
 
-async fn revoke(app: &App, principal: Principal, id: Uuid) {
+async fn revoke(app: &App, principal: &Principal, id: Uuid) {
     let command = ChangeStatus { id, change: Change::Revoke, reason: None };
     let caller = caller(app, principal, "POST /v1/credentials/{id}/revoke");
     for _ in 0..TRIES_MAX {
-        match change::change(app, &caller, &principal, &command, None).await {
+        match change::change(app, &caller, principal, &command, None).await {
             Ok(_) => return,
             // A read gave up its place behind the others'; nothing was written.
             Err(Error::Store(error)) if error.is_transient() => {}
@@ -115,7 +115,7 @@ async fn revoke(app: &App, principal: Principal, id: Uuid) {
     panic!("the store stays busy");
 }
 
-fn caller(app: &App, principal: Principal, via: &str) -> Caller {
+fn caller(app: &App, principal: &Principal, via: &str) -> Caller {
     let request_id = new_id(&app.clock, &app.random).to_string();
-    Caller { principal: Some(principal), is_operator: false, request_id, ..Caller::operator(via) }
+    Caller { principal: Some(principal.clone()), is_operator: false, request_id, ..Caller::operator(via) }
 }

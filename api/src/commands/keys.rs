@@ -12,7 +12,7 @@ use credence_ledger::event::Payload as _;
 use credence_ledger::event::audit::{KeyCreated, KeyRevoked};
 use credence_ledger::log::{Expected, Query};
 use credence_ledger::stream::category;
-use credence_ledger::vault::{ApiKey, Issuer, Role};
+use credence_ledger::vault::{ApiKey, Issuer, Role, Terms};
 use credence_ledger::{Stream, subject};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -47,9 +47,10 @@ enum Act {
 
 #[derive(Debug, Args)]
 struct Create {
-    /// What it may do: issuer, auditor or admin.
-    #[arg(long, value_name = "ROLE")]
-    role: Role,
+    /// What it may do: issuer, auditor, billing and admin of its issuer, inspector and operator of the whole installation; several with
+    /// commas between.
+    #[arg(long, value_name = "ROLE,…", required = true, value_delimiter = ',')]
+    role: Vec<Role>,
     /// The issuer it acts for; a new one is registered.
     #[arg(long, value_name = "NAME", default_value = stores::DEFAULT_ISSUER, value_parser = issuer_name)]
     issuer: String,
@@ -117,8 +118,15 @@ async fn create(options: &Create, environment: impl Iterator<Item = (OsString, O
     }
     let app = open::services(&config).await?;
     let issuer = stores::register_issuer(&*app.vault, app.ledger()?, &options.issuer, &app.worker, &app.clock, &app.random).await?;
-    let (key, text) = app.vault.create_key(options.role, issuer.id, options.name.as_deref(), app.clock.now()).await?;
-    let created = KeyCreated { role: key.role.as_str().to_owned(), issuer: issuer.id };
+    let terms = Terms {
+        roles: options.role.iter().copied().collect(),
+        issuer: issuer.id,
+        types: None,
+        name: options.name.clone(),
+        expires_at: None,
+    };
+    let (key, text) = app.vault.create_key(&terms, app.clock.now()).await?;
+    let created = KeyCreated { role: terms.roles.to_string(), issuer: issuer.id };
     let caller = Caller::operator("credence keys create");
     let recorded = audit::record_on(&app, &caller, stream(key.id), Expected::None, &created).await;
     if let Err(error) = recorded {
@@ -149,13 +157,13 @@ async fn list(options: &List, environment: impl Iterator<Item = (OsString, OsStr
             for key in &keys {
                 table += &row([
                     &key.id.to_string(),
-                    key.role.as_str(),
+                    &key.terms.roles.to_string(),
                     issuer_of(key, &issuers),
                     &key.prefix,
                     &key.created_at.to_string(),
                     &key.last_used_at.map_or_else(|| "-".to_owned(), |time| time.to_string()),
                     &key.revoked_at.map_or_else(|| "-".to_owned(), |time| time.to_string()),
-                    key.name.as_deref().unwrap_or("-"),
+                    key.terms.name.as_deref().unwrap_or("-"),
                 ]);
             }
             output::write(table)
@@ -164,12 +172,12 @@ async fn list(options: &List, environment: impl Iterator<Item = (OsString, OsStr
 }
 
 fn issuer_of<'a>(key: &ApiKey, issuers: &'a [Issuer]) -> &'a str {
-    issuers.iter().find(|issuer| issuer.id == key.issuer).map_or("?", |issuer| &issuer.name)
+    issuers.iter().find(|issuer| issuer.id == key.terms.issuer).map_or("?", |issuer| &issuer.name)
 }
 
 fn shown(key: &ApiKey, issuers: &[Issuer]) -> Value {
     json!({
-        "id": key.id, "role": key.role.as_str(), "issuer": issuer_of(key, issuers), "name": key.name, "prefix": key.prefix,
+        "id": key.id, "role": key.terms.roles.to_string(), "issuer": issuer_of(key, issuers), "name": key.terms.name, "prefix": key.prefix,
         "created_at": key.created_at.to_string(), "last_used_at": key.last_used_at.map(|time| time.to_string()),
         "revoked_at": key.revoked_at.map(|time| time.to_string()),
     })

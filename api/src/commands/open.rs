@@ -10,7 +10,7 @@ use credence_ledger::store::{self, Url};
 use credence_ledger::transfer::Kept;
 use credence_ledger::vault::Vault;
 
-use crate::config::{Role, StoreConfig, StoreOptions};
+use crate::config::{Accounts, Role, StoreConfig, StoreOptions};
 use crate::proofs::{LogProofs, Proofs};
 use crate::services::{App, LogAccess, Services, Settings, Stores};
 use crate::stores::{self, Error, Schema, Sources};
@@ -61,8 +61,13 @@ pub(super) async fn services(config: &StoreConfig) -> Result<App, Error> {
     let audit = LogAccess::new(log(config, LogName::AUDIT).await?, sources.appender);
     let read = stores::read(config).await?;
     // No command asks a read model for an answer or repeats a request.
-    let settings =
-        Settings { staleness_max: Duration::MAX, wait_max: Duration::ZERO, idempotency_kept: Duration::ZERO, open_issuance: false };
+    let settings = Settings {
+        staleness_max: Duration::MAX,
+        wait_max: Duration::ZERO,
+        idempotency_kept: Duration::ZERO,
+        open_issuance: false,
+        accounts: Accounts::default(),
+    };
     // A command signs nothing.
     let tree = |log| Ok::<_, Error>(LogProofs { tiles: stores::tiles(config, log, &*vault)?, publisher: None });
     let (ledger_tree, audit_tree) = (tree(LogName::LEDGER)?, tree(LogName::AUDIT)?);

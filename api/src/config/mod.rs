@@ -101,6 +101,8 @@ pub struct Config {
     pub body_bytes_max: usize,
     /// Whether anybody may issue through the two older dialects.
     pub open_issuance: bool,
+    /// What the configuration says of accounts.
+    pub accounts: Accounts,
     /// How much anonymous verification is allowed; `None` is without limit.
     pub rate_limit_public: Option<RateLimit>,
     /// How often a checkpoint of each log is published, unless one is asked for.
@@ -117,6 +119,42 @@ pub struct Config {
     pub cors_origins: Vec<HeaderValue>,
     /// How long requests in flight may take when the process is told to stop.
     pub drain_max: Duration,
+}
+
+/// What the configuration says of accounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accounts {
+    /// Whether anybody may register one.
+    pub open_registration: bool,
+    /// How long an access token holds, unless its session ends before.
+    pub access_token: Duration,
+    /// How long a session goes on without being refreshed.
+    pub session: Duration,
+    /// What the hash of a password costs.
+    pub password: PasswordCost,
+}
+
+/// What the hash of a password costs: Argon2id's parameters (RFC 9106, section 3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PasswordCost {
+    /// Memory, in KiB.
+    pub memory_kib: u32,
+    /// Passes over it.
+    pub iterations: u32,
+    /// Lanes.
+    pub lanes: u32,
+}
+
+impl Default for Accounts {
+    /// OWASP's first choice for Argon2id with little memory.
+    fn default() -> Accounts {
+        Accounts {
+            open_registration: false,
+            access_token: Duration::from_secs(600),
+            session: Duration::from_secs(720 * 3600),
+            password: PasswordCost { memory_kib: 19_456, iterations: 2, lanes: 1 },
+        }
+    }
 }
 
 /// So many in so much time.
@@ -218,6 +256,7 @@ impl Config {
             idempotency_kept: Duration::from_secs(3600 * number("idempotency_hours", 1..=87_600, 168)?),
             body_bytes_max: usize::try_from(number("body_bytes_max", 1024..=1 << 30, 1 << 20)?).unwrap_or(usize::MAX),
             open_issuance: value(&layers, "open_issuance", flag)?.unwrap_or(false),
+            accounts: accounts(&layers)?,
             rate_limit_public: limited.then(|| rate.unwrap_or(default_rate)),
             checkpoint_interval: Duration::from_secs(number("checkpoint_interval_s", 1..=86_400, 5)?),
             checkpoint_anchor: value(&layers, "checkpoint_anchor", |text| anchor(text, witnesses.as_ref()))?,
@@ -228,6 +267,34 @@ impl Config {
             drain_max: Duration::from_secs(number("drain_s_max", 0..=3600, 30)?),
         };
         Ok((config, layers.warnings))
+    }
+}
+
+fn accounts(layers: &Layers) -> Result<Accounts, Error> {
+    let default = Accounts::default();
+    let number = |name, range: std::ops::RangeInclusive<u64>| value(layers, name, |text| whole(text, &range));
+    let small = |name, range, default| {
+        let number = number(name, range)?;
+        Ok::<_, Error>(number.and_then(|number| u32::try_from(number).ok()).unwrap_or(default))
+    };
+    Ok(Accounts {
+        open_registration: value(layers, "registration", open_or_closed)?.unwrap_or(default.open_registration),
+        access_token: number("access_token_s", 10..=86_400)?.map_or(default.access_token, Duration::from_secs),
+        session: number("session_hours", 1..=87_600)?.map_or(default.session, |hours| Duration::from_secs(3600 * hours)),
+        password: PasswordCost {
+            // Argon2 takes 8 KiB a lane at least.
+            memory_kib: small("password_memory_kib", 128..=4_194_304, default.password.memory_kib)?,
+            iterations: small("password_iterations", 1..=100, default.password.iterations)?,
+            lanes: small("password_lanes", 1..=16, default.password.lanes)?,
+        },
+    })
+}
+
+fn open_or_closed(text: &str) -> Result<bool, String> {
+    match text {
+        "open" => Ok(true),
+        "closed" => Ok(false),
+        _ => Err("expected open or closed".to_owned()),
     }
 }
 

@@ -112,6 +112,24 @@ options! {
         /// Let anybody issue through the two older dialects, as issuer `default`: for demos [default: false].
         #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
         open_issuance,
+        /// Who may register an account: anybody, or administrators alone [default: closed].
+        #[arg(long, value_name = "open|closed")]
+        registration,
+        /// How long an access token holds, unless its session ends before [default: 600].
+        #[arg(long, value_name = "SECONDS")]
+        access_token_s,
+        /// How long a session goes on without being refreshed [default: 720].
+        #[arg(long, value_name = "HOURS")]
+        session_hours,
+        /// How much memory the hash of a password takes: Argon2id's m [default: 19456].
+        #[arg(long, value_name = "KIBIBYTES")]
+        password_memory_kib,
+        /// How many passes the hash of a password takes: Argon2id's t [default: 2].
+        #[arg(long, value_name = "COUNT")]
+        password_iterations,
+        /// How many lanes the hash of a password has: Argon2id's p [default: 1].
+        #[arg(long, value_name = "COUNT")]
+        password_lanes,
         /// Whether anonymous verification is limited [default: on].
         #[arg(long, value_name = "on|off")]
         rate_limit,

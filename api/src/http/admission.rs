@@ -24,10 +24,11 @@ use tracing::Instrument as _;
 
 use super::Part;
 use super::auth;
-use super::edge::Edge;
+use super::edge::{Edge, Line};
 use super::limit::Standing;
 use super::problem::{Kind, Problem};
 use crate::caller::Caller;
+use crate::policy::Refused;
 
 /// The longest path and query.
 pub const URI_BYTES_MAX: usize = 8 * 1024;
@@ -49,7 +50,7 @@ pub(super) async fn admitted(edge: &Edge, request: Request, next: Next) -> Respo
     let line = edge.line(&request);
     let (mut parts, body) = request.into_parts();
     let mut standing = None;
-    let judged = match judge(edge, line.map(|line| line.part), &mut parts, &mut standing).await {
+    let judged = match judge(edge, line, &mut parts, &mut standing).await {
         Ok(()) => read(edge, &parts, body).await,
         Err(problem) => {
             linger(body, 0).await;
@@ -71,7 +72,8 @@ pub(super) async fn admitted(edge: &Edge, request: Request, next: Next) -> Respo
 }
 
 /// Everything that can be judged without the body.
-async fn judge(edge: &Edge, part: Option<Part>, parts: &mut Parts, standing: &mut Option<Standing>) -> Result<(), Problem> {
+async fn judge(edge: &Edge, line: Option<&Line>, parts: &mut Parts, standing: &mut Option<Standing>) -> Result<(), Problem> {
+    let part = line.map(|line| line.part);
     if parts.uri.path_and_query().is_some_and(|text| text.as_str().len() > URI_BYTES_MAX) {
         return Err(Problem::new(Kind::URI_TOO_LONG));
     }
@@ -82,13 +84,19 @@ async fn judge(edge: &Edge, part: Option<Part>, parts: &mut Parts, standing: &mu
     if part == Some(Part::Everywhere) {
         return Ok(());
     }
-    let principal = auth::authenticate(&edge.keys, parts).await?;
-    if let (Some(limiter), Some(Part::Verification), None) = (&edge.limiter, part, principal) {
+    let principal = auth::authenticate(&edge.identities, parts).await?;
+    if let (Some(limiter), Some(Part::Verification), None) = (&edge.limiter, part, &principal) {
         let now = limiter.take();
         *standing = Some(now);
         now.judge()?;
     }
-    Ok(())
+    // What another role serves, or no operation takes, is told by the router.
+    let may = line.filter(|line| line.part.is_served_by(edge.app.role)).and_then(|line| line.may(&parts.method));
+    let refused = may.map_or(Ok(()), |may| may.judge(principal.as_ref(), edge.open));
+    refused.map_err(|refused| match refused {
+        Refused::Unknown => Problem::new(Kind::UNAUTHENTICATED),
+        Refused::Forbidden => Problem::new(Kind::FORBIDDEN),
+    })
 }
 
 async fn read(edge: &Edge, parts: &Parts, body: Body) -> Result<Bytes, Problem> {

@@ -1,7 +1,7 @@
-//! Who calls: API keys in `Authorization: Bearer …`, looked up in the vault.
+//! Who calls: API keys and access tokens in `Authorization: Bearer …`, looked up in the vault, and tokens of an identity provider.
 //!
-//! An answer of the vault is used for at most [`KNOWN_MAX`], so that a revocation holds everywhere within a second; half-way one
-//! request asks again while the others go on. A key that is presented and bad is refused on public routes too.
+//! An answer of the vault is used for at most [`KNOWN_MAX`], so that what ends, ends everywhere within a second; half-way one request
+//! asks again while the others go on. What is presented and bad is refused on public routes too.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,27 +9,38 @@ use std::time::Duration;
 
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use credence_ledger::Stream;
 use credence_ledger::event::audit::AccessRefused;
 use credence_ledger::event::{New, new_id};
 use credence_ledger::log::{Append, Expected};
-use credence_ledger::store;
 use credence_ledger::stream::category;
-use credence_ledger::vault::ApiKey;
+use credence_ledger::vault::api_key;
+use credence_ledger::{Stream, Timestamp, store};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::problem::{Kind, Problem};
-use crate::caller::{Caller, Principal};
+use crate::caller::{Caller, Principal, Who};
+use crate::oidc::{External, Provider};
 use crate::services::{App, Services};
 
 /// For how long an answer of the vault is used.
 pub const KNOWN_MAX: Duration = Duration::from_millis(500);
-/// Beyond so many keys, bad ones included, all are asked for anew.
-const KEYS_MAX: usize = 10_000;
+/// Beyond so many texts, bad ones included, all are asked for anew.
+const TEXTS_MAX: usize = 10_000;
 
-/// What the vault said of keys lately.
-pub struct Keys {
+/// Who stands behind a text that was presented.
+#[derive(Debug, Clone)]
+struct Identity {
+    principal: Principal,
+    /// Why it is refused, whatever it asks for.
+    refused: Option<(Kind, &'static str)>,
+    /// From when on it holds no longer.
+    until: Option<Timestamp>,
+}
+
+/// What the vault said of keys and tokens lately.
+pub struct Identities {
     app: App,
     known: Mutex<HashMap<[u8; 32], Known>>,
 }
@@ -37,35 +48,35 @@ pub struct Keys {
 struct Known {
     at: Instant,
     asked_again: bool,
-    key: Option<ApiKey>,
+    identity: Option<Identity>,
 }
 
-impl Keys {
+impl Identities {
     /// Nothing is known yet.
     #[must_use]
-    pub fn new(app: App) -> Keys {
-        Keys { app, known: Mutex::default() }
+    pub fn new(app: App) -> Identities {
+        Identities { app, known: Mutex::default() }
     }
 
-    /// The key with this text, revoked ones included.
-    async fn find(&self, text: &str) -> Result<Option<ApiKey>, store::Error> {
-        // Keys are not kept in memory as they are.
+    /// Who stands behind this text, whether it still holds or not.
+    async fn find(&self, text: &str) -> Result<Option<Identity>, Problem> {
+        // What is presented is not kept in memory as it is.
         let hash: [u8; 32] = Sha256::digest(text).into();
         if let Some(known) = self.known_now(hash) {
             return Ok(known);
         }
         let at = Instant::now();
-        let key = self.app.vault.find_key(text).await?;
+        let identity = ask(&self.app, text).await?;
         let mut known = self.known();
-        if known.len() >= KEYS_MAX {
+        if known.len() >= TEXTS_MAX {
             known.clear();
         }
-        known.insert(hash, Known { at, asked_again: false, key: key.clone() });
-        Ok(key)
+        known.insert(hash, Known { at, asked_again: false, identity: identity.clone() });
+        Ok(identity)
     }
 
     /// What is known and new enough; `None` when the caller has to ask.
-    fn known_now(&self, hash: [u8; 32]) -> Option<Option<ApiKey>> {
+    fn known_now(&self, hash: [u8; 32]) -> Option<Option<Identity>> {
         let mut known = self.known();
         let known = known.get_mut(&hash)?;
         let age = known.at.elapsed();
@@ -73,7 +84,7 @@ impl Keys {
             known.asked_again = true;
             return None;
         }
-        Some(known.key.clone())
+        Some(known.identity.clone())
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<[u8; 32], Known>> {
@@ -81,25 +92,68 @@ impl Keys {
     }
 }
 
+async fn ask(app: &Services, text: &str) -> Result<Option<Identity>, Problem> {
+    if text.starts_with(api_key::PREFIX) {
+        return Ok(key(app, text).await?);
+    }
+    match &app.oidc {
+        Some(provider) if provider.is_claimed_by(text) => external(app, provider, text).await.map(Some),
+        _ => Ok(token(app, text).await?),
+    }
+}
+
+async fn key(app: &Services, text: &str) -> Result<Option<Identity>, store::Error> {
+    let Some(key) = app.vault.find_key(text).await? else { return Ok(None) };
+    let refused = key.check(app.clock.now()).err().map(|why| (Kind::UNAUTHENTICATED, why));
+    Ok(Some(Identity { principal: Principal::from(&key), refused, until: key.terms.expires_at }))
+}
+
+async fn token(app: &Services, text: &str) -> Result<Option<Identity>, store::Error> {
+    let now = app.clock.now();
+    let Some(claims) = app.tokens.verify(text, now).await? else { return Ok(None) };
+    let Some(session) = app.vault.session(claims.sid).await? else { return Ok(None) };
+    if session.account != claims.sub {
+        return Ok(None);
+    }
+    let refused = (!session.is_live(now)).then_some((Kind::UNAUTHENTICATED, "the session is over"));
+    Ok(Some(Identity { principal: Principal::from(&session), refused, until: Some(claims.expires_at().min(session.expires_at)) }))
+}
+
+async fn external(app: &Services, provider: &Provider, text: &str) -> Result<Identity, Problem> {
+    let External { id, roles, organisation, until } = provider.verify(text, app.clock.now(), app.vault.lookup()).await?;
+    let issuer = match &organisation {
+        Some(name) => app.issuers.by_name(name).await?,
+        None => None,
+    };
+    let refused = issuer.is_none().then_some((Kind::FORBIDDEN, "the organisation is not known here"));
+    // Refused for that, it still has a name in the audit log.
+    let issuer = issuer.map_or(Uuid::nil(), |issuer| issuer.id);
+    Ok(Identity { principal: Principal { who: Who::External(id), roles, issuer, types: None }, refused, until: Some(until) })
+}
+
 /// Finds out who calls and tells the [`Caller`] among the extensions.
 ///
 /// # Errors
-/// 401 for a bad key or another scheme, 503 while the vault cannot be asked.
-pub(super) async fn authenticate(keys: &Keys, parts: &mut Parts) -> Result<Option<Principal>, Problem> {
+/// 401 for what is bad, has ended or is of another scheme, 403 for whoever acts for nobody known here, 503 while the vault or the
+/// identity provider's keys cannot be asked.
+pub(super) async fn authenticate(identities: &Identities, parts: &mut Parts) -> Result<Option<Principal>, Problem> {
     let refused = || Problem::new(Kind::UNAUTHENTICATED);
     let mut headers = parts.headers.get_all(AUTHORIZATION).into_iter();
     let Some(header) = headers.next() else { return Ok(None) };
-    let token = header.to_str().ok().and_then(bearer).filter(|_| headers.next().is_none()).ok_or_else(refused)?;
-    let key = keys.find(token).await?.ok_or_else(refused)?;
-    let principal = Principal::from(&key);
-    // A revoked key is refused, but it is known whose it was.
+    let text = header.to_str().ok().and_then(bearer).filter(|_| headers.next().is_none()).ok_or_else(refused)?;
+    let Identity { principal, refused: why, until } = identities.find(text).await?.ok_or_else(refused)?;
+    // What holds no longer is refused, but it is known whose it was.
     if let Some(caller) = parts.extensions.get_mut::<Caller>() {
-        caller.principal = Some(principal);
+        caller.principal = Some(principal.clone());
     }
-    if key.revoked_at.is_some() {
-        return Err(refused().detail("the key is revoked"));
+    let now = identities.app.clock.now();
+    let why = why.or_else(|| until.is_some_and(|until| until <= now).then_some((Kind::UNAUTHENTICATED, "it has expired")));
+    if let Some((kind, why)) = why {
+        return Err(Problem::new(kind).detail(why));
     }
-    keys.app.used_keys.note(key.id, keys.app.clock.now());
+    if let Who::Key(id) = principal.who {
+        identities.app.used_keys.note(id, now);
+    }
     Ok(Some(principal))
 }
 

@@ -9,7 +9,6 @@ use axum::response::{IntoResponse, Response};
 use credence_ledger::decision::credential::Change;
 use credence_ledger::event::Recorded;
 use credence_ledger::log::Log;
-use credence_ledger::vault::Role;
 use credence_ledger::{LogName, Position, Version};
 use serde_json::Value;
 use utoipa_axum::routes;
@@ -47,35 +46,19 @@ pub(crate) fn routes() -> Vec<Route> {
     ]
 }
 
-/// A caller that may issue and change credentials. Told before the body is looked at.
-struct MayIssue {
+/// A caller that is known. Told before the body is looked at.
+struct Known {
     caller: Caller,
     principal: Principal,
 }
 
-/// A caller that may read credentials.
-struct MayRead {
-    caller: Caller,
-    principal: Principal,
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for MayIssue {
+impl<S: Send + Sync> FromRequestParts<S> for Known {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<MayIssue, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Known, Problem> {
         let caller = Caller::from_request_parts(parts, state).await?;
-        let principal = caller.require(&[Role::Issuer])?;
-        Ok(MayIssue { caller, principal })
-    }
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for MayRead {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<MayRead, Problem> {
-        let caller = Caller::from_request_parts(parts, state).await?;
-        let principal = caller.require(&[Role::Issuer, Role::Auditor])?;
-        Ok(MayRead { caller, principal })
+        let principal = caller.known()?.clone();
+        Ok(Known { caller, principal })
     }
 }
 
@@ -141,7 +124,7 @@ problems! {
 )]
 async fn issue_credential(
     State(app): State<App>,
-    by: MayIssue,
+    by: Known,
     headers: HeaderMap,
     parameters: Parameters,
     Json(body): Json,
@@ -182,7 +165,7 @@ fn of_act(mut response: Response, done: &Done) -> Response {
     responses((status = 200, description = "The credential", body = CredentialBody), ReadRefusals),
     security(("api_key" = [])),
 )]
-async fn read_credential(State(app): State<App>, by: MayRead, Id(id): Id, parameters: Parameters) -> Result<Response, Problem> {
+async fn read_credential(State(app): State<App>, by: Known, Id(id): Id, parameters: Parameters) -> Result<Response, Problem> {
     parameters.finish()?;
     let opened = read::read(&app, &by.caller, &by.principal, id).await?;
     Ok(Answer(CredentialBody::new(&opened)).into_response())
@@ -208,7 +191,7 @@ async fn read_credential(State(app): State<App>, by: MayRead, Id(id): Id, parame
 )]
 async fn read_receipt(
     State(app): State<App>,
-    by: MayRead,
+    by: Known,
     Id(id): Id,
     headers: HeaderMap,
     mut parameters: Parameters,
@@ -245,7 +228,7 @@ async fn read_receipt(
 )]
 async fn revoke_credential(
     State(app): State<App>,
-    by: MayIssue,
+    by: Known,
     Id(id): Id,
     headers: HeaderMap,
     parameters: Parameters,
@@ -278,7 +261,7 @@ async fn revoke_credential(
 )]
 async fn suspend_credential(
     State(app): State<App>,
-    by: MayIssue,
+    by: Known,
     Id(id): Id,
     headers: HeaderMap,
     parameters: Parameters,
@@ -309,7 +292,7 @@ async fn suspend_credential(
 )]
 async fn reinstate_credential(
     State(app): State<App>,
-    by: MayIssue,
+    by: Known,
     Id(id): Id,
     headers: HeaderMap,
     parameters: Parameters,
@@ -321,7 +304,7 @@ async fn reinstate_credential(
 
 async fn change_status(
     app: &Services,
-    by: MayIssue,
+    by: Known,
     (id, change): (Uuid, Change),
     headers: &HeaderMap,
     body: Value,
@@ -351,12 +334,7 @@ async fn change_status(
     ),
     security(("api_key" = [])),
 )]
-async fn list_credentials(
-    State(app): State<App>,
-    by: MayRead,
-    headers: HeaderMap,
-    mut parameters: Parameters,
-) -> Result<Response, Problem> {
+async fn list_credentials(State(app): State<App>, by: Known, headers: HeaderMap, mut parameters: Parameters) -> Result<Response, Problem> {
     let passed = min_position(&headers, &LogName::LEDGER)?;
     let wanted = read_list(&mut parameters, passed);
     parameters.finish()?;
@@ -378,7 +356,7 @@ async fn list_credentials(
 )]
 async fn search_credentials(
     State(app): State<App>,
-    by: MayRead,
+    by: Known,
     headers: HeaderMap,
     parameters: Parameters,
     Json(body): Json,
@@ -415,7 +393,7 @@ fn next_cursor(next: Option<Position>) -> Option<String> {
     responses((status = 200, description = "A page", body = EventPage), PageRefusals),
     security(("api_key" = [])),
 )]
-async fn list_credential_events(State(app): State<App>, by: MayRead, Id(id): Id, mut parameters: Parameters) -> Result<Response, Problem> {
+async fn list_credential_events(State(app): State<App>, by: Known, Id(id): Id, mut parameters: Parameters) -> Result<Response, Problem> {
     let (from, limit) = (parameters.cursor().unwrap_or(Position::FIRST), parameters.limit(LIMIT_MAX));
     parameters.finish()?;
     let page = read::events(&app, &by.principal, id, from, limit).await?;
@@ -441,7 +419,7 @@ async fn list_credential_events(State(app): State<App>, by: MayRead, Id(id): Id,
 )]
 async fn list_credential_verifications(
     State(app): State<App>,
-    by: MayRead,
+    by: Known,
     Id(id): Id,
     headers: HeaderMap,
     mut parameters: Parameters,

@@ -13,37 +13,49 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::Response;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::admission;
-use super::auth::Keys;
+use super::auth::Identities;
 use super::limit::Limiter;
 use super::problem::{Kind, Problem};
 use super::{Limits, Part, Tell};
 use crate::caller::Caller;
+use crate::policy::{May, Open};
 use crate::services::App;
 
 /// What a table's line says beside its handlers.
-#[derive(Clone, Copy)]
 pub struct Line {
     /// Who serves it.
     pub part: Part,
     /// How it tells problems.
     pub tell: Option<Tell>,
+    /// Who may, by method.
+    pub may: Vec<(Method, May)>,
+}
+
+impl Line {
+    /// Who may do what `method` does here; `None` where nothing is done by it.
+    pub(super) fn may(&self, method: &Method) -> Option<May> {
+        // What is read is read by HEAD, too.
+        let method = if method == Method::HEAD { &Method::GET } else { method };
+        self.may.iter().find(|(each, _)| each == method).map(|(_, may)| *may)
+    }
 }
 
 /// What the layers around the routes share.
 pub struct Edge {
     pub(super) app: App,
-    pub(super) keys: Keys,
+    pub(super) identities: Identities,
     pub(super) limiter: Option<Limiter>,
     pub(super) body_bytes_max: usize,
     pub(super) body_max: Duration,
     pub(super) answer_max: Duration,
+    pub(super) open: Open,
     lines: HashMap<String, Line>,
     worker: HeaderValue,
 }
@@ -57,11 +69,12 @@ impl Edge {
     #[must_use]
     pub fn new(app: App, limits: &Limits, lines: HashMap<String, Line>) -> Edge {
         Edge {
-            keys: Keys::new(app.clone()),
+            identities: Identities::new(app.clone()),
             limiter: limits.rate_limit_public.map(Limiter::new),
             body_bytes_max: limits.body_bytes_max,
             body_max: limits.body_max,
             answer_max: limits.answer_max,
+            open: Open { issuance: app.settings.open_issuance, registration: app.settings.accounts.open_registration },
             lines,
             // The configuration takes visible ASCII only.
             worker: HeaderValue::from_str(&app.worker).unwrap_or(HeaderValue::from_static("worker")),
@@ -69,9 +82,9 @@ impl Edge {
         }
     }
 
-    pub(super) fn line(&self, request: &Request) -> Option<Line> {
+    pub(super) fn line(&self, request: &Request) -> Option<&Line> {
         let path = request.extensions().get::<MatchedPath>()?;
-        self.lines.get(path.as_str()).copied()
+        self.lines.get(path.as_str())
     }
 }
 
@@ -145,7 +158,7 @@ fn trace_id(traceparent: &str) -> Option<String> {
 }
 
 /// Writes the body of a problem and answers its name.
-fn tell(edge: &Edge, line: Option<Line>, request_id: &str, response: &mut Response) -> Option<&'static str> {
+fn tell(edge: &Edge, line: Option<&Line>, request_id: &str, response: &mut Response) -> Option<&'static str> {
     let problem = response.extensions_mut().remove::<Problem>().or_else(|| foreign(response))?;
     let (body, media_type) = match line.and_then(|line| line.tell) {
         Some(tell) => (tell(&problem, &edge.app), "application/json"),

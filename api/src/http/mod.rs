@@ -36,13 +36,17 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method};
 use axum::routing::{MethodRouter, any};
 use axum::{Router, middleware};
+use credence_ledger::vault::Roles;
 use tower_http::cors::{AllowOrigin, CorsLayer};
+use utoipa::openapi::PathItem;
+use utoipa::openapi::path::Operation;
 use utoipa_axum::router::UtoipaMethodRouter;
 
 use crate::caller::Caller;
 use crate::config::{RateLimit, Role};
 use crate::http::edge::Edge;
 use crate::http::problem::{Kind, Problem};
+use crate::policy::May;
 use crate::services::App;
 
 /// Which roles serve a route.
@@ -99,11 +103,29 @@ impl Route {
         Route { tell: Some(tell), ..self }
     }
 
+    /// The methods that it has.
+    pub fn methods(&self) -> impl Iterator<Item = Method> {
+        let item = self.handlers.1.paths.values().next();
+        METHODS.into_iter().filter(move |method| item.is_some_and(|item| operation(item, method).is_some()))
+    }
+
     /// Its path, as a template.
     #[must_use]
     pub fn path(&self) -> String {
         self.handlers.1.paths.keys().next().cloned().unwrap_or_default()
     }
+}
+
+fn operation<'a>(item: &'a PathItem, method: &Method) -> Option<&'a Operation> {
+    let operation = match *method {
+        Method::GET => &item.get,
+        Method::POST => &item.post,
+        Method::PUT => &item.put,
+        Method::PATCH => &item.patch,
+        Method::DELETE => &item.delete,
+        _ => return None,
+    };
+    operation.as_ref()
 }
 
 /// Every route of every role.
@@ -141,18 +163,28 @@ pub struct Limits {
     pub answer_max: Duration,
 }
 
+/// The methods that routes have.
+const METHODS: [Method; 5] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+
 /// The router of a process.
 pub fn router(app: &App, limits: &Limits) -> Router {
-    serve_table(table(), app, limits)
+    serve_table(table(), May::of, app, limits)
 }
 
 /// A router for these routes; apart from [`router`] so that tests may put routes of their own behind the same edge.
-pub fn serve_table(table: Vec<Route>, app: &App, limits: &Limits) -> Router {
+pub fn serve_table(table: Vec<Route>, policy: fn(&str) -> Option<May>, app: &App, limits: &Limits) -> Router {
     let mut lines = HashMap::new();
     let mut router: Router<App> = Router::new();
     for route in table {
         let path = route.path();
-        lines.insert(path.clone(), edge::Line { part: route.part, tell: route.tell });
+        // The document knows no wildcards. What has no entry is nobody's.
+        let operation = |method: &Method| format!("{method} {}", path.replace("{*", "{"));
+        let may = route.methods().map(|method| {
+            let may = policy(&operation(&method)).unwrap_or(May::Any(Roles::NONE));
+            (method, may)
+        });
+        let may = may.collect();
+        lines.insert(path.clone(), edge::Line { part: route.part, tell: route.tell, may });
         let elsewhere = || async { Problem::new(Kind::NOT_SERVED_BY_THIS_ROLE) };
         let handlers: MethodRouter<App> = if route.part.is_served_by(app.role) { route.handlers.2 } else { any(elsewhere) };
         router = router.route(&path, handlers);
@@ -192,7 +224,7 @@ fn cors(origins: &[HeaderValue]) -> CorsLayer {
     let taken = ["authorization", "content-type", "idempotency-key", "ledger-min-position", "x-request-id", "traceparent", "last-event-id"];
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins.iter().cloned()))
-        .allow_methods([Method::GET, Method::POST])
+        .allow_methods(METHODS)
         .allow_headers(taken.map(HeaderName::from_static))
         .expose_headers(exposed.collect::<Vec<_>>())
         .max_age(Duration::from_secs(600))

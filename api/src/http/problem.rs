@@ -11,13 +11,13 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use credence_ledger::decision::credential::Rejection;
 use credence_ledger::store;
-use credence_ledger::vault::Role;
 use credence_projections::projection;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa::openapi::{self, RefOr};
 
-use crate::caller::Caller;
+use crate::caller::{Caller, Principal};
+use crate::oidc;
 use crate::services::AppendError;
 use crate::use_cases;
 use crate::wire::credential::ExistingBody;
@@ -118,7 +118,7 @@ kinds! {
         "It is not known whether the read model still tells the truth: it was last confirmed too long ago.";
     /// 503.
     STORE_UNAVAILABLE = "store-unavailable", SERVICE_UNAVAILABLE, "Store unavailable",
-        "A store that is needed cannot be reached or is busy.";
+        "A store that is needed, or the identity provider of the token, cannot be reached or is busy.";
     /// 503.
     AUDIT_UNAVAILABLE = "audit-unavailable", SERVICE_UNAVAILABLE, "Audit log unavailable",
         "What was asked for must be recorded in the audit log, which cannot be written: it was not done.";
@@ -369,6 +369,15 @@ impl From<use_cases::Error> for Problem {
     }
 }
 
+impl From<oidc::Refused> for Problem {
+    fn from(refused: oidc::Refused) -> Problem {
+        match refused {
+            oidc::Refused::Invalid(why) => Problem::new(Kind::UNAUTHENTICATED).detail(why.to_string()),
+            oidc::Refused::Unavailable => Problem::new(Kind::STORE_UNAVAILABLE).detail(refused.to_string()),
+        }
+    }
+}
+
 impl From<projection::Error> for Problem {
     fn from(error: projection::Error) -> Problem {
         let kind = match error {
@@ -396,15 +405,11 @@ impl IntoResponse for Problem {
 }
 
 impl Caller {
-    /// Lets a key of one of these roles pass. An admin may do all that issuer and auditor may.
+    /// Who calls, behind a route that only the known may take.
     ///
     /// # Errors
-    /// 401 without a key, 403 with one of another role.
-    pub fn require(&self, roles: &[Role]) -> Result<crate::caller::Principal, Problem> {
-        match self.principal {
-            None => Err(Problem::new(Kind::UNAUTHENTICATED)),
-            Some(principal) if principal.is_any_of(roles) => Ok(principal),
-            Some(_) => Err(Problem::new(Kind::FORBIDDEN)),
-        }
+    /// 401 when nobody is known.
+    pub fn known(&self) -> Result<&Principal, Problem> {
+        self.principal.as_ref().ok_or_else(|| Problem::new(Kind::UNAUTHENTICATED))
     }
 }

@@ -70,7 +70,7 @@ pub enum Invalid {
     #[error("the token names no subject")]
     Subject,
     /// It held once.
-    #[error("the token has expired")]
+    #[error("it has expired")]
     Expired,
     /// It will hold later, or was issued in the future.
     #[error("the token does not hold yet")]

@@ -12,7 +12,7 @@ use credence_ledger::event::{New, Origination, Payload};
 use credence_ledger::log::{Append, Expected, Outcome, Query, UniqueKey};
 use credence_ledger::store;
 use credence_ledger::stream::category;
-use credence_ledger::vault::{ApiKey, Issuer, Role, Vault};
+use credence_ledger::vault::{ApiKey, Issuer, Role, Terms, Vault};
 use credence_ledger::{Clock, Random, Stream};
 use zeroize::Zeroizing;
 
@@ -88,14 +88,14 @@ pub async fn first_start(
     if is_over(audit, &keys).await.map_err(Error::FirstStart)? {
         return Ok(None);
     }
-    let (key, text) = vault.create_key(Role::Admin, issuer.id, Some(FIRST_KEY), clock.now()).await.map_err(of_vault)?;
+    let (key, text) = vault.create_key(&Terms::of(Role::Operator, issuer.id).named(FIRST_KEY), clock.now()).await.map_err(of_vault)?;
     tell(config, &text)?;
     for untold in keys.iter().filter(|key| key.revoked_at.is_none()) {
         vault.revoke_key(untold.id, clock.now()).await.map_err(of_vault)?;
         record(audit, untold.id, &KeyRevoked {}, &origination, random).await?;
     }
     // From here on the key counts as told.
-    record(audit, key.id, &KeyCreated { role: key.role.as_str().to_owned(), issuer: key.issuer }, &origination, random).await?;
+    record(audit, key.id, &KeyCreated { role: key.terms.roles.to_string(), issuer: key.terms.issuer }, &origination, random).await?;
     drop(guard);
     Ok(Some(text))
 }
@@ -104,7 +104,7 @@ pub async fn first_start(
 async fn is_over(audit: &LogAccess, keys: &[ApiKey]) -> Result<bool, AppendError> {
     for key in keys {
         let stream = Stream::new(category::KEY, key.id);
-        let is_another = key.name.as_deref() != Some(FIRST_KEY);
+        let is_another = key.terms.name.as_deref() != Some(FIRST_KEY);
         if is_another || !audit.log.read(&Query { limit: 1, ..Query::stream(&stream) }).await?.is_empty() {
             return Ok(true);
         }

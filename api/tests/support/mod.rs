@@ -1,6 +1,6 @@
 //! The test app: a whole process in this one, on real stores, spoken to over real HTTP.
 //!
-//! [`engines!`] runs tests on every engine. Kinds of users are types: [`Anonymous`], [`Issuer`], [`Auditor`], [`Admin`]; all of
+//! [`engines!`] runs tests on every engine. Kinds of users are types: [`Anonymous`], [`Issuer`], [`Inspector`], [`Operator`]; all of
 //! them make requests ([`User`]).
 
 #![cfg(test)]
@@ -23,7 +23,7 @@ use credence_api::stores::{self, DEFAULT_ISSUER, Sources};
 use credence_ledger::Clock;
 use credence_ledger::testing::ManualClock;
 use credence_ledger::testing::postgres::Database;
-use credence_ledger::vault::Role;
+use credence_ledger::vault::{Role, Terms};
 use credence_projections::generation::{Held, Lock};
 use credence_projections::projection::Projection;
 use reqwest::header::HeaderMap;
@@ -216,12 +216,14 @@ impl TestApp {
         Issuer(self.keyed(Role::Issuer, name).await)
     }
 
-    pub async fn auditor(&self) -> Auditor {
-        Auditor(self.keyed(Role::Auditor, DEFAULT_ISSUER).await)
+    /// Who sees everything and changes nothing.
+    pub async fn inspector(&self) -> Inspector {
+        Inspector(self.keyed(Role::Inspector, DEFAULT_ISSUER).await)
     }
 
-    pub async fn admin(&self) -> Admin {
-        Admin(self.keyed(Role::Admin, DEFAULT_ISSUER).await)
+    /// Who may do everything.
+    pub async fn operator(&self) -> Operator {
+        Operator(self.keyed(Role::Operator, DEFAULT_ISSUER).await)
     }
 
     /// Waits until the read models are there. They are built after the start, and while they are no rebuild can begin.
@@ -256,11 +258,16 @@ impl TestApp {
         self.stores.clone()
     }
 
+    /// Somebody with a key of one role.
+    pub async fn caller(&self, role: Role, issuer: &str) -> Session {
+        self.keyed(role, issuer).await
+    }
+
     async fn keyed(&self, role: Role, issuer: &str) -> Session {
         let app = self.services();
         let ledger = app.ledger.as_ref().expect("a process that may register issuers");
         let issuer = stores::register_issuer(&*app.vault, ledger, issuer, &app.worker, &app.clock, &app.random).await.unwrap();
-        let (_, key) = app.vault.create_key(role, issuer.id, None, app.clock.now()).await.unwrap();
+        let (_, key) = app.vault.create_key(&Terms::of(role, issuer.id), app.clock.now()).await.unwrap();
         self.session(Some(key.to_string()))
     }
 
@@ -400,9 +407,9 @@ users!(
     /// With an issuer's key.
     Issuer,
     /// With an auditor's key.
-    Auditor,
+    Inspector,
     /// With an administrator's key.
-    Admin,
+    Operator,
     /// With a token.
     Bearer,
 );
@@ -451,8 +458,8 @@ impl Child {
         Anonymous(self.session(None))
     }
 
-    pub fn admin(&self, key: &str) -> Admin {
-        Admin(self.session(Some(key.trim().to_owned())))
+    pub fn admin(&self, key: &str) -> Operator {
+        Operator(self.session(Some(key.trim().to_owned())))
     }
 
     pub fn stderr(&self) -> String {
