@@ -14,6 +14,7 @@ use credence_ledger::testing::ManualClock;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use reqwest::Method;
 use serde_json::{Value, json};
+use sqlx::{Connection as _, Executor as _};
 use support::oidc::{Manner, SigningKey, TestProvider};
 use support::{Bearer, Engine, Stores, TestApp, User, command, eventually};
 
@@ -366,8 +367,23 @@ async fn two_organisations_do_not_see_each_other(engine: Engine) {
     eventually("the list has it", || async { acme.get("/v1/credentials").await.body["items"].as_array().unwrap().len() == 1 }).await;
     assert_eq!(globex.get("/v1/credentials").await.expect(200).body["items"], json!([]));
     for unknown in [json!("initech"), json!(null), json!(["acme"]), json!("")] {
-        of(unknown).get("/v1/credentials").await.expect_problem(403, "forbidden");
+        let answer = of(unknown).get("/v1/credentials").await.expect_problem(403, "forbidden");
+        assert_eq!(answer.body["detail"], "the organisation is not known here");
     }
+    // For one that is deactivated nobody acts.
+    match engine {
+        Engine::Sqlite => {
+            let vault = rusqlite::Connection::open(scene.app.stores.folder.path().join("vault.sqlite")).unwrap();
+            vault.busy_timeout(Duration::from_secs(5)).unwrap();
+            vault.execute("update issuers set deactivated_at = 1 where name = 'acme'", []).unwrap();
+        }
+        Engine::Postgres => {
+            let mut vault = sqlx::PgConnection::connect(&scene.app.stores.url()).await.unwrap();
+            vault.execute("update vault.issuers set deactivated_at = 1 where name = 'acme'").await.unwrap();
+        }
+    }
+    refused(&of(json!("acme")), "the organisation is deactivated").await;
+    accepted(&globex).await;
 }
 
 async fn no_log_tells_whom_the_provider_means(engine: Engine) {

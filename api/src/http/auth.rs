@@ -122,10 +122,14 @@ async fn token(app: &Services, text: &str) -> Result<Option<Identity>, store::Er
 async fn external(app: &Services, provider: &Provider, text: &str) -> Result<Identity, Problem> {
     let External { id, roles, organisation, until } = provider.verify(text, app.clock.now(), app.vault.lookup()).await?;
     let issuer = match &organisation {
-        Some(name) => app.issuers.by_name(name).await?,
+        Some(name) => app.vault.find_issuer(name).await?,
         None => None,
     };
-    let refused = issuer.is_none().then_some((Kind::FORBIDDEN, "the organisation is not known here"));
+    let refused = match &issuer {
+        None => Some((Kind::FORBIDDEN, "the organisation is not known here")),
+        Some(issuer) if !issuer.is_active => Some((Kind::UNAUTHENTICATED, "the organisation is deactivated")),
+        Some(_) => None,
+    };
     // Refused for that, it still has a name in the audit log.
     let issuer = issuer.map_or(Uuid::nil(), |issuer| issuer.id);
     Ok(Identity { principal: Principal { who: Who::External(id), roles, issuer, types: None }, refused, until: Some(until) })

@@ -6,7 +6,7 @@
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
@@ -19,6 +19,8 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use credence_api::config::{Config, Oidc, ServeOptions, StoreOptions};
+use credence_ledger::Clock as _;
+use credence_ledger::clock::SystemClock;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
@@ -173,7 +175,7 @@ impl TestProvider {
 
     /// The claims of a token that holds now, with some changed; null takes one away.
     pub fn claims(&self, changes: &Value) -> Value {
-        self.claims_at(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs(), changes)
+        self.claims_at(SystemClock.now().as_micros() / 1_000_000, changes)
     }
 
     /// The same, of a token that is issued at this time.

@@ -161,6 +161,8 @@ pub struct Issuer {
     pub name: String,
     /// The `did:key` of its current signing key.
     pub did: String,
+    /// Whether anybody may act for it.
+    pub is_active: bool,
 }
 
 /// One of an issuer's signing keys, by its name.
@@ -299,6 +301,9 @@ pub trait Vault: LogKeys + Accounts + SessionStore + Send + Sync + 'static {
 
     /// An issuer's signing keys, oldest first.
     async fn issuer_keys(&self, issuer: Uuid) -> Result<Vec<IssuerKey>, Error>;
+
+    /// The issuer of that name; `None` if there is none.
+    async fn find_issuer(&self, name: &str) -> Result<Option<Issuer>, Error>;
 
     /// All issuers, oldest first.
     async fn issuers(&self) -> Result<Vec<Issuer>, Error>;
