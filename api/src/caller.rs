@@ -50,6 +50,15 @@ impl Principal {
         }
     }
 
+    /// The account and the session, of its owner.
+    #[must_use]
+    pub fn session(&self) -> Option<(Uuid, Uuid)> {
+        match self.who {
+            Who::Account { id, session } => Some((id, session)),
+            Who::Key(_) | Who::External(_) => None,
+        }
+    }
+
     /// Whether it reads what is any organisation's.
     #[must_use]
     pub fn sees_everything(&self) -> bool {

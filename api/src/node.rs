@@ -29,7 +29,7 @@ use crate::oidc::Provider;
 use crate::proofs::{LogProofs, Proofs};
 use crate::services::{App, LogAccess, Services, Settings, Stores};
 use crate::stores::{self, Error, Schema, Sources};
-use crate::witness;
+use crate::{tokens, witness};
 
 /// How often a process says that it lives.
 pub const HEARTBEAT: Duration = Duration::from_secs(3);
@@ -37,6 +37,8 @@ pub const HEARTBEAT: Duration = Duration::from_secs(3);
 pub const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// How often repeated requests that are recognised no longer are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(600);
+/// For how long it is remembered of a session that is over that it was one.
+const SESSIONS_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// How long a body may take to arrive.
 const BODY_MAX: Duration = Duration::from_secs(30);
 /// How long a request may take beyond the longest wait for a position.
@@ -247,6 +249,7 @@ fn background(app: &App) -> Vec<JoinHandle<()>> {
     ];
     if matches!(app.role, Role::All | Role::Issuance) {
         tasks.push(every(FORGET_EVERY, app, |app| async move { forget_repeats(&app).await }));
+        tasks.push(every(FORGET_EVERY, app, |app| async move { keep_sessions(&app).await }));
     }
     if let Some(provider) = app.oidc.clone() {
         tasks.push(tokio::spawn(async move { provider.keep_fresh().await }));
@@ -312,6 +315,22 @@ async fn forget_repeats(app: &Services) {
         Ok(0) => {}
         Ok(rows) => tracing::info!(rows, "forgot repeats that are recognised no longer"),
         Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "repeats could not be forgotten"),
+    }
+}
+
+/// Forgets sessions that are long over, and gives access tokens a new key when theirs grows old.
+async fn keep_sessions(app: &Services) {
+    let now = app.clock.now();
+    let kept = async {
+        app.vault.forget_sessions(before(now, SESSIONS_KEPT)).await?;
+        // Where nobody ever logged in there is no key, and none is needed.
+        if !app.vault.token_keys().await?.is_empty() {
+            app.vault.add_token_key(before(now, tokens::KEY_AGE_MAX), now).await?;
+        }
+        app.vault.forget_token_keys(before(now, tokens::KEY_KEPT)).await
+    };
+    if let Err(error) = kept.await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "old sessions and keys of access tokens could not be seen to");
     }
 }
 

@@ -54,7 +54,7 @@ impl Passwords {
     pub fn new(cost: PasswordCost) -> Passwords {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         // The configuration keeps to what Argon2 takes.
-        let params = Params::new(cost.memory_kib, cost.iterations, cost.lanes, None).unwrap_or_default();
+        let params = Params::new(cost.memory_kib, cost.iterations, cost.lanes, Some(Params::DEFAULT_OUTPUT_LEN)).unwrap_or_default();
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         let PasswordCost { memory_kib: m, iterations: t, lanes: p } = cost;
         // Salt and hash are 16 and 32 bytes of zero: no password is known that hashes to that.

@@ -13,8 +13,12 @@ use crate::caller::Principal;
 pub enum May {
     /// Anybody, known or not.
     Everybody,
+    /// Anybody; who it is, is not asked: what is presented besides does not matter.
+    Unasked,
     /// Whoever is known, whatever its roles.
     Known,
+    /// The owner of an account, in one of its sessions.
+    Owner,
     /// Whoever has one of these roles.
     Any(Roles),
     /// Whoever has one of these roles; anybody while issuing is open.
@@ -46,19 +50,26 @@ const READERS: May = May::Any(Roles::of(&[Role::Issuer, Role::Auditor, Role::Adm
 const LISTERS: May = May::Any(Roles::of(&[Role::Issuer, Role::Auditor, Role::Billing, Role::Admin, Role::Inspector, Role::Operator]));
 const INSPECTORS: May = May::Any(Roles::of(&[Role::Inspector, Role::Operator]));
 const OPERATORS: May = May::Any(Roles::of(&[Role::Operator]));
+const ADMINS: May = May::Any(Roles::of(&[Role::Admin, Role::Operator]));
+const ACCOUNT_READERS: May = May::Any(Roles::of(&[Role::Admin, Role::Inspector, Role::Operator]));
+const REGISTRARS: May = May::AnyOrOpenRegistration(Roles::of(&[Role::Admin, Role::Operator]));
 const OPEN_ISSUERS: May = May::AnyOrOpenIssuance(Roles::of(&[Role::Issuer, Role::Admin, Role::Operator]));
 
 /// The table, by method and path's template.
 pub const TABLE: &[(&str, May)] = &[
-    ("GET /docs", May::Everybody),
-    ("GET /docs/{file}", May::Everybody),
-    ("GET /health", May::Everybody),
-    ("GET /health/live", May::Everybody),
-    ("GET /health/ready", May::Everybody),
-    ("GET /metrics", May::Everybody),
-    ("GET /openapi.json", May::Everybody),
-    ("GET /problems", May::Everybody),
-    ("GET /problems/{name}", May::Everybody),
+    ("DELETE /v1/me/sessions/{id}", May::Owner),
+    ("GET /.well-known/jwks.json", May::Unasked),
+    ("GET /docs", May::Unasked),
+    ("GET /docs/{file}", May::Unasked),
+    ("GET /health", May::Unasked),
+    ("GET /health/live", May::Unasked),
+    ("GET /health/ready", May::Unasked),
+    ("GET /metrics", May::Unasked),
+    ("GET /openapi.json", May::Unasked),
+    ("GET /problems", May::Unasked),
+    ("GET /problems/{name}", May::Unasked),
+    ("GET /v1/accounts", ACCOUNT_READERS),
+    ("GET /v1/accounts/{id}", ACCOUNT_READERS),
     ("GET /v1/credentials", LISTERS),
     ("GET /v1/credentials/{id}", READERS),
     ("GET /v1/credentials/{id}/events", READERS),
@@ -71,12 +82,22 @@ pub const TABLE: &[(&str, May)] = &[
     ("GET /v1/logs/{log}/proofs/consistency", May::Everybody),
     ("GET /v1/logs/{log}/proofs/inclusion", May::Everybody),
     ("GET /v1/logs/{log}/tile/{tile}", May::Everybody),
+    ("GET /v1/me", May::Known),
+    ("GET /v1/me/sessions", May::Owner),
     ("GET /v1/projections", INSPECTORS),
     ("GET /v1/projections/{name}/rebuilds/{id}", OPERATORS),
     ("GET /v1/services", INSPECTORS),
+    ("PATCH /v1/me", May::Owner),
     ("POST /check", May::Everybody),
     ("POST /issuance/credentials", OPEN_ISSUERS),
     ("POST /issue", OPEN_ISSUERS),
+    ("POST /v1/accounts/{id}/activate", ADMINS),
+    ("POST /v1/accounts/{id}/deactivate", ADMINS),
+    ("POST /v1/auth/introspect", READERS),
+    ("POST /v1/auth/login", May::Unasked),
+    ("POST /v1/auth/logout", May::Owner),
+    ("POST /v1/auth/refresh", May::Unasked),
+    ("POST /v1/auth/register", REGISTRARS),
     ("POST /v1/credentials", ISSUERS),
     ("POST /v1/credentials/search", READERS),
     ("POST /v1/credentials/{id}/reinstate", ISSUERS),
@@ -86,6 +107,8 @@ pub const TABLE: &[(&str, May)] = &[
     ("POST /v1/verifications", May::Everybody),
     ("POST /verification/credentials", May::Everybody),
     ("POST /verify", May::Everybody),
+    ("PUT /v1/accounts/{id}/roles", ADMINS),
+    ("PUT /v1/me/password", May::Owner),
 ];
 
 impl May {
@@ -101,8 +124,9 @@ impl May {
     /// Why not.
     pub fn judge(self, caller: Option<&Principal>, open: Open) -> Result<(), Refused> {
         let (roles, is_open) = match self {
-            May::Everybody => return Ok(()),
+            May::Everybody | May::Unasked => return Ok(()),
             May::Known => return caller.map(|_| ()).ok_or(Refused::Unknown),
+            May::Owner => return caller.ok_or(Refused::Unknown)?.session().map(|_| ()).ok_or(Refused::Forbidden),
             May::Any(roles) => (roles, false),
             May::AnyOrOpenIssuance(roles) => (roles, open.issuance),
             May::AnyOrOpenRegistration(roles) => (roles, open.registration),

@@ -71,11 +71,11 @@ impl Tokens {
         Tokens { issuer: vault.origin_base().to_owned(), vault, keys: Mutex::default(), signing: Mutex::default() }
     }
 
-    /// A token for a session, and what it says.
+    /// A token for a session.
     ///
     /// # Errors
     /// The vault's.
-    pub async fn sign(&self, of: (Uuid, Uuid), roles: Roles, id: Uuid, now: Timestamp, holds: Duration) -> Result<(String, Claims), Error> {
+    pub async fn sign(&self, of: (Uuid, Uuid), roles: Roles, id: Uuid, now: Timestamp, holds: Duration) -> Result<String, Error> {
         let (account, session) = of;
         let (kid, key) = self.signing_key(now).await?;
         let iat = now.as_micros() / 1_000_000;
@@ -90,8 +90,7 @@ impl Tokens {
             jti: id,
         };
         let header = Header { typ: Some(TYPE.to_owned()), kid: Some(kid), ..Header::new(Algorithm::EdDSA) };
-        let token = encode(&header, &claims, &key).map_err(|failed| Error::Failed(failed.into()))?;
-        Ok((token, claims))
+        encode(&header, &claims, &key).map_err(|failed| Error::Failed(failed.into()))
     }
 
     /// What a token says, if it is one of ours and holds at `now`.
@@ -163,7 +162,7 @@ impl Tokens {
         }
         let signing = self.vault.token_signing_key(&key.kid).await?;
         let signing = signing.ok_or_else(|| store::Error::Corrupt(format!("the vault has no key {} for access tokens", key.kid)))?;
-        let signing = EncodingKey::from_ed_der(&*pkcs8(signing.expose()));
+        let signing = EncodingKey::from_ed_der(&pkcs8(signing.expose()));
         *self.known(&self.signing) = Some((key.kid.clone(), signing.clone()));
         Ok((key.kid.clone(), signing))
     }

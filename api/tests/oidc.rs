@@ -32,6 +32,7 @@ engines!(
     an_ill_behaved_provider_is_not_believed_and_readiness_says_why,
     roles_are_mapped_and_without_one_a_known_caller_is_refused,
     two_organisations_do_not_see_each_other,
+    a_bearer_is_told_who_it_is_and_a_service_what_its_token_is_worth,
     no_log_tells_whom_the_provider_means,
 );
 
@@ -384,6 +385,27 @@ async fn two_organisations_do_not_see_each_other(engine: Engine) {
     }
     refused(&of(json!("acme")), "the organisation is deactivated").await;
     accepted(&globex).await;
+}
+
+async fn a_bearer_is_told_who_it_is_and_a_service_what_its_token_is_worth(engine: Engine) {
+    let scene = Scene::start(engine).await;
+    let claims = scene.provider.claims(&json!({"roles": ["cr-auditor", "cr-issuer"]}));
+    let token = scene.key.sign(&claims);
+    let bearer = scene.app.bearer(&token);
+    let me = bearer.get("/v1/me").await.expect(200).body;
+    assert_eq!(me, json!({"kind": "external", "id": me["id"], "roles": ["issuer", "auditor"], "issuer": "default", "account": null}));
+    // It has no account here, and no session to end.
+    bearer.get("/v1/sessions").await.expect_problem(403, "forbidden");
+    let worth = async |token: &str| {
+        let body = json!({"token": token});
+        scene.app.operator().await.post("/v1/auth/introspect", &body).await.expect(200).body
+    };
+    let expected = json!({"active": true, "token_type": "external_token", "sub": me["id"], "role": "issuer auditor", "issuer": "default",
+        "exp": claims["exp"].as_u64().unwrap() + 60});
+    assert_eq!(worth(&token).await, expected);
+    for nothing in [json!({"aud": "another"}), json!({"exp": 1})] {
+        assert_eq!(worth(&scene.key.sign(&scene.provider.claims(&nothing))).await, json!({"active": false}));
+    }
 }
 
 async fn no_log_tells_whom_the_provider_means(engine: Engine) {

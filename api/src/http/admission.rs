@@ -28,7 +28,7 @@ use super::edge::{Edge, Line};
 use super::limit::Standing;
 use super::problem::{Kind, Problem};
 use crate::caller::Caller;
-use crate::policy::Refused;
+use crate::policy::{May, Refused};
 
 /// The longest path and query.
 pub const URI_BYTES_MAX: usize = 8 * 1024;
@@ -81,7 +81,8 @@ async fn judge(edge: &Edge, line: Option<&Line>, parts: &mut Parts, standing: &m
     if bytes > HEADERS_BYTES_MAX || parts.headers.len() > HEADERS_MAX {
         return Err(Problem::new(Kind::HEADERS_TOO_LARGE));
     }
-    if part == Some(Part::Everywhere) {
+    let may = line.and_then(|line| line.may(&parts.method));
+    if part == Some(Part::Everywhere) || may == Some(May::Unasked) {
         return Ok(());
     }
     let principal = auth::authenticate(&edge.identities, parts).await?;
@@ -91,8 +92,8 @@ async fn judge(edge: &Edge, line: Option<&Line>, parts: &mut Parts, standing: &m
         now.judge()?;
     }
     // What another role serves, or no operation takes, is told by the router.
-    let may = line.filter(|line| line.part.is_served_by(edge.app.role)).and_then(|line| line.may(&parts.method));
-    let refused = may.map_or(Ok(()), |may| may.judge(principal.as_ref(), edge.open));
+    let is_served = part.is_some_and(|part| part.is_served_by(edge.app.role));
+    let refused = may.filter(|_| is_served).map_or(Ok(()), |may| may.judge(principal.as_ref(), edge.open));
     refused.map_err(|refused| match refused {
         Refused::Unknown => Problem::new(Kind::UNAUTHENTICATED),
         Refused::Forbidden => Problem::new(Kind::FORBIDDEN),

@@ -31,12 +31,26 @@ const TEXTS_MAX: usize = 10_000;
 
 /// Who stands behind a text that was presented.
 #[derive(Debug, Clone)]
-struct Identity {
-    principal: Principal,
+pub(super) struct Identity {
+    pub(super) principal: Principal,
     /// Why it is refused, whatever it asks for.
     refused: Option<(Kind, &'static str)>,
     /// From when on it holds no longer.
-    until: Option<Timestamp>,
+    pub(super) until: Option<Timestamp>,
+}
+
+impl Identity {
+    /// Whether it holds at `now`.
+    ///
+    /// # Errors
+    /// As what it is refused, and why.
+    pub(super) fn check(&self, now: Timestamp) -> Result<(), (Kind, &'static str)> {
+        match (self.refused, self.until) {
+            (Some(refused), _) => Err(refused),
+            (None, Some(until)) if until <= now => Err((Kind::UNAUTHENTICATED, "it has expired")),
+            (None, _) => Ok(()),
+        }
+    }
 }
 
 /// What the vault said of keys and tokens lately.
@@ -66,7 +80,7 @@ impl Identities {
             return Ok(known);
         }
         let at = Instant::now();
-        let identity = ask(&self.app, text).await?;
+        let identity = identify(&self.app, text).await?;
         let mut known = self.known();
         if known.len() >= TEXTS_MAX {
             known.clear();
@@ -92,7 +106,11 @@ impl Identities {
     }
 }
 
-async fn ask(app: &Services, text: &str) -> Result<Option<Identity>, Problem> {
+/// Who stands behind a text, as the vault, or whoever made it, says now.
+///
+/// # Errors
+/// 401 for a token of the identity provider's that does not hold, 503 while the vault or the provider's keys cannot be asked.
+pub(super) async fn identify(app: &Services, text: &str) -> Result<Option<Identity>, Problem> {
     if text.starts_with(api_key::PREFIX) {
         return Ok(key(app, text).await?);
     }
@@ -145,20 +163,17 @@ pub(super) async fn authenticate(identities: &Identities, parts: &mut Parts) -> 
     let mut headers = parts.headers.get_all(AUTHORIZATION).into_iter();
     let Some(header) = headers.next() else { return Ok(None) };
     let text = header.to_str().ok().and_then(bearer).filter(|_| headers.next().is_none()).ok_or_else(refused)?;
-    let Identity { principal, refused: why, until } = identities.find(text).await?.ok_or_else(refused)?;
+    let identity = identities.find(text).await?.ok_or_else(refused)?;
     // What holds no longer is refused, but it is known whose it was.
     if let Some(caller) = parts.extensions.get_mut::<Caller>() {
-        caller.principal = Some(principal.clone());
+        caller.principal = Some(identity.principal.clone());
     }
     let now = identities.app.clock.now();
-    let why = why.or_else(|| until.is_some_and(|until| until <= now).then_some((Kind::UNAUTHENTICATED, "it has expired")));
-    if let Some((kind, why)) = why {
-        return Err(Problem::new(kind).detail(why));
-    }
-    if let Who::Key(id) = principal.who {
+    identity.check(now).map_err(|(kind, why)| Problem::new(kind).detail(why))?;
+    if let Who::Key(id) = identity.principal.who {
         identities.app.used_keys.note(id, now);
     }
-    Ok(Some(principal))
+    Ok(Some(identity.principal))
 }
 
 /// RFC 6750, section 2.1; the scheme's name in any case (RFC 9110, section 11.1).

@@ -54,6 +54,16 @@ impl<S: Send + Sync> FromRequest<S> for OptionalJson {
     }
 }
 
+impl OptionalJson {
+    /// For what takes no members: nothing, or an empty object.
+    ///
+    /// # Errors
+    /// 422 for anything else.
+    pub fn without_members(self) -> Result<(), Problem> {
+        if self.0.is_null() { Ok(()) } else { Fields::read(self.0, |_| Some(())) }
+    }
+}
+
 /// Admission has bounded the body and read it to its end.
 async fn read(body: Body) -> Result<Bytes, Problem> {
     to_bytes(body, usize::MAX).await.map_err(|_| Problem::new(Kind::MALFORMED_JSON).detail("the body did not arrive whole"))

@@ -6,6 +6,7 @@
 //! Around every route stand, from the outside in: [`edge`] (ids, security headers, problems' bodies, a log line, metrics), CORS,
 //! and [`admission`] (sizes, authentication, rate limit, the whole body, a task of its own).
 
+pub mod accounts;
 pub mod admission;
 pub mod auth;
 pub mod body;
@@ -24,6 +25,7 @@ pub mod proofs;
 pub mod query;
 pub mod serve;
 pub mod services;
+pub mod sessions;
 pub mod verifications;
 
 use std::collections::HashMap;
@@ -54,11 +56,11 @@ use crate::services::App;
 pub enum Part {
     /// Every role. These routes ignore `Authorization`.
     Everywhere,
-    /// Credentials, issuers, logs, services, the older dialects' issuing routes.
+    /// Accounts, sessions, credentials, issuers, logs, services, the older dialects' issuing routes.
     Issuance,
     /// Verifications and the older dialects' verifying routes. They are public, and limited for anonymous callers.
     Verification,
-    /// Checkpoints, tiles, keys and proofs: issuance publishes them, verification answers for them.
+    /// Checkpoints, tiles, keys and proofs, and the keys of access tokens: issuance publishes them, verification answers for them.
     Proofs,
     /// Projections and rebuilds.
     Projector,
@@ -132,6 +134,8 @@ fn operation<'a>(item: &'a PathItem, method: &Method) -> Option<&'a Operation> {
 #[must_use]
 pub fn table() -> Vec<Route> {
     [
+        accounts::routes(),
+        sessions::routes(),
         credentials::routes(),
         verifications::routes(),
         logs::routes(),

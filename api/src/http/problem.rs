@@ -58,10 +58,10 @@ kinds! {
         "The request was understood, but a rule refuses it. `errors` names each field with a code.";
     /// 401.
     UNAUTHENTICATED = "unauthenticated", UNAUTHORIZED, "Not authenticated",
-        "The route needs an API key, or the one presented is unknown or revoked: `Authorization: Bearer KEY`.";
+        "The route needs an API key or an access token, or the one presented is unknown, has ended or is revoked: `Authorization: Bearer …`. Of a login or a refresh: the credentials are wrong.";
     /// 403.
     FORBIDDEN = "forbidden", FORBIDDEN, "Forbidden",
-        "The key is known, but its role may not do this.";
+        "It is known who calls, but its roles may not do this.";
     /// 404.
     NOT_FOUND = "not-found", NOT_FOUND, "Not found",
         "There is no such thing, or it is not yours to know of.";
@@ -98,6 +98,9 @@ kinds! {
     /// 409.
     NOT_SUSPENDED = "not-suspended", CONFLICT, "Not suspended",
         "Only a suspended credential can be reinstated.";
+    /// 409.
+    ACCOUNT_EXISTS = "account-exists", CONFLICT, "Account exists",
+        "An account with this username or e-mail address exists. Which of the two is taken is not told.";
     /// 409.
     REBUILD_RUNNING = "rebuild-running", CONFLICT, "A rebuild is running",
         "One rebuild a projection at a time.";
@@ -347,6 +350,12 @@ impl From<use_cases::Error> for Problem {
     fn from(error: use_cases::Error) -> Problem {
         match error {
             use_cases::Error::NotFound => Problem::new(Kind::NOT_FOUND),
+            use_cases::Error::Forbidden(why) => Problem::new(Kind::FORBIDDEN).detail(why),
+            use_cases::Error::AccountExists => Problem::new(Kind::ACCOUNT_EXISTS),
+            use_cases::Error::NoSuchIssuer => Problem::field("issuer", "unknown", error.to_string()),
+            use_cases::Error::BadCredentials => Problem::new(Kind::UNAUTHENTICATED).detail(error.to_string()),
+            use_cases::Error::WrongPassword => Problem::field("current_password", "wrong", error.to_string()),
+            use_cases::Error::Passwords(_) => Problem::new(Kind::OVERLOADED),
             use_cases::Error::AlreadyIssued(existing) => {
                 let existing = serde_json::to_value(ExistingBody::from(&existing)).unwrap_or_default();
                 Problem::new(Kind::ALREADY_ISSUED).member("existing", existing)
@@ -411,5 +420,13 @@ impl Caller {
     /// 401 when nobody is known.
     pub fn known(&self) -> Result<&Principal, Problem> {
         self.principal.as_ref().ok_or_else(|| Problem::new(Kind::UNAUTHENTICATED))
+    }
+
+    /// Whose account and session it is, behind a route that only owners may take.
+    ///
+    /// # Errors
+    /// 401 when nobody is known, 403 when it is no account's owner.
+    pub fn session(&self) -> Result<(uuid::Uuid, uuid::Uuid), Problem> {
+        self.known()?.session().ok_or_else(|| Problem::new(Kind::FORBIDDEN))
     }
 }

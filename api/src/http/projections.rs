@@ -13,7 +13,7 @@ use tracing::Instrument as _;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::body::{Fields, OptionalJson};
+use super::body::OptionalJson;
 use super::headers::parse_uuid;
 use super::problem::{Kind, Problem, problems};
 use super::query::Parameters;
@@ -100,10 +100,7 @@ async fn start_rebuild(
 ) -> Result<Response, Problem> {
     let projection: Projection = name.parse().map_err(|_| Problem::new(Kind::NOT_FOUND))?;
     parameters.finish()?;
-    let OptionalJson(body) = body?;
-    if !body.is_null() {
-        Fields::read(body, |_| Some(()))?;
-    }
+    body?.without_members()?;
     let options = Options { cancel: app.draining.clone(), ..Options::new(new_id(&app.clock, &app.random)) };
     let id = options.id;
     let job = rebuild::begin(&app, &caller, app.projector(projection)?, options).await?;

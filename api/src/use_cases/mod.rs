@@ -3,6 +3,7 @@
 //! Whoever calls one sees it through to its end: a caller that hangs up does not stop what it began (HTTP runs every request in a
 //! task of its own).
 
+pub mod accounts;
 pub mod audit;
 pub mod change;
 pub mod credential;
@@ -14,6 +15,7 @@ pub mod rebuild;
 pub mod receipt;
 pub mod replay;
 pub mod rotate;
+pub mod sessions;
 pub mod verify;
 
 use credence_ledger::decision::credential::Rejection;
@@ -24,6 +26,7 @@ use credence_projections::projection::{self, Projection};
 use credence_projections::verification::Status;
 use uuid::Uuid;
 
+use crate::passwords::Overloaded;
 use crate::services::AppendError;
 
 /// The credential that stands in the way of another one.
@@ -45,6 +48,24 @@ pub enum Error {
     /// There is no such credential, or it is not the caller's to know of.
     #[error("there is no such credential")]
     NotFound,
+    /// What the caller wants is not its to do, for this reason.
+    #[error("{0}")]
+    Forbidden(&'static str),
+    /// Name or address of an account is taken.
+    #[error("an account with this name or address exists")]
+    AccountExists,
+    /// There is no organisation of that name.
+    #[error("there is no organisation of that name")]
+    NoSuchIssuer,
+    /// No account has this name or address and this password; or a token is not what it should be.
+    #[error("the credentials are wrong")]
+    BadCredentials,
+    /// Who is known by a session gave another password than its account's.
+    #[error("the password is wrong")]
+    WrongPassword,
+    /// Too many passwords are being checked. A later try can help.
+    #[error(transparent)]
+    Passwords(#[from] Overloaded),
     /// The natural key, or the secret, is taken.
     #[error("the credential has been issued already")]
     AlreadyIssued(Existing),

@@ -1,5 +1,6 @@
 //! What is said outside: JSON of requests and answers. These types are never stored, and stored types are never said.
 
+pub mod account;
 pub mod credential;
 pub mod event;
 pub mod projection;

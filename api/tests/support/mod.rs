@@ -6,6 +6,7 @@
 #![cfg(test)]
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part of this")]
 
+pub mod accounts;
 pub mod chain;
 pub mod oidc;
 pub mod witness;
@@ -86,6 +87,39 @@ impl Stores {
                 Some(url) => rename(url, "aside".to_owned(), store).await,
             }
         }
+    }
+
+    /// Whatever the stores hold on disk: of PostgreSQL every row of every table, and their files, too, where they can be read.
+    pub async fn bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        match &self.database {
+            None => {
+                for file in std::fs::read_dir(self.folder.path()).unwrap() {
+                    let path = file.unwrap().path();
+                    // Keys are kept beside the stores, for their owner.
+                    if path.is_file() && path.extension().is_none_or(|extension| extension != "key") {
+                        bytes.extend(std::fs::read(path).unwrap());
+                    }
+                }
+            }
+            Some(database) => {
+                let mut connection = sqlx::PgConnection::connect(&database.url).await.unwrap();
+                let tables =
+                    "select format('%I.%I', schemaname, tablename) from pg_tables where schemaname in ('ledger', 'audit', 'vault', 'read')";
+                let tables: Vec<String> = sqlx::query_scalar(tables).fetch_all(&mut connection).await.unwrap();
+                for table in tables {
+                    // Bytes as they are, not in hex: what is text within them would not be found.
+                    let rows = format!("select convert_to(t::text, 'UTF8') from {table} t");
+                    let rows: Vec<Vec<u8>> = sqlx::query_scalar(sqlx::AssertSqlSafe(rows)).fetch_all(&mut connection).await.unwrap();
+                    for row in rows {
+                        let hex = row.split(|byte| b"(),\"".contains(byte)).filter_map(|part| part.strip_prefix(b"\\\\x"));
+                        bytes.extend(hex.filter_map(|digits| hex::decode(digits).ok()).flatten());
+                        bytes.extend(row);
+                    }
+                }
+            }
+        }
+        bytes
     }
 
     /// The value of `--store`.
@@ -298,6 +332,12 @@ pub struct Session {
     pub address: SocketAddr,
     /// The API key.
     pub key: Option<String>,
+}
+
+impl User for Session {
+    fn session(&self) -> &Session {
+        self
+    }
 }
 
 /// An answer, read whole.

@@ -1,0 +1,216 @@
+//! Accounts: registered, told, changed, deactivated.
+//!
+//! What gives somebody a right is recorded before it holds; what takes one away holds at once and is recorded then, so that a right that
+//! should be gone never waits for the audit log.
+
+use std::time::Duration;
+
+use credence_ledger::event::audit::{
+    AccountActivated, AccountDeactivated, AccountRegistered, PasswordChanged, ProfileChanged, RolesChanged,
+};
+use credence_ledger::event::{Payload, new_id};
+use credence_ledger::log::Expected;
+use credence_ledger::stream::category;
+use credence_ledger::vault::accounts::{Change, NewAccount, Profile};
+use credence_ledger::vault::{Account, Role, Roles};
+use credence_ledger::{Stream, Timestamp, subject};
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::{Error, audit, sessions};
+use crate::caller::{Caller, Principal};
+use crate::services::Services;
+use crate::stores::DEFAULT_ISSUER;
+
+/// An account that could not be recorded is in nobody's way any longer after this.
+const UNRECORDED_MAX: Duration = Duration::from_secs(60);
+/// What an administrator may give and take: whatever belongs to an organisation.
+const OF_ORGANISATIONS: Roles = Roles::of(&[Role::Member, Role::Issuer, Role::Auditor, Role::Billing, Role::Admin]);
+
+/// Who wants an account.
+#[derive(Debug)]
+pub struct RegisterAccount {
+    /// What it tells of its owner.
+    pub profile: Profile,
+    /// What it is opened with.
+    pub password: Zeroizing<String>,
+    /// The organisation it shall belong to, by name; absent: the caller's.
+    pub issuer: Option<String>,
+}
+
+/// Makes an account of a member.
+///
+/// # Errors
+/// [`Error::AccountExists`]; [`Error::Forbidden`] to name another organisation; the audit log or the vault fails.
+pub async fn register(services: &Services, caller: &Caller, command: &RegisterAccount) -> Result<Account, Error> {
+    let issuer = organisation(services, caller.principal.as_ref(), command.issuer.as_deref()).await?;
+    let now = services.clock.now();
+    let account = Account {
+        id: new_id(&services.clock, &services.random),
+        issuer,
+        roles: Role::Member.into(),
+        profile: command.profile.clone(),
+        created_at: now,
+        deactivated_at: None,
+    };
+    let new = NewAccount {
+        username: services.vault.lookup().account(&subject::normal_email(&account.profile.username)),
+        email: services.vault.lookup().account(&account.profile.email),
+        password: services.passwords.hash(&command.password).await?,
+        account,
+    };
+    if !services.vault.insert_account(&new, earlier(now, UNRECORDED_MAX)).await? {
+        return Err(Error::AccountExists);
+    }
+    let account = new.account;
+    record(services, caller, account.id, Expected::None, &AccountRegistered { roles: account.roles.to_string(), issuer }).await?;
+    services.vault.confirm_account(account.id).await?;
+    Ok(account)
+}
+
+/// The organisation that an account is made in.
+async fn organisation(services: &Services, principal: Option<&Principal>, named: Option<&str>) -> Result<Uuid, Error> {
+    let own = principal.map(|principal| principal.issuer);
+    let Some(name) = named else {
+        return match own {
+            Some(own) => Ok(own),
+            None => Ok(services.issuers.by_name(DEFAULT_ISSUER).await?.ok_or_else(|| Error::corrupt("there is no default issuer"))?.id),
+        };
+    };
+    let found = services.issuers.by_name(name).await?.map(|issuer| issuer.id);
+    match (found, principal) {
+        (Some(found), _) if own == Some(found) => Ok(found),
+        (Some(found), Some(principal)) if principal.roles.contains(Role::Operator) => Ok(found),
+        (None, Some(principal)) if principal.roles.contains(Role::Operator) => Err(Error::NoSuchIssuer),
+        _ => Err(Error::Forbidden("only an operator names another organisation")),
+    }
+}
+
+/// An account that the caller may know of.
+///
+/// # Errors
+/// [`Error::NotFound`]; the vault fails.
+pub async fn read(services: &Services, principal: &Principal, id: Uuid) -> Result<Account, Error> {
+    let account = services.vault.account(id).await?;
+    account.filter(|account| principal.may_know_of(account.issuer)).ok_or(Error::NotFound)
+}
+
+/// Accounts that the caller may know of, newest first, from those made before `before` on.
+///
+/// # Errors
+/// The vault's.
+pub async fn list(services: &Services, principal: &Principal, before: Option<Uuid>, limit: u32) -> Result<Vec<Account>, Error> {
+    let issuer = (!principal.sees_everything()).then_some(principal.issuer);
+    Ok(services.vault.accounts(issuer, before, limit).await?)
+}
+
+/// What of an account's profile changes: what is not given stays, a name that is `None` goes.
+#[derive(Debug, Default)]
+pub struct ChangeProfile {
+    /// A new address.
+    pub email: Option<String>,
+    /// A new given name, or none.
+    pub first_name: Option<Option<String>>,
+    /// A new family name, or none.
+    pub last_name: Option<Option<String>>,
+}
+
+/// Changes what an account tells of its owner, who asks.
+///
+/// # Errors
+/// [`Error::AccountExists`] when the address is another's; the audit log or the vault fails.
+pub async fn change_profile(services: &Services, caller: &Caller, id: Uuid, change: ChangeProfile) -> Result<Account, Error> {
+    let mut account = services.vault.account(id).await?.ok_or(Error::NotFound)?;
+    let profile = &mut account.profile;
+    profile.email = change.email.unwrap_or_else(|| profile.email.clone());
+    profile.first_name = change.first_name.unwrap_or_else(|| profile.first_name.take());
+    profile.last_name = change.last_name.unwrap_or_else(|| profile.last_name.take());
+    let email = services.vault.lookup().account(&account.profile.email);
+    if services.vault.find_login(email).await?.is_some_and(|login| login.account.id != id) {
+        return Err(Error::AccountExists);
+    }
+    record(services, caller, id, Expected::Any, &ProfileChanged {}).await?;
+    match services.vault.set_profile(id, &account.profile, email).await? {
+        Change::Done => Ok(account),
+        Change::Taken => Err(Error::AccountExists),
+        Change::Missing => Err(Error::NotFound),
+    }
+}
+
+/// Changes the password of an account whose owner asks in `session`; every other session ends.
+///
+/// # Errors
+/// [`Error::WrongPassword`]; too many wrong ones; the audit log or the vault fails.
+pub async fn change_password(
+    services: &Services,
+    caller: &Caller,
+    (id, session): (Uuid, Uuid),
+    current: &str,
+    new: &str,
+) -> Result<(), Error> {
+    let login = services.vault.login_of(id).await?.ok_or(Error::NotFound)?;
+    let identifier = services.vault.lookup().account(&subject::normal_email(&login.account.profile.username));
+    if sessions::check(services, caller, identifier, Some(&login), current).await?.is_none() {
+        return Err(Error::WrongPassword);
+    }
+    let hashed = services.passwords.hash(new).await?;
+    record(services, caller, id, Expected::Any, &PasswordChanged {}).await?;
+    let found = services.vault.set_password(id, &hashed, Some(session), services.clock.now()).await?;
+    if found { Ok(()) } else { Err(Error::NotFound) }
+}
+
+/// Gives an account other roles.
+///
+/// # Errors
+/// [`Error::NotFound`]; [`Error::Forbidden`] when a role, its old ones included, is not the caller's to give; the audit log or the vault
+/// fails.
+pub async fn set_roles(services: &Services, caller: &Caller, principal: &Principal, id: Uuid, roles: Roles) -> Result<Account, Error> {
+    let account = changeable(services, principal, id).await?;
+    if !roles.is_within(grantable(principal)) {
+        return Err(Error::Forbidden("only an operator makes inspectors and operators"));
+    }
+    record(services, caller, id, Expected::Any, &RolesChanged { roles: roles.to_string() }).await?;
+    if !services.vault.set_roles(id, roles).await? {
+        return Err(Error::NotFound);
+    }
+    Ok(Account { roles, ..account })
+}
+
+/// Deactivates or activates an account.
+///
+/// # Errors
+/// As [`set_roles`].
+pub async fn set_active(services: &Services, caller: &Caller, principal: &Principal, id: Uuid, active: bool) -> Result<Account, Error> {
+    changeable(services, principal, id).await?;
+    let now = services.clock.now();
+    if active {
+        record(services, caller, id, Expected::Any, &AccountActivated {}).await?;
+        services.vault.set_active(id, true, now).await?;
+    } else {
+        services.vault.set_active(id, false, now).await?;
+        record(services, caller, id, Expected::Any, &AccountDeactivated {}).await?;
+    }
+    services.vault.account(id).await?.ok_or(Error::NotFound)
+}
+
+/// What somebody may give to others.
+#[must_use]
+pub fn grantable(principal: &Principal) -> Roles {
+    if principal.roles.contains(Role::Operator) { Role::ALL.into_iter().collect() } else { OF_ORGANISATIONS }
+}
+
+/// An account whose roles are all the caller's to give and take.
+async fn changeable(services: &Services, principal: &Principal, id: Uuid) -> Result<Account, Error> {
+    let account = read(services, principal, id).await?;
+    let is_above = !account.roles.is_within(grantable(principal));
+    if is_above { Err(Error::Forbidden("the account has a role that is not yours to give")) } else { Ok(account) }
+}
+
+async fn record<P: Payload>(services: &Services, caller: &Caller, id: Uuid, expected: Expected, payload: &P) -> Result<(), Error> {
+    audit::record_on(services, caller, Stream::new(category::ACCOUNT, id), expected, payload).await.map(drop)
+}
+
+fn earlier(now: Timestamp, duration: Duration) -> Timestamp {
+    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    Timestamp::from_micros(now.as_micros().saturating_sub(micros))
+}

@@ -1,0 +1,152 @@
+//! Sessions: begun by a login, gone on with by refresh tokens, ended.
+//!
+//! A wrong password and an unknown account are told alike, and cost alike. A login is recorded before the session exists, an end after
+//! the session is over. A refresh token is good once: who comes with a used one ends the session, whoever of the two is the thief.
+
+use std::time::Duration;
+
+use credence_ledger::event::audit::{EndedBy, FailedBy, LoginFailed, SessionEnded, SessionStarted};
+use credence_ledger::event::new_id;
+use credence_ledger::log::Expected;
+use credence_ledger::stream::category;
+use credence_ledger::vault::accounts::Login;
+use credence_ledger::vault::sessions::{NewSession, Refreshed, Seen};
+use credence_ledger::vault::{Reference, Session};
+use credence_ledger::{Stream, subject};
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::{Error, audit};
+use crate::caller::Caller;
+use crate::passwords::Checked;
+use crate::services::Services;
+
+/// What every refresh token begins with, so that a leaked one is recognised as one of ours.
+const PREFIX: &str = "credence_refresh_";
+
+/// What a session's owner gets, once.
+#[derive(Debug)]
+pub struct Tokens {
+    /// A JWT.
+    pub access: Zeroizing<String>,
+    /// For how long it holds.
+    pub holds: Duration,
+    /// For the next ones.
+    pub refresh: Zeroizing<String>,
+}
+
+/// Begins a session of the account with this username or address.
+///
+/// # Errors
+/// [`Error::BadCredentials`], whatever is wrong with them; the audit log or the vault fails.
+pub async fn login(services: &Services, caller: &Caller, identifier: &str, password: &str) -> Result<Tokens, Error> {
+    let identifier = services.vault.lookup().account(&subject::normal_email(identifier));
+    let found = services.vault.find_login(identifier).await?;
+    check(services, caller, identifier, found.as_ref(), password).await?.ok_or(Error::BadCredentials)?;
+    let account = found.ok_or(Error::BadCredentials)?.account;
+
+    let id = new_id(&services.clock, &services.random);
+    let stream = Stream::new(category::SESSION, id);
+    audit::record_on(services, caller, stream, Expected::None, &SessionStarted { account: account.id }).await?;
+    let now = services.clock.now();
+    let (refresh, token) = refresh_token(services);
+    let expires_at = now.plus(services.settings.accounts.session);
+    let agent = caller.user_agent.clone();
+    services.vault.insert_session(&NewSession { id, account: account.id, agent, token, created_at: now, expires_at }).await?;
+    let session = services.vault.session(id).await?.ok_or_else(|| Error::corrupt("a session just begun is gone"))?;
+    tokens(services, &session, refresh).await
+}
+
+/// Checks a password, and records it if it is wrong: `found` is whose it should be, `identifier` what was asked for. `None` when it is
+/// wrong or opens nothing.
+///
+/// # Errors
+/// The audit log or the vault fails; too many passwords are being checked.
+pub(super) async fn check(
+    services: &Services,
+    caller: &Caller,
+    identifier: Reference,
+    found: Option<&Login>,
+    password: &str,
+) -> Result<Option<()>, Error> {
+    let checked = services.passwords.check(found.map(|login| login.password.as_str()), password).await?;
+    let cause = match (found, checked) {
+        (None, _) => FailedBy::Unknown,
+        (Some(_), Checked::Wrong) => FailedBy::Password,
+        (Some(login), _) if login.account.deactivated_at.is_some() || !login.of_active => FailedBy::Inactive,
+        (Some(login), Checked::Right { is_outdated }) => {
+            if is_outdated {
+                let hashed = services.passwords.hash(password).await?;
+                services.vault.rehash_password(login.account.id, &login.stored, &hashed).await?;
+            }
+            return Ok(Some(()));
+        }
+    };
+    audit::record(services, caller, category::ACCESS, &LoginFailed { cause, identifier: identifier.into() }).await?;
+    Ok(None)
+}
+
+/// Goes on with a session, by its refresh token, which is used up.
+///
+/// # Errors
+/// [`Error::BadCredentials`] when it is none, was used, or the session is over; the audit log or the vault fails.
+pub async fn refresh(services: &Services, caller: &Caller, refresh: &str) -> Result<Tokens, Error> {
+    let token = hash(refresh).ok_or(Error::BadCredentials)?;
+    let (next, next_hash) = refresh_token(services);
+    let now = services.clock.now();
+    match services.vault.refresh(token, next_hash, now, now.plus(services.settings.accounts.session)).await? {
+        Refreshed::Unknown => Err(Error::BadCredentials),
+        Refreshed::Again(id) => {
+            if let Some(session) = services.vault.session(id).await? {
+                end(services, caller, session.account, id, EndedBy::Reuse).await?;
+            }
+            Err(Error::BadCredentials)
+        }
+        Refreshed::Yes(id) => {
+            let session = services.vault.session(id).await?.filter(|session| session.is_live(now));
+            tokens(services, &session.ok_or(Error::BadCredentials)?, next).await
+        }
+    }
+}
+
+/// An account's sessions that go on, newest first.
+///
+/// # Errors
+/// The vault's.
+pub async fn list(services: &Services, account: Uuid) -> Result<Vec<Seen>, Error> {
+    Ok(services.vault.sessions(account, services.clock.now()).await?)
+}
+
+/// Ends a session of an account; false when there is none that goes on.
+///
+/// # Errors
+/// The vault fails; [`Error::Audit`] when it is over but could not be recorded.
+pub async fn end(services: &Services, caller: &Caller, account: Uuid, id: Uuid, cause: EndedBy) -> Result<bool, Error> {
+    if !services.vault.end_session(account, id, services.clock.now()).await? {
+        return Ok(false);
+    }
+    let stream = Stream::new(category::SESSION, id);
+    audit::record_on(services, caller, stream, Expected::Any, &SessionEnded { cause, account }).await?;
+    Ok(true)
+}
+
+async fn tokens(services: &Services, session: &Session, refresh: Zeroizing<String>) -> Result<Tokens, Error> {
+    let now = services.clock.now();
+    let id = new_id(&services.clock, &services.random);
+    let holds = services.settings.accounts.access_token;
+    let access = services.tokens.sign((session.account, session.id), session.roles, id, now, holds).await?;
+    Ok(Tokens { access: access.into(), holds, refresh })
+}
+
+/// A fresh one, and what the vault keeps of it: 256 random bits need neither salt nor slowness.
+fn refresh_token(services: &Services) -> (Zeroizing<String>, [u8; 32]) {
+    let secret = Zeroizing::new(credence_ledger::random::bytes::<32>(&*services.random));
+    let text = Zeroizing::new(format!("{PREFIX}{}", *Zeroizing::new(hex::encode(*secret))));
+    let hash = blake3::hash(text.as_bytes()).into();
+    (text, hash)
+}
+
+fn hash(text: &str) -> Option<[u8; 32]> {
+    let digits = text.strip_prefix(PREFIX)?;
+    (digits.len() == 64).then(|| blake3::hash(text.as_bytes()).into())
+}

@@ -1,0 +1,452 @@
+//! Sessions over HTTP: begun, gone on with, ended, on one process and on two; and the tokens that carry them.
+
+#![cfg(test)]
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use credence_api::stores::DEFAULT_ISSUER;
+use credence_ledger::clock::SystemClock;
+use credence_ledger::event::audit::{AuditEvent, EndedBy, FailedBy};
+use credence_ledger::log::Query;
+use credence_ledger::testing::ManualClock;
+use credence_ledger::vault::Role;
+use credence_ledger::{Clock as _, Position};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use reqwest::Method;
+use serde_json::{Value, json};
+use support::accounts::{LoggedIn, PASSWORD, log_in, register};
+use support::{Engine, Session, TestApp, User, eventually, send};
+
+engines!(
+    a_login_answers_tokens_that_hold_for_a_while,
+    an_unknown_account_and_a_wrong_password_are_alike_and_cost_one_hash_each,
+    a_failed_login_tells_the_log_nothing_that_was_typed,
+    without_a_record_nobody_is_logged_in,
+    a_refresh_token_is_good_once_and_a_second_use_ends_the_session,
+    of_refreshes_at_once_one_is_answered,
+    what_ends_on_one_process_ends_on_the_other_within_a_second,
+    an_owner_lists_and_ends_sessions,
+    a_token_that_is_not_ours_is_refused,
+    an_access_token_expires_and_so_does_a_session,
+    the_published_keys_check_a_token_and_a_replaced_key_checks_none,
+    a_service_asks_what_a_token_is_worth,
+    while_the_vault_is_away_nobody_is_known,
+    a_password_is_hashed_anew_when_its_cost_changes,
+    nothing_secret_stands_in_the_stores,
+);
+
+fn login(identifier: &str, password: &str) -> Value {
+    json!({"identifier": identifier, "password": password})
+}
+
+async fn events(app: &TestApp, kind: &str) -> Vec<AuditEvent> {
+    let query = Query { kind: Some(kind.to_owned()), ..Query::from(Position::FIRST, 100) };
+    let events = app.services().audit.log.read(&query).await.unwrap();
+    events.iter().map(|event| AuditEvent::decode(event).unwrap()).collect()
+}
+
+async fn a_login_answers_tokens_that_hold_for_a_while(engine: Engine) {
+    let app = TestApp::start(engine).await;
+    let id = register(&app.operator().await, "ada").await;
+    let answer = app.anonymous().post("/v1/auth/login", &login("ADA", PASSWORD)).await.expect(200);
+    assert_eq!((&answer.body["token_type"], &answer.body["expires_in"]), (&json!("bearer"), &json!(600)));
+    assert_eq!(answer.header("cache-control"), "no-store");
+    let access = answer.body["access_token"].as_str().unwrap();
+    let claims = claims(access);
+    for claim in ["iss", "aud", "sub", "sid", "role", "exp", "iat", "jti"] {
+        assert!(!claims[claim].is_null(), "{claim}");
+    }
+    assert_eq!((&claims["sub"], &claims["role"]), (&json!(id), &json!("member")));
+    assert_eq!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(), 600);
+    let [AuditEvent::SessionStarted(started)] = &events(&app, "SessionStarted").await[..] else { panic!("one session was begun") };
+    assert_eq!(started.account.to_string(), id);
+    // The header of a request for a session does not matter: the token in it may have ended.
+    let request = app.anonymous().request(Method::POST, "/v1/auth/login").bearer_auth("ended");
+    send(request.json(&login("ada@EXAMPLE.org", PASSWORD))).await.expect(200);
+}
+
+fn claims(token: &str) -> Value {
+    use base64::Engine as _;
+    let part = token.split('.').nth(1).unwrap();
+    serde_json::from_slice(&base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
+}
+
+/// How many passwords the process has checked.
+async fn checks(app: &TestApp) -> u64 {
+    let metrics = app.anonymous().get("/metrics").await.expect(200).text;
+    let line = metrics.lines().find(|line| line.starts_with("credence_password_checks_total"));
+    line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+}
+
+async fn an_unknown_account_and_a_wrong_password_are_alike_and_cost_one_hash_each(engine: Engine) {
+    let app = TestApp::start(engine).await;
+    register(&app.operator().await, "ada").await;
+    let mut answers = Vec::new();
+    for identifier in ["ada", "nobody", "nobody@example.org"] {
+        let before = checks(&app).await;
+        let answer = app.anonymous().post("/v1/auth/login", &login(identifier, "a wrong password")).await;
+        assert_eq!(checks(&app).await - before, 1, "{identifier}");
+        answers.push(answer.expect_problem(401, "unauthenticated"));
+    }
+    for answer in &answers {
+        for member in ["type", "title", "status", "detail", "errors"] {
+            assert_eq!(answer.body[member], answers[0].body[member], "{member}");
+        }
+        assert_eq!(answer.headers.get("www-authenticate"), answers[0].headers.get("www-authenticate"));
+    }
+}
+
+async fn a_failed_login_tells_the_log_nothing_that_was_typed(engine: Engine) {
+    let app = TestApp::start(engine).await;
+    let operator = app.operator().await;
+    let id = register(&operator, "ada").await;
+    for (identifier, password) in [("ada", "a wrong password"), ("a password typed here", "ada"), ("A Password typed here ", "x")] {
+        app.anonymous().post("/v1/auth/login", &login(identifier, password)).await.expect(401);
+    }
+    operator.post_empty(&format!("/v1/accounts/{id}/deactivate")).await.expect(200);
+    app.anonymous().post("/v1/auth/login", &login("ada", PASSWORD)).await.expect(401);
+    let failed: Vec<_> = events(&app, "LoginFailed")
+        .await
+        .into_iter()
+        .map(|event| match event {
+            AuditEvent::LoginFailed(failed) => (failed.cause, failed.identifier),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let causes: Vec<FailedBy> = failed.iter().map(|(cause, _)| *cause).collect();
+    assert_eq!(causes, [FailedBy::Password, FailedBy::Unknown, FailedBy::Unknown, FailedBy::Inactive]);
+    // One thing typed is one hash, however it was typed; and it is keyed.
+    assert!(failed[1].1 == failed[2].1 && failed[0].1 == failed[3].1 && failed[0].1 != failed[1].1);
+    assert_ne!(failed[1].1.as_ref(), blake3::hash(b"a password typed here").as_bytes());
+    let everything = operator.get("/v1/logs/audit/events?limit=1000").await.expect(200).text;
+    assert!(!everything.contains("typed here"));
+}
+
+async fn without_a_record_nobody_is_logged_in(engine: Engine) {
+    let app = TestApp::start(engine).await;
+    register(&app.operator().await, "ada").await;
+    app.services().audit.appender.shutdown().await;
+    app.anonymous().post("/v1/auth/login", &login("ada", PASSWORD)).await.expect_problem(503, "audit-unavailable");
+    app.anonymous().post("/v1/auth/login", &login("ada", "a wrong password")).await.expect_problem(503, "audit-unavailable");
+}
+
+async fn a_refresh_token_is_good_once_and_a_second_use_ends_the_session(engine: Engine) {
+    let app = TestApp::start(engine).await;
+    let id = register(&app.operator().await, "ada").await;
+    let first = log_in(&app, "ada", PASSWORD).await;
+    let second = LoggedIn::of(&app, &first.refresh(&app).await.expect(200).body);
+    assert_ne!(first.refresh_token, second.refresh_token);
+    second.session.get("/v1/me").await.expect(200);
+    let third = LoggedIn::of(&app, &second.refresh(&app).await.expect(200).body);
+    third.session.get("/v1/me").await.expect(200);
+    // Whoever it is.
+    first.refresh(&app).await.expect_problem(401, "unauthenticated");
+    third.refresh(&app).await.expect_problem(401, "unauthenticated");
+    eventually("its access tokens are worth nothing", || async { third.session.get("/v1/me").await.status == 401 }).await;
+    let [AuditEvent::SessionEnded(ended)] = &events(&app, "SessionEnded").await[..] else { panic!("one session ended") };
+    assert_eq!((ended.cause, ended.account.to_string()), (EndedBy::Reuse, id));
+    for token in ["", "x", "credence_refresh_", &format!("credence_refresh_{}", "0".repeat(64))] {
+        app.anonymous().post("/v1/auth/refresh", &json!({"refresh_token": token})).await.expect_problem(401, "unauthenticated");
+    }
+    // A refresh token opens nothing else.
+    let mut session = first.session.clone();
+    session.key = Some(third.refresh_token.clone());
+    session.get("/v1/me").await.expect_problem(401, "unauthenticated");
+}
+
+async fn of_refreshes_at_once_one_is_answered(engine: Engine) {
+    let app = TestApp::start(engine).await;
+    register(&app.operator().await, "ada").await;
+    let session = Arc::new(log_in(&app, "ada", PASSWORD).await);
+    let answers = futures::future::join_all((0..10).map(|_| session.refresh(&app))).await;
+    assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 1);
+    assert!(answers.iter().all(|answer| [200, 401].contains(&answer.status.as_u16())));
+}
+
+/// Two processes on the same stores.
+async fn two(engine: Engine) -> (TestApp, TestApp) {
+    let one = TestApp::start(engine).await;
+    let other = TestApp::on(one.stores.clone()).start().await;
+    (one, other)
+}
+
+/// Somebody, seen by another process.
+fn at(app: &TestApp, session: &Session) -> Session {
+    Session { address: app.address(), ..session.clone() }
+}
+
+async fn what_ends_on_one_process_ends_on_the_other_within_a_second(engine: Engine) {
+    let (one, other) = two(engine).await;
+    let operator = one.operator().await;
+    for username in ["ada", "bob", "cyd", "dan", "eve"] {
+        register(&operator, username).await;
+    }
+    let ids = operator.get("/v1/accounts").await.expect(200).body;
+    let id_of = |username: &str| {
+        let accounts = ids["items"].as_array().unwrap();
+        accounts.iter().find(|account| account["username"] == username).unwrap()["id"].as_str().unwrap().to_owned()
+    };
+    // Begun on one, known on the other at once.
+    let mut there = Vec::new();
+    for username in ["ada", "bob", "cyd", "dan", "eve"] {
+        let begun = log_in(&one, username, PASSWORD).await;
+        let there_too = at(&other, &begun.session);
+        there_too.get("/v1/me").await.expect(200);
+        there.push((begun, there_too));
+    }
+    let new = "another winter's bicycle, humming";
+    let second = log_in(&one, "bob", PASSWORD).await.session;
+    let began = std::time::Instant::now();
+    there[0].0.session.post_empty("/v1/auth/logout").await.expect(204);
+    let change = json!({"current_password": PASSWORD, "new_password": new});
+    send(second.request(Method::PUT, "/v1/me/password").json(&change)).await.expect(204);
+    operator.post_empty(&format!("/v1/accounts/{}/deactivate", id_of("cyd"))).await.expect(200);
+    let roles = send(operator.request(Method::PUT, &format!("/v1/accounts/{}/roles", id_of("dan"))).json(&json!({"roles": ["inspector"]})));
+    roles.await.expect(200);
+    let sessions = there[4].0.session.get("/v1/me/sessions").await.expect(200).body;
+    let path = format!("/v1/me/sessions/{}", sessions["items"][0]["id"].as_str().unwrap());
+    send(there[4].0.session.request(Method::DELETE, &path)).await.expect(204);
+    let acts_took = began.elapsed();
+    eventually("what was taken away is gone, and what was given is there", || async {
+        let mut statuses = Vec::new();
+        for at in [0, 1, 2, 4] {
+            statuses.push(there[at].1.get("/v1/me").await.status.as_u16());
+        }
+        statuses == [401, 401, 401, 401] && there[3].1.get("/v1/projections").await.status == 200
+    })
+    .await;
+    let after = began.elapsed() - acts_took;
+    assert!(after < Duration::from_secs(1), "{after:?}");
+    // And what is refreshed on the other goes on here.
+    let dan = LoggedIn::of(&other, &there[3].0.refresh(&other).await.expect(200).body);
+    at(&one, &dan.session).get("/v1/me").await.expect(200);
+}
+
+async fn an_owner_lists_and_ends_sessions(engine: Engine) {
+    let app = TestApp::start(engine).await;
+    let operator = app.operator().await;
+    register(&operator, "ada").await;
+    register(&operator, "bob").await;
+    let (ada, bob) = (log_in(&app, "ada", PASSWORD).await, log_in(&app, "bob", PASSWORD).await);
+    let request = app.anonymous().request(Method::POST, "/v1/auth/login").header("user-agent", "a browser");
+    let second = LoggedIn::of(&app, &send(request.json(&login("ada", PASSWORD))).await.expect(200).body);
+    let listed = ada.session.get("/v1/me/sessions").await.expect(200).body["items"].clone();
+    let told: Vec<_> = listed.as_array().unwrap().iter().map(|session| (&session["is_current"], &session["user_agent"])).collect();
+    assert_eq!(told, [(&json!(false), &json!("a browser")), (&json!(true), &json!(null))]);
+    let path = format!("/v1/me/sessions/{}", listed[0]["id"].as_str().unwrap());
+    // Another's session is not there.
+    send(bob.session.request(Method::DELETE, &path)).await.expect_problem(404, "not-found");
+    second.session.get("/v1/me").await.expect(200);
+    send(ada.session.request(Method::DELETE, &path)).await.expect(204);
+    send(ada.session.request(Method::DELETE, &path)).await.expect_problem(404, "not-found");
+    eventually("it is over", || async { second.session.get("/v1/me").await.status == 401 }).await;
+    assert_eq!(ada.session.get("/v1/me/sessions").await.expect(200).body["items"].as_array().unwrap().len(), 1);
+    ada.session.post_empty("/v1/auth/logout").await.expect(204);
+    eventually("it is over, too", || async { ada.session.get("/v1/me/sessions").await.status == 401 }).await;
+    ada.refresh(&app).await.expect_problem(401, "unauthenticated");
+    let causes: Vec<EndedBy> = events(&app, "SessionEnded")
+        .await
+        .into_iter()
+        .map(|event| if let AuditEvent::SessionEnded(ended) = event { ended.cause } else { panic!("{event:?}") })
+        .collect();
+    assert_eq!(causes, [EndedBy::Owner, EndedBy::Logout]);
+}
+
+async fn a_token_that_is_not_ours_is_refused(engine: Engine) {
+    let app = TestApp::start(engine).await;
+    register(&app.operator().await, "ada").await;
+    let ada = log_in(&app, "ada", PASSWORD).await.session;
+    let token = ada.key.clone().unwrap();
+    let kid = app.services().vault.token_keys().await.unwrap()[0].kid.clone();
+    let ours = app.services().vault.token_signing_key(&kid).await.unwrap().unwrap();
+    let whole = claims(&token);
+    let with = |name: &str, value: Value| {
+        let mut claims = whole.clone();
+        claims[name] = value;
+        claims
+    };
+    let header = || Header { typ: Some("at+jwt".to_owned()), kid: Some(kid.clone()), ..Header::new(Algorithm::EdDSA) };
+    let signed = |seed: &[u8; 32], header: &Header, claims: &Value| {
+        let mut der = hex::decode("302e020100300506032b657004220420").unwrap();
+        der.extend_from_slice(seed);
+        encode(header, claims, &EncodingKey::from_ed_der(&der)).unwrap()
+    };
+    let asked = async |token: String| Session { key: Some(token), ..ada.clone() }.get("/v1/me").await.status.as_u16();
+    // What is made here like there is taken: so each of the others is refused for what is wrong with it.
+    assert_eq!(asked(signed(ours.expose(), &header(), &whole)).await, 200);
+    let past = SystemClock.now().as_micros() / 1_000_000 - 1;
+    for (what, claims) in [
+        ("another issuer", with("iss", json!("elsewhere"))),
+        ("another audience", with("aud", json!("elsewhere"))),
+        ("expired", with("exp", json!(past))),
+        ("another session", with("sid", json!("0198c5a2-0000-7000-8000-000000000001"))),
+        ("another account", with("sub", json!("0198c5a2-0000-7000-8000-000000000001"))),
+        ("no expiry", with("exp", Value::Null)),
+    ] {
+        assert_eq!(asked(signed(ours.expose(), &header(), &claims)).await, 401, "{what}");
+    }
+    assert_eq!(asked(signed(&[7; 32], &header(), &whole)).await, 401, "a foreign key");
+    for header in [
+        Header { kid: None, ..header() },
+        Header { kid: Some("another".to_owned()), ..header() },
+        Header { typ: Some("JWT".to_owned()), ..header() },
+    ] {
+        assert_eq!(asked(signed(ours.expose(), &header, &whole)).await, 401, "{header:?}");
+    }
+    let public = app.services().vault.token_keys().await.unwrap()[0].public;
+    let hmac = Header { alg: Algorithm::HS256, ..header() };
+    assert_eq!(asked(encode(&hmac, &whole, &EncodingKey::from_secret(&public)).unwrap()).await, 401, "the public key as a secret");
+    let b64 = |text: String| base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, text);
+    let head = |alg: &str| b64(json!({"alg": alg, "typ": "at+jwt", "kid": kid}).to_string());
+    let parts: Vec<&str> = token.split('.').collect();
+    for (what, token) in [
+        ("alg none", format!("{}.{}.", head("none"), b64(whole.to_string()))),
+        ("alg None with a signature", format!("{}.{}.{}", head("None"), parts[1], parts[2])),
+        ("other claims under the signature", format!("{}.{}.{}", parts[0], b64(with("role", json!("operator")).to_string()), parts[2])),
+        ("cut short", token[..token.len() - 2].to_owned()),
+        ("no signature", format!("{}.{}", parts[0], parts[1])),
+        ("dots", "..".to_owned()),
+        ("long", "x".repeat(20_000)),
+    ] {
+        assert_eq!(asked(token).await, 401, "{what}");
+    }
+    // A role comes from the session, not from the token.
+    let mighty = Session { key: Some(signed(ours.expose(), &header(), &with("role", json!("operator")))), ..ada.clone() };
+    mighty.get("/v1/projections").await.expect_problem(403, "forbidden");
+}
+
+async fn an_access_token_expires_and_so_does_a_session(engine: Engine) {
+    let clock = Arc::new(ManualClock::at(SystemClock.now()));
+    let app = TestApp::builder(engine)
+        .await
+        .clock(clock.clone())
+        .with(|config| config.accounts.session = Duration::from_secs(7200))
+        .start()
+        .await;
+    register(&app.operator().await, "ada").await;
+    let first = log_in(&app, "ada", PASSWORD).await;
+    clock.advance(Duration::from_secs(599));
+    first.session.get("/v1/me").await.expect(200);
+    clock.advance(Duration::from_secs(2));
+    // Though the vault's answer is known and new enough.
+    first.session.get("/v1/me").await.expect_problem(401, "unauthenticated");
+    let second = LoggedIn::of(&app, &first.refresh(&app).await.expect(200).body);
+    second.session.get("/v1/me").await.expect(200);
+    clock.advance(Duration::from_secs(7199));
+    let third = LoggedIn::of(&app, &second.refresh(&app).await.expect(200).body);
+    clock.advance(Duration::from_secs(7200));
+    third.session.get("/v1/me").await.expect_problem(401, "unauthenticated");
+    third.refresh(&app).await.expect_problem(401, "unauthenticated");
+}
+
+async fn the_published_keys_check_a_token_and_a_replaced_key_checks_none(engine: Engine) {
+    let (app, other) = two(engine).await;
+    register(&app.operator().await, "ada").await;
+    let ada = log_in(&app, "ada", PASSWORD).await;
+    let published = other.anonymous().get("/.well-known/jwks.json").await.expect(200);
+    assert_eq!(published.header("cache-control"), "public, max-age=300");
+    let key: jsonwebtoken::jwk::Jwk = serde_json::from_value(published.body["keys"][0].clone()).unwrap();
+    let token = ada.session.key.clone().unwrap();
+    let mut validation = jsonwebtoken::Validation::new(Algorithm::EdDSA);
+    validation.set_audience(&[claims(&token)["aud"].as_str().unwrap()]);
+    let checked = jsonwebtoken::decode::<Value>(&token, &jsonwebtoken::DecodingKey::from_jwk(&key).unwrap(), &validation).unwrap();
+    assert_eq!(checked.header.kid.as_deref(), published.body["keys"][0]["kid"].as_str());
+    let there = at(&other, &ada.session);
+    there.get("/v1/me").await.expect(200);
+    app.services().vault.replace_token_keys(SystemClock.now()).await.unwrap();
+    eventually("what it signed holds no longer", || async { there.get("/v1/me").await.status == 401 }).await;
+    let after = LoggedIn::of(&app, &ada.refresh(&app).await.expect(200).body);
+    at(&other, &after.session).get("/v1/me").await.expect(200);
+    let replaced = other.anonymous().get("/.well-known/jwks.json").await.expect(200).body;
+    assert_eq!(replaced["keys"].as_array().unwrap().len(), 1);
+    assert_ne!(replaced["keys"][0]["kid"], published.body["keys"][0]["kid"]);
+}
+
+async fn a_service_asks_what_a_token_is_worth(engine: Engine) {
+    let app = TestApp::start(engine).await;
+    let (service, stranger) = (app.issuer().await, app.caller(Role::Issuer, "a stranger").await);
+    let id = register(&app.operator().await, "ada").await;
+    let ada = log_in(&app, "ada", PASSWORD).await.session;
+    let token = ada.key.clone().unwrap();
+    let ask = async |who: &Session, token: &str| who.post("/v1/auth/introspect", &json!({"token": token})).await.expect(200).body;
+    let told = ask(&service.0, &token).await;
+    let whole = claims(&token);
+    let expected = json!({
+        "active": true, "token_type": "access_token", "sub": id, "sid": whole["sid"], "role": "member", "issuer": DEFAULT_ISSUER,
+        "exp": whole["exp"],
+    });
+    assert_eq!(told, expected);
+    let key = ask(&service.0, service.0.key.as_ref().unwrap()).await;
+    assert_eq!((&key["active"], &key["token_type"], &key["role"]), (&json!(true), &json!("api_key"), &json!("issuer")));
+    for (who, token) in [(&service.0, "x"), (&service.0, "credence_x"), (&stranger, token.as_str())] {
+        assert_eq!(ask(who, token).await, json!({"active": false}));
+    }
+    ada.post_empty("/v1/auth/logout").await.expect(204);
+    // Without any cache: it is over when it is answered to be over.
+    assert_eq!(ask(&service.0, &token).await, json!({"active": false}));
+    app.anonymous().post("/v1/auth/introspect", &json!({"token": token})).await.expect_problem(401, "unauthenticated");
+    service.post("/v1/auth/introspect", &json!({})).await.expect_field("token", "required");
+}
+
+async fn while_the_vault_is_away_nobody_is_known(engine: Engine) {
+    if engine == Engine::Sqlite {
+        // An open file stays open when its name is gone.
+        return;
+    }
+    let app = TestApp::start(engine).await;
+    register(&app.operator().await, "ada").await;
+    let ada = log_in(&app, "ada", PASSWORD).await.session;
+    let back = app.stores.lose("vault").await;
+    eventually("nobody is known", || async { ada.get("/v1/me").await.status == 503 }).await;
+    app.anonymous().post("/v1/auth/login", &login("ada", PASSWORD)).await.expect_problem(503, "store-unavailable");
+    back.await;
+    eventually("it is known again", || async { ada.get("/v1/me").await.status == 200 }).await;
+}
+
+async fn a_password_is_hashed_anew_when_its_cost_changes(engine: Engine) {
+    let app = TestApp::start(engine).await;
+    register(&app.operator().await, "ada").await;
+    let dearer = TestApp::on(app.stores.clone()).with(|config| config.accounts.password.iterations += 1).start().await;
+    let identifier = app.services().vault.lookup().account("ada");
+    let hash = async || app.services().vault.find_login(identifier).await.unwrap().unwrap().password.to_string();
+    let before = hash().await;
+    log_in(&app, "ada", PASSWORD).await;
+    assert_eq!(hash().await, before);
+    dearer.anonymous().post("/v1/auth/login", &login("ada", "a wrong password")).await.expect(401);
+    assert_eq!(hash().await, before);
+    log_in(&dearer, "ada", PASSWORD).await;
+    assert_ne!(hash().await, before);
+    log_in(&dearer, "ada", PASSWORD).await;
+}
+
+async fn nothing_secret_stands_in_the_stores(engine: Engine) {
+    let app = TestApp::start(engine).await;
+    let operator = app.operator().await;
+    register(&operator, "ada_lovelace").await;
+    let session = log_in(&app, "ada_lovelace", PASSWORD).await;
+    let next = LoggedIn::of(&app, &session.refresh(&app).await.expect(200).body);
+    app.anonymous().post("/v1/auth/login", &login("what I typed by mistake", "a wrong password here")).await.expect(401);
+    let secrets = [
+        PASSWORD.to_owned(),
+        "a wrong password here".to_owned(),
+        "what i typed by mistake".to_owned(),
+        "what I typed by mistake".to_owned(),
+        session.refresh_token.clone(),
+        next.refresh_token.clone(),
+        session.refresh_token["credence_refresh_".len()..].to_owned(),
+        session.session.key.clone().unwrap(),
+        next.session.key.clone().unwrap(),
+        operator.0.key.clone().unwrap()["credence_".len() + 8..].to_owned(),
+        "ada_lovelace".to_owned(),
+        "$argon2id$".to_owned(),
+    ];
+    let stores = app.shutdown().await;
+    let everything = stores.bytes().await;
+    assert!(memchr::memmem::find(&everything, b"AccountRegistered").is_some(), "the search would find it");
+    for secret in &secrets {
+        assert!(memchr::memmem::find(&everything, secret.as_bytes()).is_none(), "{secret}");
+    }
+}
