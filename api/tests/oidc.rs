@@ -395,7 +395,7 @@ async fn a_bearer_is_told_who_it_is_and_a_service_what_its_token_is_worth(engine
     let me = bearer.get("/v1/me").await.expect(200).body;
     assert_eq!(me, json!({"kind": "external", "id": me["id"], "roles": ["issuer", "auditor"], "issuer": "default", "account": null}));
     // It has no account here, and no session to end.
-    bearer.get("/v1/sessions").await.expect_problem(403, "forbidden");
+    bearer.get("/v1/me/sessions").await.expect_problem(403, "forbidden");
     let worth = async |token: &str| {
         let body = json!({"token": token});
         scene.app.operator().await.post("/v1/auth/introspect", &body).await.expect(200).body
