@@ -25,6 +25,8 @@ use zeroize::Zeroizing;
 use crate::client::Client;
 use crate::config::{self, Config, Role};
 use crate::http;
+use crate::http::tls::{self, Tls, Which};
+use crate::limits::{Limits, redis};
 use crate::oidc::Provider;
 use crate::proofs::{LogProofs, Proofs};
 use crate::services::{App, LogAccess, Services, Settings, Stores};
@@ -61,6 +63,7 @@ pub struct Node {
     server: JoinHandle<bool>,
     background: Vec<JoinHandle<()>>,
     drain_max: Duration,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Node {
@@ -76,6 +79,7 @@ impl Node {
             problem: format!("cannot listen on {}: {error}", config.listen),
         };
         let socket = http::serve::bind(&config.listen).await.map_err(cannot_listen)?;
+        let tls = config.tls.clone().map(tls).transpose()?;
         let vault = stores::vault(&config.store, Schema::Migrate, &sources).await?;
         let open = async |name| stores::log(&config.store, name, &*vault, &sources).await;
         let audit = open(LogName::AUDIT).await?;
@@ -103,32 +107,54 @@ impl Node {
         let oidc = config.oidc.clone().map(|provider| Arc::new(Provider::new(provider, client, sources.oidc)));
         let opened = Stores { vault, ledger, audit, read: read.clone(), proofs };
         let unsafe_durability = stores::unsafe_durability(&config.store).await?;
+        let limits = limits(&config, &opened, &sources)?;
+        limits.probe().await;
         let services = Services::new(&config.store.worker, config.role, settings, opened, &sources);
-        let app: App = Arc::new(Services { oidc, unsafe_durability, ..services });
+        let app: App = Arc::new(Services { oidc, unsafe_durability, limits: Arc::new(limits), ..services });
 
         let listener = http::serve::listen(socket).map_err(cannot_listen)?;
         let address = listener.local_addr().map_err(cannot_listen)?;
-        let limits = http::Limits {
+        let bounds = http::Bounds {
             body_bytes_max: config.body_bytes_max,
-            rate_limit_public: config.rate_limit_public,
+            trusted_proxies: config.trusted_proxies.clone(),
+            is_tls: tls.is_some(),
             cors_origins: config.cors_origins.clone(),
             body_max: BODY_MAX,
             answer_max: ANSWER_MAX + config.wait_max,
         };
-        let router = http::router(&app, &limits);
+        let router = http::router(&app, &bounds);
         let runners = if matches!(config.role, Role::All | Role::Projector) { start_runners(&app, &read) } else { Vec::new() };
         if config.role == Role::All {
             settle(&app).await;
         }
         let background = background(&app);
-        let server = tokio::spawn(http::serve::serve(listener, router, app.draining.clone(), config.drain_max));
-        Ok(Node { address, administrator_key, app, runners, server, background, drain_max: config.drain_max })
+        let server = http::serve::Server { router, tls: tls.clone(), patience: http::serve::Patience::default() };
+        let server = tokio::spawn(http::serve::serve(listener, server, app.draining.clone(), config.drain_max));
+        Ok(Node { address, administrator_key, app, runners, server, background, drain_max: config.drain_max, tls })
     }
 
     /// What its handlers are given.
     #[must_use]
     pub fn services(&self) -> &App {
         &self.app
+    }
+
+    /// Where it is asked, as a URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("{}://{}", if self.tls.is_some() { "https" } else { "http" }, self.address)
+    }
+
+    /// Reads the certificate again. One that cannot be used is told in the log, and the old one stays.
+    pub fn reload_certificate(&self) {
+        match self.tls.as_ref().map(|tls| tls.reload()) {
+            Some(Ok(())) => tracing::info!("new connections are shown the certificate that was read just now"),
+            Some(Err(error)) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "the certificate could not be read again: the old one stays");
+            }
+            None => {}
+        }
     }
 
     /// Stops accepting, finishes what is in flight, within the time configured, flushes, says goodbye.
@@ -161,6 +187,34 @@ impl Node {
             tracing::warn!(error = &error as &dyn std::error::Error, "the vault still counts this worker");
         }
     }
+}
+
+/// The certificate, which is looked at before anything is opened.
+fn tls(files: tls::Files) -> Result<Arc<Tls>, Error> {
+    let unusable = |error: tls::Error| {
+        let name = match error.which() {
+            Which::Certificate => "tls_certificate_file",
+            Which::Key => "tls_key_file",
+        };
+        let problem = match std::error::Error::source(&error) {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        };
+        config::Error { source_name: config::variable(name), problem }
+    };
+    Ok(Arc::new(Tls::load(files).map_err(unusable)?))
+}
+
+/// How much anybody may ask, shared with other processes where there is a Redis.
+fn limits(config: &Config, stores: &Stores, sources: &Sources) -> Result<Limits, Error> {
+    // All processes on one vault have it, and nobody else.
+    let key = || stores.vault.lookup().idempotency(&[b"limits"]);
+    let shared = config.redis.as_ref().map(|url| redis::Shared::new(url, key())).transpose();
+    let unusable = |error: ::redis::RedisError| config::Error {
+        source_name: config::variable("redis_url"),
+        problem: format!("cannot be used: {error}"),
+    };
+    Ok(Limits::new(config.rate_limits, sources.clock(), shared.map_err(unusable)?))
 }
 
 /// The logs' trees; where the process may sign, with those who publish their checkpoints.
@@ -247,6 +301,9 @@ fn background(app: &App) -> Vec<JoinHandle<()>> {
         }),
         every(Duration::from_secs(10), app, |app| async move { tell_used_keys(&app).await }),
     ];
+    if app.limits.are_shared() {
+        tasks.push(every(redis::PROBE_EVERY, app, |app| async move { app.limits.probe().await }));
+    }
     if matches!(app.role, Role::All | Role::Issuance) {
         tasks.push(every(FORGET_EVERY, app, |app| async move { forget_repeats(&app).await }));
         tasks.push(every(FORGET_EVERY, app, |app| async move { keep_sessions(&app).await }));

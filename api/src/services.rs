@@ -23,8 +23,9 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::caller::Caller;
-use crate::config::{self, Role};
+use crate::config::{self, RateLimits, Role};
 use crate::issuers::{Issuers, SigningKeys};
+use crate::limits::Limits;
 use crate::oidc::Provider;
 use crate::passwords::Passwords;
 use crate::proofs::Proofs;
@@ -71,6 +72,8 @@ pub struct Services {
     pub proofs: Proofs,
     /// The audit log's month keys.
     pub months: Months,
+    /// How much anybody may ask. A command asks as much as it likes.
+    pub limits: Arc<Limits>,
     /// Which API keys were used lately.
     pub used_keys: UsedKeys,
     /// One start of this process.
@@ -225,6 +228,7 @@ impl Services {
             audit,
             read,
             proofs,
+            limits: Arc::new(Limits::new(RateLimits::default(), clock.clone(), None)),
             used_keys: UsedKeys::default(),
             draining: CancellationToken::new(),
             tasks: TaskTracker::new(),

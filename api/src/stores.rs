@@ -24,6 +24,7 @@ use credence_ledger::vault::{MasterKey, OpenError, Vault, master_key};
 use credence_ledger::{Clock, LogName, Random, appender, log, tiles, vault};
 use credence_projections::generation;
 use credence_projections::read_store;
+use secrecy::ExposeSecret as _;
 use tokio::time::Instant;
 
 use crate::config::{self, StoreConfig, Stores};
@@ -143,8 +144,8 @@ async fn open_vault(config: &StoreConfig, schema: Schema, keyring: Keyring) -> R
         (Url::Sqlite(folder), Schema::AsItIs) => Arc::new(vault::sqlite::Sqlite::open_existing(folder, keyring).await?),
         (Url::Postgres(url), schema) => {
             let opened = match schema {
-                Schema::Migrate => vault::postgres::Postgres::open(url, keyring, origin, durability(config)).await?,
-                Schema::AsItIs => vault::postgres::Postgres::open_existing(url, keyring, durability(config)).await?,
+                Schema::Migrate => vault::postgres::Postgres::open(url.expose_secret(), keyring, origin, durability(config)).await?,
+                Schema::AsItIs => vault::postgres::Postgres::open_existing(url.expose_secret(), keyring, durability(config)).await?,
             };
             let beside_the_ledger = config.stores.ledger == config.stores.vault;
             Arc::new(if beside_the_ledger { opened.beside_the_ledger() } else { opened })
@@ -170,7 +171,7 @@ pub async fn unsafe_durability(config: &StoreConfig) -> Result<Vec<String>, Erro
     for (name, url) in stores {
         let Url::Postgres(text) = url else { continue };
         let setting = patiently(name, url, async || {
-            let pool = postgres::connect(text, name, Durability::UnsafeAllowed).await?;
+            let pool = postgres::connect(text.expose_secret(), name, Durability::UnsafeAllowed).await?;
             Ok(postgres::unsafe_setting(&pool).await?)
         });
         found.extend(setting.await?);
@@ -196,7 +197,7 @@ pub async fn log(config: &StoreConfig, name: LogName, vault: &dyn Vault, sources
             Url::Sqlite(folder) => Arc::new(log::sqlite::Sqlite::open(folder, name, vault.origin_base(), clock).await?),
             Url::Postgres(url) => {
                 let (base, clock) = (Some(vault.origin_base()), sources.clock.clone());
-                Arc::new(log::postgres::Postgres::open(url, name, base, clock, durability(config)).await?)
+                Arc::new(log::postgres::Postgres::open(url.expose_secret(), name, base, clock, durability(config)).await?)
             }
         };
         if *opened.origin() != expected {
@@ -211,7 +212,7 @@ pub async fn log(config: &StoreConfig, name: LogName, vault: &dyn Vault, sources
 async fn log_exists(stores: &Stores, name: &LogName) -> Result<bool, store::Error> {
     match url_of(stores, name) {
         Url::Sqlite(folder) => log::sqlite::exists(folder, name).await,
-        Url::Postgres(url) => log::postgres::Postgres::exists(url, name).await,
+        Url::Postgres(url) => log::postgres::Postgres::exists(url.expose_secret(), name).await,
     }
 }
 
@@ -248,7 +249,9 @@ pub fn tiles(config: &StoreConfig, name: LogName, vault: &dyn Vault) -> Result<A
     let failed = |source| Error::Store { store: name.to_string(), url: url.clone(), source };
     Ok(match url {
         Url::Sqlite(folder) => Arc::new(tiles::sqlite::Sqlite::new(folder, name.clone(), origin)),
-        Url::Postgres(text) => Arc::new(tiles::postgres::Postgres::new(text, name.clone(), origin, durability(config)).map_err(failed)?),
+        Url::Postgres(text) => {
+            Arc::new(tiles::postgres::Postgres::new(text.expose_secret(), name.clone(), origin, durability(config)).map_err(failed)?)
+        }
     })
 }
 
@@ -256,7 +259,7 @@ pub fn tiles(config: &StoreConfig, name: LogName, vault: &dyn Vault) -> Result<A
 #[must_use]
 pub fn vault_is_elsewhere(config: &StoreConfig) -> bool {
     match (&config.stores.ledger, &config.stores.vault) {
-        (Url::Postgres(ledger), Url::Postgres(vault)) => !postgres::is_same_server(ledger, vault),
+        (Url::Postgres(ledger), Url::Postgres(vault)) => !postgres::is_same_server(ledger.expose_secret(), vault.expose_secret()),
         (Url::Sqlite(_), Url::Sqlite(_)) => false,
         _ => true,
     }

@@ -5,16 +5,21 @@
 mod support;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::http::HeaderValue;
-use credence_api::http::{self, Limits, Part, Route};
+use credence_api::config::TrustedProxies;
+use credence_api::http::serve::{Patience, Server};
+use credence_api::http::{self, Bounds, Part, Route};
 use credence_api::policy::May;
 use credence_api::services::App;
 use support::{Anonymous, Engine, Session, TestApp, User, eventually, send};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use utoipa_axum::routes;
+
+/// How long a client may do nothing.
+const SHORT: Duration = Duration::from_millis(700);
 
 static FINISHED: AtomicBool = AtomicBool::new(false);
 
@@ -39,6 +44,11 @@ async fn foreign() -> (axum::http::StatusCode, &'static str) {
     (axum::http::StatusCode::NOT_FOUND, "in a library's own words")
 }
 
+#[utoipa::path(get, path = "/floods")]
+async fn floods() -> Vec<u8> {
+    vec![0; 64 << 20]
+}
+
 fn told(problem: &http::problem::Problem, app: &App) -> serde_json::Value {
     serde_json::json!({"success": false, "message": problem.kind.title, "by": app.worker})
 }
@@ -49,18 +59,22 @@ async fn start(app: &TestApp, answer_max: Duration) -> Anonymous {
         Route::new(Part::Issuance, routes!(sleeps)),
         Route::new(Part::Issuance, routes!(takes)).told_by(told),
         Route::new(Part::Issuance, routes!(foreign)),
+        Route::new(Part::Issuance, routes!(floods)),
     ];
-    let limits = Limits {
+    let bounds = Bounds {
         body_bytes_max: 4096,
-        rate_limit_public: None,
+        trusted_proxies: TrustedProxies::default(),
+        is_tls: false,
         cors_origins: Vec::<HeaderValue>::new(),
         body_max: Duration::from_millis(300),
         answer_max,
     };
-    let router = http::serve_table(table, |_| Some(May::Everybody), app.services(), &limits);
+    let router = http::serve_table(table, |_| Some(May::Everybody), app.services(), &bounds);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(http::serve::serve(listener, router, app.services().draining.clone(), Duration::from_secs(1)));
+    let patience = Patience { handshake: SHORT, headers: SHORT, write: SHORT };
+    let server = Server { router, tls: None, patience };
+    tokio::spawn(http::serve::serve(listener, server, app.services().draining.clone(), Duration::from_secs(1)));
     Anonymous(Session { client: reqwest::Client::new(), address, key: None })
 }
 
@@ -117,4 +131,53 @@ async fn a_failure_in_a_librarys_words_becomes_a_problem() {
     let app = TestApp::start(Engine::Sqlite).await;
     let anonymous = start(&app, Duration::from_secs(5)).await;
     anonymous.get("/foreign").await.expect_problem(404, "not-found");
+}
+
+/// Writes a byte now and then, and answers what came before the server closed, and after how long.
+async fn trickle(stream: &mut tokio::net::TcpStream, bytes: &[u8]) -> (String, Duration) {
+    let (start, mut answer) = (Instant::now(), Vec::new());
+    for byte in bytes.iter().cycle() {
+        assert!(start.elapsed() < Duration::from_secs(10), "it is still open");
+        if stream.write_all(&[*byte]).await.is_err() {
+            break;
+        }
+        if let Ok(read) = tokio::time::timeout(Duration::from_millis(20), stream.read_buf(&mut answer)).await {
+            match read {
+                Ok(0) | Err(_) => break,
+                Ok(_) => {}
+            }
+        }
+    }
+    (String::from_utf8_lossy(&answer).into_owned(), start.elapsed())
+}
+
+#[tokio::test]
+async fn a_client_that_never_comes_to_the_end_of_its_headers_is_let_go() {
+    let app = TestApp::start(Engine::Sqlite).await;
+    let anonymous = start(&app, Duration::from_secs(5)).await;
+    // Each byte is no new beginning.
+    let mut stream = tokio::net::TcpStream::connect(anonymous.0.address).await.unwrap();
+    stream.write_all(b"GET /takes HTTP/1.1\r\n").await.unwrap();
+    let (_, took) = trickle(&mut stream, b"x").await;
+    assert!(took >= SHORT / 2 && took < Duration::from_secs(5), "{took:?}");
+    // Nor is one who says nothing at all waited for, or nothing more.
+    let mut silent = tokio::net::TcpStream::connect(anonymous.0.address).await.unwrap();
+    let mut answered = tokio::net::TcpStream::connect(anonymous.0.address).await.unwrap();
+    answered.write_all(b"GET /foreign HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    for stream in [&mut silent, &mut answered] {
+        let mut answer = Vec::new();
+        tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut answer)).await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_of_its_answer_is_let_go() {
+    let app = TestApp::start(Engine::Sqlite).await;
+    let anonymous = start(&app, Duration::from_secs(5)).await;
+    let mut stream = tokio::net::TcpStream::connect(anonymous.0.address).await.unwrap();
+    stream.write_all(b"GET /floods HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    tokio::time::sleep(3 * SHORT).await;
+    let mut answer = Vec::new();
+    let _ = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut answer)).await.expect("the connection is closed");
+    assert!(answer.len() < 64 << 20, "what the system had taken already, and no more: {}", answer.len());
 }

@@ -236,7 +236,8 @@ const ALL: [&str; 5] = [ISSUE, VERIFY, "/issue", "/check", "/verify"];
 
 #[tokio::test]
 async fn problems_keep_their_status_and_headers_in_the_dialects_own_shape() {
-    let app = TestApp::builder(Engine::Sqlite).await.rate_limit("1/1h").start().await;
+    // Five wrong keys, two requests without one, one verification.
+    let app = TestApp::builder(Engine::Sqlite).await.rate_limit("8/1h").start().await;
     let (anybody, issuer) = (app.anonymous(), app.issuer().await);
     for path in ALL {
         let wrong = send(anybody.request(Method::POST, path).bearer_auth("wrong").json(&json!({}))).await.expect(401);

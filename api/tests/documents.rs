@@ -81,6 +81,18 @@ fn every_operation_is_described_and_every_reference_leads_somewhere() {
     }
 }
 
+#[test]
+fn every_route_but_those_for_everybody_is_documented_as_limited() {
+    let document: Value = serde_json::from_str(docs::json()).unwrap();
+    for route in http::table() {
+        let path = route.path().replace("{*", "{");
+        for (_, method) in operations(&document).into_iter().filter(|(of, _)| *of == path) {
+            let limited = document["paths"][&path][&method]["responses"].get("429").is_some();
+            assert_eq!(limited, route.part != http::Part::Everywhere, "{method} {path}");
+        }
+    }
+}
+
 fn collect_references(value: &Value, references: &mut Vec<String>) {
     match value {
         Value::Object(members) => {

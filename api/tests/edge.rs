@@ -198,25 +198,6 @@ async fn a_process_serves_its_role_and_names_what_others_serve() {
 }
 
 #[tokio::test]
-async fn anonymous_verification_is_limited_and_callers_with_a_key_are_not() {
-    let app = TestApp::builder(Engine::Sqlite).await.rate_limit("3/1h").start().await;
-    let body = json!({"id": uuid::Uuid::nil()});
-    for remaining in ["2", "1", "0"] {
-        let answer = app.anonymous().post("/v1/verifications", &body).await;
-        assert_ne!(answer.status, 429);
-        assert_eq!((answer.header("ratelimit-limit"), answer.header("ratelimit-remaining")), ("3", remaining));
-        assert!(answer.header("ratelimit-reset").parse::<u64>().unwrap() <= 3600);
-    }
-    let refused = app.anonymous().post("/v1/verifications", &body).await.expect_problem(429, "rate-limited");
-    assert!((1..=1200).contains(&refused.header("retry-after").parse::<u64>().unwrap()));
-    assert_eq!((refused.header("ratelimit-remaining"), refused.header("ratelimit-limit")), ("0", "3"));
-    let keyed = app.inspector().await.post("/v1/verifications", &body).await;
-    assert_ne!(keyed.status, 429);
-    assert!(keyed.headers.get("ratelimit-limit").is_none());
-    app.anonymous().get("/health").await.expect(200);
-}
-
-#[tokio::test]
 async fn pages_of_listed_origins_may_call_and_no_others() {
     let origin = "https://app.example.org";
     let app = TestApp::builder(Engine::Sqlite).await.with(|config| config.cors_origins = vec![origin.parse().unwrap()]).start().await;

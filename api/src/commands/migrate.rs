@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 use credence_ledger::store::{self, Url, roles};
 use credence_ledger::{LogName, log, vault};
+use secrecy::ExposeSecret as _;
 
 use super::{open, output};
 use crate::config::{self, StoreConfig, StoreOptions};
@@ -55,7 +56,7 @@ async fn migrate(config: &StoreConfig) -> anyhow::Result<()> {
     let sources = Sources::default();
     let vault = match (stores::vault(config, Schema::Migrate, &sources).await, &config.stores.vault) {
         (Err(Error::Configuration(_)), Url::Postgres(url)) if config.master_key_file.is_none() => {
-            vault::postgres::Postgres::migrate(url).await?;
+            vault::postgres::Postgres::migrate(url.expose_secret()).await?;
             None
         }
         (opened, _) => Some(opened?),
@@ -64,7 +65,7 @@ async fn migrate(config: &StoreConfig) -> anyhow::Result<()> {
     for name in [LogName::LEDGER, LogName::AUDIT] {
         let url = url_of(config, &name);
         match (&vault, url) {
-            (None, Url::Postgres(text)) => log::postgres::Postgres::migrate(text, &name).await?,
+            (None, Url::Postgres(text)) => log::postgres::Postgres::migrate(text.expose_secret(), &name).await?,
             (None, Url::Sqlite(_)) => {
                 let problem = "required to make a log beside a vault on PostgreSQL".to_owned();
                 return Err(config::Error { source_name: config::variable("master_key_file"), problem }.into());
@@ -81,13 +82,15 @@ async fn foresee(config: &StoreConfig) -> anyhow::Result<()> {
     let sources = Sources::default();
     let url = &config.stores.vault;
     match url {
-        Url::Postgres(text) => foresee_steps("vault", url, &vault::postgres::Postgres::pending(text).await?)?,
+        Url::Postgres(text) => foresee_steps("vault", url, &vault::postgres::Postgres::pending(text.expose_secret()).await?)?,
         Url::Sqlite(_) => foresee_file("vault", url, stores::vault(config, Schema::AsItIs, &sources).await.map(drop))?,
     }
     for name in [LogName::LEDGER, LogName::AUDIT] {
         let url = url_of(config, &name);
         match url {
-            Url::Postgres(text) => foresee_steps(name.as_str(), url, &log::postgres::Postgres::pending(text, &name).await?)?,
+            Url::Postgres(text) => {
+                foresee_steps(name.as_str(), url, &log::postgres::Postgres::pending(text.expose_secret(), &name).await?)?
+            }
             Url::Sqlite(_) => {
                 let opened = stores::existing_log(config, name.clone(), &sources).await.map(drop);
                 foresee_file(name.as_str(), url, opened)?;
@@ -125,7 +128,7 @@ fn databases(config: &StoreConfig, read: bool) -> BTreeSet<(String, String)> {
     let stores = &config.stores;
     let urls = if read { vec![&stores.read] } else { vec![&stores.vault, &stores.ledger, &stores.audit] };
     let postgres = |url: &Url| match url {
-        Url::Postgres(text) => Some((url.to_string(), text.clone())),
+        Url::Postgres(text) => Some((url.to_string(), text.expose_secret().to_owned())),
         Url::Sqlite(_) => None,
     };
     urls.into_iter().filter_map(postgres).collect()

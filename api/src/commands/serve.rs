@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{Config, ServeOptions, StoreOptions};
 use crate::node::Node;
@@ -25,16 +25,31 @@ pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (Os
     super::start_logging(&config.store.log, &warnings);
     // Before anything is opened: a process told to stop while it starts stops as soon as it has started.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    // Without TLS nothing is read again, and a terminal that is closed ends what was started in it.
+    let mut hang_up = config.tls.as_ref().map(|_| signal(SignalKind::hangup())).transpose()?;
     let role = config.role;
     let node = Node::start(config, Sources::default()).await?;
     // Whoever started this may have closed its end.
-    let _ = writeln!(std::io::stdout(), "listening on http://{}", node.address);
+    let _ = writeln!(std::io::stdout(), "listening on {}", node.url());
     tracing::info!(address = %node.address, %role, version = env!("CARGO_PKG_VERSION"), "serving");
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            () = hung_up(&mut hang_up) => node.reload_certificate(),
+        }
     }
     tracing::info!("stopping: finishing what is in flight");
     node.shutdown().await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Waits for the next SIGHUP; for ever, where none is waited for.
+async fn hung_up(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
+    }
 }

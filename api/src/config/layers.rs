@@ -62,7 +62,7 @@ impl Error {
 }
 
 /// What was said, by name, in one layer or in all of them.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Layers {
     layers: Vec<BTreeMap<&'static str, (Source, String)>>,
     /// What looked like a mistake but stops nothing.

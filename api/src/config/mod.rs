@@ -6,6 +6,7 @@
 mod layers;
 mod oidc;
 mod options;
+mod proxies;
 mod role;
 #[cfg(test)]
 mod tests;
@@ -22,13 +23,17 @@ use credence_ledger::publisher::anchor::Anchor;
 use credence_ledger::store;
 use tracing_subscriber::EnvFilter;
 
-use layers::Layers;
 pub use layers::{Error, variable};
+use layers::{Layers, Source};
 pub use oidc::{Oidc, Organisation};
 use options::Given;
 pub use options::{ServeOptions, StoreOptions};
+pub use proxies::TrustedProxies;
 pub use role::{Role, UnknownRole};
 pub use witnesses::{Asked, Witnesses};
+
+use crate::http::tls;
+use crate::limits::redis;
 
 /// What every command is told.
 #[derive(Debug, Clone)]
@@ -89,6 +94,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// Where to listen: a host, or an address, and a port.
     pub listen: String,
+    /// The certificate to listen by TLS with.
+    pub tls: Option<tls::Files>,
     /// What to serve.
     pub role: Role,
     /// A read model confirmed longer ago than this gives no answers.
@@ -103,8 +110,12 @@ pub struct Config {
     pub open_issuance: bool,
     /// What the configuration says of accounts.
     pub accounts: Accounts,
-    /// How much anonymous verification is allowed; `None` is without limit.
-    pub rate_limit_public: Option<RateLimit>,
+    /// How much anybody may ask.
+    pub rate_limits: RateLimits,
+    /// By which limits are shared with other processes.
+    pub redis: Option<redis::Url>,
+    /// Proxies that are believed when they say for whom they ask.
+    pub trusted_proxies: TrustedProxies,
     /// How often a checkpoint of each log is published, unless one is asked for.
     pub checkpoint_interval: Duration,
     /// Where the last signed checkpoints are kept outside the ledger's server.
@@ -157,7 +168,18 @@ impl Default for Accounts {
     }
 }
 
-/// So many in so much time.
+/// How much anybody may ask; `None` is without limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RateLimits {
+    /// An address, without credentials.
+    pub public: Option<RateLimit>,
+    /// A key or an account.
+    pub authenticated: Option<RateLimit>,
+    /// Logins that fail, of an account and from an address.
+    pub login_failures: Option<RateLimit>,
+}
+
+/// So many in so much time, and no more than one a microsecond.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimit {
     /// How many.
@@ -185,7 +207,11 @@ impl FromStr for RateLimit {
         };
         let number: u64 = if number.is_empty() { 1 } else { number.parse().map_err(|_| MalformedRate)? };
         let per = number.checked_mul(unit_s).filter(|seconds| (1..=86_400).contains(seconds)).ok_or(MalformedRate)?;
-        Ok(RateLimit { count: count.parse().map_err(|_| MalformedRate)?, per: Duration::from_secs(per) })
+        let count: std::num::NonZeroU32 = count.parse().map_err(|_| MalformedRate)?;
+        if u64::from(count.get()) > per * 1_000_000 {
+            return Err(MalformedRate);
+        }
+        Ok(RateLimit { count, per: Duration::from_secs(per) })
     }
 }
 
@@ -204,8 +230,8 @@ impl StoreConfig {
 
     fn of(layers: &Layers) -> Result<StoreConfig, Error> {
         let default = store::Url::Sqlite("./credence-data".into());
-        let all = store_url(layers, "store", "store_file")?.unwrap_or(default);
-        let one = |name, file| Ok::<_, Error>(store_url(layers, name, file)?.unwrap_or_else(|| all.clone()));
+        let all = given_or_in_file(layers, "store", "store_file")?.unwrap_or(default);
+        let one = |name, file| Ok::<_, Error>(given_or_in_file(layers, name, file)?.unwrap_or_else(|| all.clone()));
         let stores = Stores {
             ledger: one("ledger_store", "ledger_store_file")?,
             audit: one("audit_store", "audit_store_file")?,
@@ -243,13 +269,11 @@ impl Config {
         let number = |name, range: std::ops::RangeInclusive<u64>, default: u64| {
             Ok::<_, Error>(value(&layers, name, |text| whole(text, &range))?.unwrap_or(default))
         };
-        let limited = value(&layers, "rate_limit", on_or_off)?.unwrap_or(true);
-        let rate = value(&layers, "rate_limit_public", |text| text.parse::<RateLimit>().map_err(|error| error.to_string()))?;
         let witnesses = value(&layers, "witness_policy_file", Witnesses::read)?;
-        let default_rate = RateLimit { count: std::num::NonZeroU32::MIN.saturating_add(599), per: Duration::from_secs(60) };
         let config = Config {
             store: StoreConfig::of(&layers)?,
             listen: value(&layers, "listen", listen)?.unwrap_or_else(|| "127.0.0.1:8080".to_owned()),
+            tls: tls_files(&layers)?,
             role: value(&layers, "role", |text| text.parse().map_err(|error: UnknownRole| error.to_string()))?.unwrap_or(Role::All),
             staleness_max: Duration::from_secs(number("staleness_s_max", 1..=31_536_000, 300)?),
             wait_max: Duration::from_millis(number("wait_ms_max", 0..=600_000, 5000)?),
@@ -257,7 +281,9 @@ impl Config {
             body_bytes_max: usize::try_from(number("body_bytes_max", 1024..=1 << 30, 1 << 20)?).unwrap_or(usize::MAX),
             open_issuance: value(&layers, "open_issuance", flag)?.unwrap_or(false),
             accounts: accounts(&layers)?,
-            rate_limit_public: limited.then(|| rate.unwrap_or(default_rate)),
+            rate_limits: rate_limits(&layers)?,
+            redis: given_or_in_file(&layers, "redis_url", "redis_url_file")?,
+            trusted_proxies: value(&layers, "trusted_proxies", TrustedProxies::read)?.unwrap_or_default(),
             checkpoint_interval: Duration::from_secs(number("checkpoint_interval_s", 1..=86_400, 5)?),
             checkpoint_anchor: value(&layers, "checkpoint_anchor", |text| anchor(text, witnesses.as_ref()))?,
             witnesses,
@@ -303,14 +329,38 @@ fn value<T>(layers: &Layers, name: &'static str, read: impl Fn(&str) -> Result<T
     read(text.trim()).map(Some).map_err(|problem| Error::of(&source, problem))
 }
 
-fn store_url(layers: &Layers, name: &'static str, file: &'static str) -> Result<Option<store::Url>, Error> {
+/// A URL that may hold a password, and therefore may be given in a file.
+fn given_or_in_file<T: FromStr<Err: fmt::Display>>(layers: &Layers, name: &'static str, file: &'static str) -> Result<Option<T>, Error> {
     let Some((source, text)) = layers.either(name, file)? else { return Ok(None) };
     let text = if source.is_of(file) {
         std::fs::read_to_string(&text).map_err(|error| Error::of(&source, format!("cannot read {text}: {error}")))?
     } else {
         text
     };
-    text.trim().parse().map(Some).map_err(|error: store::MalformedUrl| Error::of(&source, error))
+    text.trim().parse().map(Some).map_err(|error: T::Err| Error::of(&source, error))
+}
+
+fn tls_files(layers: &Layers) -> Result<Option<tls::Files>, Error> {
+    let lacks = |given: &Source, other| Error::of(given, format!("{} is needed, too", variable(other)));
+    match (layers.get("tls_certificate_file"), layers.get("tls_key_file")) {
+        (None, None) => Ok(None),
+        (Some((_, certificate)), Some((_, key))) => Ok(Some(tls::Files { certificate: certificate.into(), key: key.into() })),
+        (Some((given, _)), None) => Err(lacks(&given, "tls_key_file")),
+        (None, Some((given, _))) => Err(lacks(&given, "tls_certificate_file")),
+    }
+}
+
+fn rate_limits(layers: &Layers) -> Result<RateLimits, Error> {
+    let limited = value(layers, "rate_limit", on_or_off)?.unwrap_or(true);
+    let rate = |name, default: &str| {
+        let given = value(layers, name, |text| text.parse::<RateLimit>().map_err(|error| error.to_string()))?;
+        Ok::<_, Error>(given.or_else(|| default.parse().ok()).filter(|_| limited))
+    };
+    Ok(RateLimits {
+        public: rate("rate_limit_public", "600/1m")?,
+        authenticated: rate("rate_limit_authenticated", "6000/1m")?,
+        login_failures: rate("rate_limit_login_failures", "5/15m")?,
+    })
 }
 
 fn whole(text: &str, range: &std::ops::RangeInclusive<u64>) -> Result<u64, String> {

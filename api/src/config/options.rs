@@ -3,6 +3,8 @@
 //!
 //! Values are texts here; [`super::Config`] reads them, whichever layer they come from, in one place.
 
+use std::fmt;
+
 use clap::{ArgAction, Args};
 
 /// An option's name, in snake case, and what the command line gave for it.
@@ -10,10 +12,17 @@ pub(crate) type Given<'a> = (&'static str, Option<&'a str>);
 
 macro_rules! options {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident,)+ }) => {
-        #[derive(Debug, Clone, Default, Args)]
+        #[derive(Clone, Default, Args)]
         $(#[$doc])*
         pub struct $name {
             $($(#[$field_doc])* pub $field: Option<String>,)+
+        }
+
+        /// Which were given, and not with what: some hold passwords.
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_set().entries(self.given().iter().filter_map(|(name, value)| value.map(|_| name))).finish()
+            }
         }
 
         impl $name {
@@ -94,6 +103,12 @@ options! {
         /// Where to listen; port 0 takes any free one [default: 127.0.0.1:8080].
         #[arg(long, value_name = "ADDR:PORT")]
         listen,
+        /// Listen by TLS: the certificate and those above it, PEM. Read again on SIGHUP.
+        #[arg(long, value_name = "FILE")]
+        tls_certificate_file,
+        /// The certificate's private key, PEM.
+        #[arg(long, value_name = "FILE")]
+        tls_key_file,
         /// What to serve [default: all].
         #[arg(long, value_name = "all|issuance|verification|projector")]
         role,
@@ -130,12 +145,27 @@ options! {
         /// How many lanes the hash of a password has: Argon2id's p [default: 1].
         #[arg(long, value_name = "COUNT")]
         password_lanes,
-        /// Whether anonymous verification is limited [default: on].
+        /// Whether anything is limited [default: on].
         #[arg(long, value_name = "on|off")]
         rate_limit,
-        /// How many anonymous verifications in which time [default: 600/1m].
+        /// How many requests without credentials an address may make in which time [default: 600/1m].
         #[arg(long, value_name = "COUNT/TIME")]
         rate_limit_public,
+        /// How many requests a key or an account may make in which time [default: 6000/1m].
+        #[arg(long, value_name = "COUNT/TIME")]
+        rate_limit_authenticated,
+        /// How many logins may fail in which time, of an account and from an address [default: 5/15m].
+        #[arg(long, value_name = "COUNT/TIME")]
+        rate_limit_login_failures,
+        /// A Redis server by which all processes share their limits: `redis://…`, or `rediss://…` for TLS.
+        #[arg(long, value_name = "URL")]
+        redis_url,
+        /// A file that holds the value of --redis-url.
+        #[arg(long, value_name = "FILE")]
+        redis_url_file,
+        /// Proxies that are believed when they say for whom they ask: addresses and networks, separated by commas [default: none].
+        #[arg(long, value_name = "ADDRESS[/BITS],…")]
+        trusted_proxies,
         /// How often a checkpoint of each log is published, unless one is asked for [default: 5].
         #[arg(long, value_name = "SECONDS")]
         checkpoint_interval_s,

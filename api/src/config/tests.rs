@@ -28,7 +28,12 @@ fn everything_has_the_documented_default() {
     assert_eq!(config.wait_max, Duration::from_millis(5000));
     assert_eq!(config.idempotency_kept, Duration::from_secs(168 * 3600));
     assert_eq!(config.body_bytes_max, 1_048_576);
-    assert_eq!(config.rate_limit_public, Some("600/1m".parse().unwrap()));
+    let rates = RateLimits {
+        public: Some("600/1m".parse().unwrap()),
+        authenticated: Some("6000/1m".parse().unwrap()),
+        login_failures: Some("5/15m".parse().unwrap()),
+    };
+    assert_eq!((config.rate_limits, config.trusted_proxies, config.redis.is_none()), (rates, TrustedProxies::default(), true));
     assert_eq!(config.drain_max, Duration::from_secs(30));
     assert!(!config.open_issuance && config.cors_origins.is_empty() && !config.store.allow_unsafe_durability);
     assert_eq!((config.store.log.filter.as_str(), config.store.log.format), ("info", LogFormat::Auto));
@@ -72,6 +77,11 @@ fn a_value_that_cannot_be_used_names_its_variable_and_is_not_repeated() {
         ("CREDENCE_RATE_LIMIT_PUBLIC", "600"),
         ("CREDENCE_RATE_LIMIT_PUBLIC", "0/1m"),
         ("CREDENCE_RATE_LIMIT_PUBLIC", "1/0s"),
+        ("CREDENCE_RATE_LIMIT_AUTHENTICATED", "2000000/1s"),
+        ("CREDENCE_RATE_LIMIT_LOGIN_FAILURES", "5"),
+        ("CREDENCE_REDIS_URL", "http://me:hunter2@host"),
+        ("CREDENCE_REDIS_URL", "redis://me:hunter2@host:port"),
+        ("CREDENCE_TRUSTED_PROXIES", "10.0.0.0/33"),
         ("CREDENCE_CORS_ORIGINS", "*"),
         ("CREDENCE_CORS_ORIGINS", "https://a.example/path"),
         ("CREDENCE_LOG", "=="),
@@ -130,6 +140,19 @@ fn a_store_may_be_given_in_a_file_but_not_twice_in_one_layer() {
 }
 
 #[test]
+fn no_password_can_be_shown_by_accident() {
+    let (postgres, redis) = ("postgres://me:hunter2@host/db?password=hunter2", "redis://me:hunter2@host:6379");
+    let stores = StoreOptions { store: Some(postgres.to_owned()), ..StoreOptions::default() };
+    let serve = ServeOptions { redis_url: Some(redis.to_owned()), ..ServeOptions::default() };
+    let (config, _) = Config::read(&stores, &serve, std::iter::empty()).unwrap();
+    for shown in [format!("{config:?}"), format!("{:#?}", config.store), format!("{stores:?}"), format!("{serve:?}")] {
+        assert!(!shown.contains("hunter2") && !shown.contains("me:"), "{shown}");
+    }
+    assert_eq!((format!("{stores:?}"), format!("{serve:?}")), (r#"{"store"}"#.to_owned(), r#"{"redis_url"}"#.to_owned()));
+    assert_eq!(config.store.stores.ledger.to_string(), "postgres://host/db");
+}
+
+#[test]
 fn a_file_may_hold_only_what_there_is() {
     for (text, problem) in [("wait_max = 1", "wait_max in "), ("listen = 1.5", "listen in "), ("a = [", "TOML in ")] {
         let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -137,6 +160,12 @@ fn a_file_may_hold_only_what_there_is() {
         let message = refused(&[("CREDENCE_CONFIG", file.path().to_str().unwrap())]);
         assert!(message.starts_with(problem), "{message}");
     }
+}
+
+#[test]
+fn limits_can_be_turned_off_altogether() {
+    let (config, _) = read(&ServeOptions::default(), &[("CREDENCE_RATE_LIMIT", "off"), ("CREDENCE_RATE_LIMIT_PUBLIC", "1/1m")]).unwrap();
+    assert_eq!(config.rate_limits, RateLimits::default());
 }
 
 #[test]

@@ -25,9 +25,9 @@ use tracing::Instrument as _;
 use super::Part;
 use super::auth;
 use super::edge::{Edge, Line};
-use super::limit::Standing;
 use super::problem::{Kind, Problem};
-use crate::caller::Caller;
+use crate::caller::{Caller, Principal, Who};
+use crate::limits::Standing;
 use crate::policy::{May, Refused};
 
 /// The longest path and query.
@@ -82,15 +82,13 @@ async fn judge(edge: &Edge, line: Option<&Line>, parts: &mut Parts, standing: &m
         return Err(Problem::new(Kind::HEADERS_TOO_LARGE));
     }
     let may = line.and_then(|line| line.may(&parts.method));
-    if part == Some(Part::Everywhere) || may == Some(May::Unasked) {
+    if part == Some(Part::Everywhere) {
         return Ok(());
     }
-    let principal = auth::authenticate(&edge.identities, parts).await?;
-    if let (Some(limiter), Some(Part::Verification), None) = (&edge.limiter, part, &principal) {
-        let now = limiter.take();
-        *standing = Some(now);
-        now.judge()?;
-    }
+    let known = if may == Some(May::Unasked) { Ok(None) } else { auth::authenticate(&edge.identities, parts).await };
+    *standing = count(edge, part, parts, &known).await;
+    standing.map_or(Ok(()), Standing::judge)?;
+    let principal = known?;
     // What another role serves, or no operation takes, is told by the router.
     let is_served = part.is_some_and(|part| part.is_served_by(edge.app.role));
     let refused = may.filter(|_| is_served).map_or(Ok(()), |may| may.judge(principal.as_ref(), edge.open));
@@ -98,6 +96,20 @@ async fn judge(edge: &Edge, line: Option<&Line>, parts: &mut Parts, standing: &m
         Refused::Unknown => Problem::new(Kind::UNAUTHENTICATED),
         Refused::Forbidden => Problem::new(Kind::FORBIDDEN),
     })
+}
+
+/// Takes from the bucket that the request is counted by, if it is.
+async fn count(edge: &Edge, part: Option<Part>, parts: &Parts, known: &Result<Option<Principal>, Problem>) -> Option<Standing> {
+    let limits = &edge.app.limits;
+    let address = || parts.extensions.get::<Caller>().and_then(|caller| caller.address);
+    match (known, part?) {
+        (Ok(Some(Principal { who: Who::Key(id) | Who::Account { id, .. } | Who::External(id), .. })), _) => limits.caller(*id).await,
+        // Whoever follows a log reads thousands of tiles, which cost little; and they are the same for everybody.
+        (Ok(None), Part::Proofs) => None,
+        (Ok(None), _) => limits.address(address()).await,
+        (Err(problem), _) if [Kind::UNAUTHENTICATED, Kind::FORBIDDEN].contains(&problem.kind) => limits.address(address()).await,
+        (Err(_), _) => None,
+    }
 }
 
 async fn read(edge: &Edge, parts: &Parts, body: Body) -> Result<Bytes, Problem> {

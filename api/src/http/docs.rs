@@ -9,10 +9,10 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::{IntoResponse, Redirect, Response};
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi as Document, OpenApiBuilder};
+use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi as Document, OpenApiBuilder, PathItem};
 use utoipa_axum::routes;
 
-use super::problem::{FieldError, Kind, Problem};
+use super::problem::{self, FieldError, Kind, Problem};
 use super::{Part, Route};
 use crate::wire::credential::ExistingBody;
 
@@ -59,12 +59,23 @@ pub fn document() -> Document {
         let (schemas, mut paths, _) = route.handlers;
         // A parameter that takes the rest of the path is the router's; OpenAPI has none.
         paths.paths = paths.paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
+        if route.part != Part::Everywhere && route.tell.is_none() {
+            paths.paths.values_mut().for_each(limited);
+        }
         let mut part = OpenApiBuilder::new().paths(paths).build();
         part.components = Some(ComponentsBuilder::new().schemas_from_iter(schemas).build());
         document.merge(part);
     }
     // `merge` takes over what its argument says of itself.
     document
+}
+
+/// Says of every operation of a path that it is limited. A dialect says so itself.
+fn limited(item: &mut PathItem) {
+    let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
+    for operation in operations.into_iter().flatten() {
+        operation.responses.responses.extend(problem::responses(&[Kind::RATE_LIMITED]));
+    }
 }
 
 /// The document as it is served and committed.

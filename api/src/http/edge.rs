@@ -11,7 +11,8 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::middleware::Next;
@@ -21,10 +22,10 @@ use tracing::Instrument as _;
 
 use super::admission;
 use super::auth::Identities;
-use super::limit::Limiter;
 use super::problem::{Kind, Problem};
-use super::{Limits, Part, Tell};
+use super::{Bounds, Part, Tell};
 use crate::caller::Caller;
+use crate::config::TrustedProxies;
 use crate::policy::{May, Open};
 use crate::services::App;
 
@@ -51,12 +52,13 @@ impl Line {
 pub struct Edge {
     pub(super) app: App,
     pub(super) identities: Identities,
-    pub(super) limiter: Option<Limiter>,
     pub(super) body_bytes_max: usize,
     pub(super) body_max: Duration,
     pub(super) answer_max: Duration,
     pub(super) open: Open,
     lines: HashMap<String, Line>,
+    trusted_proxies: TrustedProxies,
+    is_tls: bool,
     worker: HeaderValue,
 }
 
@@ -67,15 +69,16 @@ pub struct Peer(pub SocketAddr);
 impl Edge {
     /// For a process.
     #[must_use]
-    pub fn new(app: App, limits: &Limits, lines: HashMap<String, Line>) -> Edge {
+    pub fn new(app: App, bounds: &Bounds, lines: HashMap<String, Line>) -> Edge {
         Edge {
             identities: Identities::new(app.clone()),
-            limiter: limits.rate_limit_public.map(Limiter::new),
-            body_bytes_max: limits.body_bytes_max,
-            body_max: limits.body_max,
-            answer_max: limits.answer_max,
+            body_bytes_max: bounds.body_bytes_max,
+            body_max: bounds.body_max,
+            answer_max: bounds.answer_max,
             open: Open { issuance: app.settings.open_issuance, registration: app.settings.accounts.open_registration },
             lines,
+            trusted_proxies: bounds.trusted_proxies.clone(),
+            is_tls: bounds.is_tls,
             // The configuration takes visible ASCII only.
             worker: HeaderValue::from_str(&app.worker).unwrap_or(HeaderValue::from_static("worker")),
             app,
@@ -101,7 +104,7 @@ pub async fn around_admission(State(edge): State<Arc<Edge>>, request: Request, n
 async fn answered<F: Future<Output = Response>>(edge: &Edge, mut request: Request, inner: impl FnOnce(Request) -> F) -> Response {
     let started = Instant::now();
     let line = edge.line(&request);
-    let caller = caller(&request, &edge.app);
+    let caller = caller(&request, edge);
     let (request_id, route) = (caller.request_id.clone(), caller.via.clone());
     let span = tracing::info_span!("request", request_id, worker = %edge.app.worker, route);
     request.extensions_mut().insert(caller);
@@ -109,7 +112,7 @@ async fn answered<F: Future<Output = Response>>(edge: &Edge, mut request: Reques
     let mut response = inner(request).instrument(span.clone()).await;
 
     let problem = tell(edge, line, &request_id, &mut response);
-    put_headers(response.headers_mut(), &request_id, &edge.worker);
+    put_headers(response.headers_mut(), &request_id, edge);
     let (status, took) = (response.status(), started.elapsed());
     span.in_scope(|| {
         let took_ms = took.as_secs_f64() * 1e3;
@@ -123,19 +126,20 @@ async fn answered<F: Future<Output = Response>>(edge: &Edge, mut request: Reques
 }
 
 /// Who asks, before anybody has looked at a key.
-fn caller(request: &Request, app: &App) -> Caller {
+fn caller(request: &Request, edge: &Edge) -> Caller {
     let headers = request.headers();
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let path = request.extensions().get::<MatchedPath>();
+    let peer = request.extensions().get::<Peer>();
     let agent = text("user-agent").map(|agent| agent.chars().take(512).collect());
     Caller {
         principal: None,
         is_operator: false,
-        address: request.extensions().get::<Peer>().map(|peer| peer.0.ip()),
+        address: peer.map(|peer| edge.trusted_proxies.client(peer.0.ip(), headers)),
         user_agent: agent,
         request_id: text("x-request-id")
             .filter(|id| is_request_id(id))
-            .map_or_else(|| credence_ledger::event::new_id(&app.clock, &app.random).to_string(), ToOwned::to_owned),
+            .map_or_else(|| credence_ledger::event::new_id(&edge.app.clock, &edge.app.random).to_string(), ToOwned::to_owned),
         trace_id: text("traceparent").and_then(trace_id),
         // A path that is none of ours may hold anything: it is not repeated.
         via: path.map_or_else(|| "unknown".to_owned(), |path| format!("{} {}", request.method(), path.as_str())),
@@ -181,14 +185,18 @@ fn foreign(response: &Response) -> Option<Problem> {
     kind.map(|kind| Problem::new(*kind))
 }
 
-fn put_headers(headers: &mut HeaderMap, request_id: &str, worker: &HeaderValue) {
+fn put_headers(headers: &mut HeaderMap, request_id: &str, edge: &Edge) {
     if let Ok(id) = HeaderValue::from_str(request_id) {
         headers.insert("x-request-id", id);
     }
-    headers.insert("x-worker-id", worker.clone());
+    headers.insert("x-worker-id", edge.worker.clone());
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    if edge.is_tls {
+        // RFC 6797. What other hosts of the domain do is theirs to say.
+        headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+    }
     // Pages that are shown bring rules of their own.
     headers.entry(CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));

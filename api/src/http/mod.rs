@@ -26,6 +26,7 @@ pub mod query;
 pub mod serve;
 pub mod services;
 pub mod sessions;
+pub mod tls;
 pub mod verifications;
 
 use std::collections::HashMap;
@@ -45,7 +46,7 @@ use utoipa::openapi::path::Operation;
 use utoipa_axum::router::UtoipaMethodRouter;
 
 use crate::caller::Caller;
-use crate::config::{RateLimit, Role};
+use crate::config::{Role, TrustedProxies};
 use crate::http::edge::Edge;
 use crate::http::problem::{Kind, Problem};
 use crate::policy::May;
@@ -58,7 +59,7 @@ pub enum Part {
     Everywhere,
     /// Accounts, sessions, credentials, issuers, logs, services, the older dialects' issuing routes.
     Issuance,
-    /// Verifications and the older dialects' verifying routes. They are public, and limited for anonymous callers.
+    /// Verifications and the older dialects' verifying routes. They are public.
     Verification,
     /// Checkpoints, tiles, keys and proofs, and the keys of access tokens: issuance publishes them, verification answers for them.
     Proofs,
@@ -154,11 +155,13 @@ pub fn table() -> Vec<Route> {
 
 /// What the configuration says to the edge.
 #[derive(Debug, Clone)]
-pub struct Limits {
+pub struct Bounds {
     /// The largest body that is taken.
     pub body_bytes_max: usize,
-    /// How much anonymous verification is allowed.
-    pub rate_limit_public: Option<RateLimit>,
+    /// Proxies that are believed when they say for whom they ask.
+    pub trusted_proxies: TrustedProxies,
+    /// Whether the process is spoken to by TLS: browsers are told to do nothing else.
+    pub is_tls: bool,
     /// Origins whose pages may call.
     pub cors_origins: Vec<HeaderValue>,
     /// How long a body may take to arrive; then 408.
@@ -171,12 +174,12 @@ pub struct Limits {
 const METHODS: [Method; 5] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 
 /// The router of a process.
-pub fn router(app: &App, limits: &Limits) -> Router {
-    serve_table(table(), May::of, app, limits)
+pub fn router(app: &App, bounds: &Bounds) -> Router {
+    serve_table(table(), May::of, app, bounds)
 }
 
 /// A router for these routes; apart from [`router`] so that tests may put routes of their own behind the same edge.
-pub fn serve_table(table: Vec<Route>, policy: fn(&str) -> Option<May>, app: &App, limits: &Limits) -> Router {
+pub fn serve_table(table: Vec<Route>, policy: fn(&str) -> Option<May>, app: &App, bounds: &Bounds) -> Router {
     let mut lines = HashMap::new();
     let mut router: Router<App> = Router::new();
     for route in table {
@@ -193,18 +196,18 @@ pub fn serve_table(table: Vec<Route>, policy: fn(&str) -> Option<May>, app: &App
         let handlers: MethodRouter<App> = if route.part.is_served_by(app.role) { route.handlers.2 } else { any(elsewhere) };
         router = router.route(&path, handlers);
     }
-    let edge = Arc::new(Edge::new(app.clone(), limits, lines));
+    let edge = Arc::new(Edge::new(app.clone(), bounds, lines));
     let router = router
         .fallback(|| async { Problem::new(Kind::NOT_FOUND) })
         // axum adds `Allow`, which it alone knows.
         .method_not_allowed_fallback(|| async { Problem::new(Kind::METHOD_NOT_ALLOWED) });
     // Every layer costs each request some allocations, whatever it does.
-    let router = if limits.cors_origins.is_empty() {
+    let router = if bounds.cors_origins.is_empty() {
         router.layer(middleware::from_fn_with_state(edge, edge::around_admission))
     } else {
         router
             .layer(middleware::from_fn_with_state(edge.clone(), admission::admit))
-            .layer(cors(&limits.cors_origins))
+            .layer(cors(&bounds.cors_origins))
             .layer(middleware::from_fn_with_state(edge, edge::around))
     };
     router.with_state(app.clone())

@@ -85,7 +85,7 @@ kinds! {
         "The body must be JSON: `Content-Type: application/json`.";
     /// 429.
     RATE_LIMITED = "rate-limited", TOO_MANY_REQUESTS, "Too many requests",
-        "The limit on anonymous verification is reached. `Retry-After` tells when to try again; callers with an API key are not limited.";
+        "More was asked, from this address or by this key or account, than is allowed in the time. `Retry-After` tells when to try again.";
     /// 409.
     ALREADY_ISSUED = "already-issued", CONFLICT, "Already issued",
         "An unrevoked credential of this type exists for this subject at this issuer (or this secret was issued): `existing` names it. Revoke it first.";
@@ -355,6 +355,7 @@ impl From<use_cases::Error> for Problem {
             use_cases::Error::NoSuchIssuer => Problem::field("issuer", "unknown", error.to_string()),
             use_cases::Error::BadCredentials => Problem::new(Kind::UNAUTHENTICATED).detail(error.to_string()),
             use_cases::Error::WrongPassword => Problem::field("current_password", "wrong", error.to_string()),
+            use_cases::Error::TooManyFailures(standing) => standing.into(),
             use_cases::Error::Passwords(_) => Problem::new(Kind::OVERLOADED),
             use_cases::Error::AlreadyIssued(existing) => {
                 let existing = serde_json::to_value(ExistingBody::from(&existing)).unwrap_or_default();

@@ -2,9 +2,13 @@
 //!
 //! hyper reads requests; its bounds lie above those of [`super::admission`], so that what is a little too long is answered with a
 //! problem. What exceeds even hyper's (64 KiB of target, 256 headers, 256 KiB altogether) or is no HTTP is answered with a bare status.
+//!
+//! Nobody holds a connection by doing nothing: there is a bound on how long a client may take to agree on TLS, to send a request's
+//! headers, and to take what it is sent ([`Patience`]); for bodies and answers there are those of admission.
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -12,15 +16,43 @@ use axum::extract::Request;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
 use super::edge::Peer;
+use super::tls::Tls;
 
-/// How long a connection may take to send a request's headers, and how long it may be idle.
-const HEADERS_WITHIN: Duration = Duration::from_secs(60);
+/// For how long a client is waited for.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// To agree on TLS.
+    pub handshake: Duration,
+    /// To send a request's headers, the first or the next: how long a connection may be idle, too.
+    pub headers: Duration,
+    /// To take anything at all of what it is sent.
+    pub write: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience { handshake: Duration::from_secs(10), headers: Duration::from_secs(60), write: Duration::from_secs(60) }
+    }
+}
+
+/// What is done with connections.
+#[derive(Clone)]
+pub struct Server {
+    /// Answers requests.
+    pub router: Router,
+    /// Plain HTTP without it.
+    pub tls: Option<Arc<Tls>>,
+    /// For how long clients are waited for.
+    pub patience: Patience,
+}
 
 /// How many connections the system holds for us until we accept them.
 const BACKLOG: u32 = 1024;
@@ -56,7 +88,7 @@ pub fn listen(socket: TcpSocket) -> io::Result<TcpListener> {
 
 /// Serves until `stop` is cancelled, then finishes the requests in flight, at most for `drain_max`. Answers whether all of them
 /// could be finished.
-pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken, drain_max: Duration) -> bool {
+pub async fn serve(listener: TcpListener, server: Server, stop: CancellationToken, drain_max: Duration) -> bool {
     let graceful = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
@@ -64,7 +96,9 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
             () = stop.cancelled() => break,
         };
         match accepted {
-            Ok((stream, peer)) => connection(stream, peer, &router, &graceful),
+            Ok((stream, peer)) => {
+                tokio::spawn(connection(stream, peer, server.clone(), stop.clone(), graceful.watcher()));
+            }
             Err(error) => {
                 // Usually there are no more file descriptors: others must close first.
                 tracing::warn!(error = &error as &dyn std::error::Error, "a connection was not accepted");
@@ -76,12 +110,27 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
     tokio::time::timeout(drain_max, graceful.shutdown()).await.is_ok()
 }
 
-fn connection(stream: TcpStream, peer: SocketAddr, router: &Router, graceful: &GracefulShutdown) {
+async fn connection(stream: TcpStream, peer: SocketAddr, server: Server, stop: CancellationToken, watcher: Watcher) {
     // Answers are small and wanted at once.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(error = &error as &dyn std::error::Error, "no TCP_NODELAY");
     }
-    let router = router.clone();
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(server.patience.write));
+    let stream = Box::pin(stream);
+    let Some(tls) = &server.tls else { return http(stream, peer, server, watcher).await };
+    // Who has asked for nothing yet is not waited for when the process is told to stop.
+    let handshake = stop.run_until_cancelled(tokio::time::timeout(server.patience.handshake, tls.acceptor().accept(stream)));
+    match handshake.await {
+        Some(Ok(Ok(stream))) => http(stream, peer, server, watcher).await,
+        Some(Ok(Err(error))) => tracing::debug!(error = &error as &dyn std::error::Error, "a client did not agree on TLS"),
+        Some(Err(_)) => tracing::debug!("a client did not agree on TLS in time"),
+        None => {}
+    }
+}
+
+async fn http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S, peer: SocketAddr, server: Server, watcher: Watcher) {
+    let Server { router, patience, .. } = server;
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let mut request: Request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(Peer(peer));
@@ -91,12 +140,9 @@ fn connection(stream: TcpStream, peer: SocketAddr, router: &Router, graceful: &G
     let mut builder = http1::Builder::new();
     // A client may close its sending half as soon as it has asked, and still wants the answer.
     builder.half_close(true);
-    builder.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN).max_headers(256).max_buf_size(256 * 1024);
-    let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            // The client hung up or spoke no HTTP: its affair.
-            tracing::debug!(error = &error as &dyn std::error::Error, "a connection ended early");
-        }
-    });
+    builder.timer(TokioTimer::new()).header_read_timeout(patience.headers).max_headers(256).max_buf_size(256 * 1024);
+    if let Err(error) = watcher.watch(builder.serve_connection(TokioIo::new(stream), service)).await {
+        // The client hung up, was too slow or spoke no HTTP: its affair.
+        tracing::debug!(error = &error as &dyn std::error::Error, "a connection ended early");
+    }
 }

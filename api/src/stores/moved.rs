@@ -10,6 +10,7 @@ use credence_ledger::transfer::Kept;
 use credence_ledger::vault::rows::{Keyring, Settings};
 use credence_ledger::vault::{self, MasterKey, OpenError, Vault};
 use credence_ledger::{LogName, log};
+use secrecy::ExposeSecret as _;
 
 use super::{Error, Schema, Sources, data_folder, durability, error_chain, log_exists, open_vault, patiently, url_of};
 use crate::config::{self, StoreConfig};
@@ -65,13 +66,13 @@ async fn open(config: &StoreConfig, name: LogName, base: Option<&str>, sources: 
         (Url::Sqlite(folder), Some(base)) => Arc::new(log::sqlite::Sqlite::open(folder, name.clone(), base, sources.clock()).await?),
         // The server's clock dates events, unless a test brings its own.
         (Url::Postgres(url), base) => {
-            Arc::new(log::postgres::Postgres::open(url, name.clone(), base, sources.clock.clone(), durability).await?)
+            Arc::new(log::postgres::Postgres::open(url.expose_secret(), name.clone(), base, sources.clock.clone(), durability).await?)
         }
     };
     let origin = log.origin().clone();
     let tiles: Arc<dyn Tiles> = match url {
         Url::Sqlite(folder) => Arc::new(tiles::sqlite::Sqlite::new(folder, name, origin)),
-        Url::Postgres(url) => Arc::new(tiles::postgres::Postgres::new(url, name, origin, durability)?),
+        Url::Postgres(url) => Arc::new(tiles::postgres::Postgres::new(url.expose_secret(), name, origin, durability)?),
     };
     Ok(Kept { log, tiles })
 }

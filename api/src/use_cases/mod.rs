@@ -26,6 +26,7 @@ use credence_projections::projection::{self, Projection};
 use credence_projections::verification::Status;
 use uuid::Uuid;
 
+use crate::limits::Standing;
 use crate::passwords::Overloaded;
 use crate::services::AppendError;
 
@@ -63,6 +64,9 @@ pub enum Error {
     /// Who is known by a session gave another password than its account's.
     #[error("the password is wrong")]
     WrongPassword,
+    /// Too many wrong passwords of this account, or from this address. No other is looked at for a while.
+    #[error("too many logins have failed")]
+    TooManyFailures(Standing),
     /// Too many passwords are being checked. A later try can help.
     #[error(transparent)]
     Passwords(#[from] Overloaded),

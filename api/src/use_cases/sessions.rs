@@ -69,7 +69,17 @@ pub(super) async fn check(
     found: Option<&Login>,
     password: &str,
 ) -> Result<Option<()>, Error> {
-    let checked = services.passwords.check(found.map(|login| login.password.as_str()), password).await?;
+    // By whichever of its names: an account's failures are counted together.
+    let name = |login: &Login| services.vault.lookup().account(&subject::normal_email(&login.account.profile.username));
+    let attempt = services.limits.begin_login(found.map_or(identifier, name), caller.address).await.map_err(Error::TooManyFailures)?;
+    let checked = match services.passwords.check(found.map(|login| login.password.as_str()), password).await {
+        Ok(checked) => checked,
+        Err(overloaded) => {
+            // Nothing was looked at.
+            attempt.give_back().await;
+            return Err(overloaded.into());
+        }
+    };
     let cause = match (found, checked) {
         (None, _) => FailedBy::Unknown,
         (Some(_), Checked::Wrong) => FailedBy::Password,
@@ -79,6 +89,7 @@ pub(super) async fn check(
                 let hashed = services.passwords.hash(password).await?;
                 services.vault.rehash_password(login.account.id, &login.stored, &hashed).await?;
             }
+            attempt.give_back().await;
             return Ok(Some(()));
         }
     };

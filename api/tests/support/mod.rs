@@ -9,6 +9,7 @@
 pub mod accounts;
 pub mod chain;
 pub mod oidc;
+pub mod redis;
 pub mod witness;
 
 use std::net::SocketAddr;
@@ -132,7 +133,7 @@ impl Stores {
         self.folder.path()
     }
 
-    /// The configuration of a process on these stores: any free port, no limit on verification, defaults otherwise.
+    /// The configuration of a process on these stores: any free port, no limits, defaults otherwise.
     pub fn config(&self) -> Config {
         let stores = StoreOptions {
             store: Some(self.url()),
@@ -179,10 +180,10 @@ impl Builder {
         self.with(|config| config.oidc = Some(provider))
     }
 
-    /// Limits anonymous verification.
+    /// Limits what an address may ask without credentials.
     pub fn rate_limit(self, rate: &str) -> Builder {
         let rate: RateLimit = rate.parse().unwrap();
-        self.with(|config| config.rate_limit_public = Some(rate))
+        self.with(|config| config.rate_limits.public = Some(rate))
     }
 
     pub async fn start(self) -> TestApp {
@@ -472,6 +473,8 @@ pub fn unsigned(document: &Value) -> Value {
 /// The binary itself, as a child that is killed when the test ends.
 pub struct Child {
     pub process: std::process::Child,
+    /// `http` or `https`.
+    pub scheme: String,
     pub address: SocketAddr,
     pub stderr: PathBuf,
 }
@@ -479,19 +482,26 @@ pub struct Child {
 impl Child {
     /// Starts `credence serve` with these arguments and waits until it listens. `folder` takes what it writes to standard error.
     pub fn serve(folder: &Path, arguments: &[&str]) -> Child {
+        Child::serve_in(folder, arguments, &[])
+    }
+
+    /// The same, with these variables in its environment.
+    pub fn serve_in(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Child {
         use std::io::BufRead as _;
         let stderr = folder.join(format!("stderr-{}", std::fs::read_dir(folder).unwrap().count()));
         let mut process = command(&["serve", "--listen", "127.0.0.1:0"])
             .args(arguments)
+            .envs(environment.iter().copied())
             .stdout(std::process::Stdio::piped())
             .stderr(std::fs::File::create(&stderr).unwrap())
             .spawn()
             .unwrap();
         let mut line = String::new();
         std::io::BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("listening on http://").and_then(|address| address.parse().ok());
-        let address = address.unwrap_or_else(|| panic!("{line:?}: {}", std::fs::read_to_string(&stderr).unwrap()));
-        Child { process, address, stderr }
+        let url = line.trim().strip_prefix("listening on ").and_then(|url| url.split_once("://"));
+        let at = url.and_then(|(scheme, address)| Some((scheme.to_owned(), address.parse().ok()?)));
+        let (scheme, address) = at.unwrap_or_else(|| panic!("{line:?}: {}", std::fs::read_to_string(&stderr).unwrap()));
+        Child { process, scheme, address, stderr }
     }
 
     pub fn anonymous(&self) -> Anonymous {
@@ -506,10 +516,15 @@ impl Child {
         std::fs::read_to_string(&self.stderr).unwrap()
     }
 
+    /// Sends it a signal by its name.
+    pub fn signal(&self, name: &str) {
+        let told = std::process::Command::new("kill").args([format!("-{name}"), self.process.id().to_string()]).status().unwrap();
+        assert!(told.success());
+    }
+
     /// Tells it to stop and answers how it ended.
     pub fn terminate(&mut self) -> std::process::ExitStatus {
-        let told = std::process::Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status().unwrap();
-        assert!(told.success());
+        self.signal("TERM");
         self.process.wait().unwrap()
     }
 

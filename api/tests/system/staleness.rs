@@ -9,6 +9,7 @@ use credence_ledger::random::SystemRandom;
 use credence_ledger::store::Url;
 use credence_ledger::store::postgres::Durability;
 use credence_ledger::{LogName, Stream, clock::SystemClock};
+use secrecy::ExposeSecret as _;
 use sqlx::postgres::PgConnectOptions;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, UnixStream};
@@ -113,7 +114,9 @@ async fn append_unknown_event(store: &Store) {
     let clock = std::sync::Arc::new(SystemClock);
     let log: Box<dyn Log> = match store.url().parse().unwrap() {
         Url::Sqlite(folder) => Box::new(sqlite::Sqlite::open_existing(&folder, LogName::LEDGER, clock.clone()).await.unwrap()),
-        Url::Postgres(url) => Box::new(postgres::Postgres::open(&url, LogName::LEDGER, None, None, Durability::Durable).await.unwrap()),
+        Url::Postgres(url) => {
+            Box::new(postgres::Postgres::open(url.expose_secret(), LogName::LEDGER, None, None, Durability::Durable).await.unwrap())
+        }
     };
     let stream = Stream::credential(credence_ledger::event::new_id(&clock, &SystemRandom));
     let metadata = Origination::system("another").metadata(&SystemRandom);

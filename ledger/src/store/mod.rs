@@ -10,14 +10,28 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use secrecy::{ExposeSecret as _, SecretString};
+
 /// Where a store lives.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub enum Url {
     /// `sqlite:DIR`: files in one folder of this host.
     Sqlite(PathBuf),
-    /// `postgres://…`: a schema of its own in that database.
-    Postgres(String),
+    /// `postgres://…`: a schema of its own in that database. It may hold a password.
+    Postgres(SecretString),
 }
+
+impl PartialEq for Url {
+    fn eq(&self, other: &Url) -> bool {
+        match (self, other) {
+            (Url::Sqlite(one), Url::Sqlite(other)) => one == other,
+            (Url::Postgres(one), Url::Postgres(other)) => one.expose_secret() == other.expose_secret(),
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Url {}
 
 /// A text that is no store's URL. It does not repeat the text, which may hold a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -38,7 +52,7 @@ impl FromStr for Url {
             return if folder.is_empty() { Err(MalformedUrl::Kind) } else { Ok(Url::Sqlite(folder.into())) };
         }
         if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-            return if postgres::is_url(text) { Ok(Url::Postgres(text.to_owned())) } else { Err(MalformedUrl::Postgres) };
+            return if postgres::is_url(text) { Ok(Url::Postgres(text.into())) } else { Err(MalformedUrl::Postgres) };
         }
         Err(MalformedUrl::Kind)
     }
@@ -50,7 +64,7 @@ impl fmt::Display for Url {
         match self {
             Url::Sqlite(folder) => write!(f, "sqlite:{}", folder.display()),
             Url::Postgres(text) => {
-                let rest = text.split_once("://").map_or("", |(_, rest)| rest);
+                let rest = text.expose_secret().split_once("://").map_or("", |(_, rest)| rest);
                 let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
                 write!(f, "postgres://{}", rest.split('?').next().unwrap_or(""))
             }

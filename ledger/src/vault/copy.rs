@@ -7,6 +7,7 @@
 //! The rows of all tables are read in one snapshot and written in one transaction, which takes the place of whatever stood there: a
 //! copy is there whole or not at all, and a key that was destroyed between two copies is destroyed in the second.
 
+use secrecy::ExposeSecret as _;
 use tokio::sync::mpsc;
 
 use super::OpenError;
@@ -203,7 +204,7 @@ pub enum CopyError {
 pub async fn settings(url: &Url) -> Result<Option<Settings>, Error> {
     match url {
         Url::Sqlite(folder) => sqlite::stored_settings(folder).await,
-        Url::Postgres(url) => postgres::stored_settings(url).await,
+        Url::Postgres(url) => postgres::stored_settings(url.expose_secret()).await,
     }
 }
 
@@ -228,13 +229,13 @@ pub async fn copy(from: &Url, to: &Url) -> Result<u64, CopyError> {
     let reading = async {
         match from {
             Url::Sqlite(folder) => sqlite::read_all(folder, sender).await,
-            Url::Postgres(url) => postgres::read_all(url, sender).await,
+            Url::Postgres(url) => postgres::read_all(url.expose_secret(), sender).await,
         }
     };
     let writing = async {
         match to {
             Url::Sqlite(folder) => sqlite::write_all(folder, receiver).await,
-            Url::Postgres(url) => postgres::write_all(url, receiver).await,
+            Url::Postgres(url) => postgres::write_all(url.expose_secret(), receiver).await,
         }
     };
     // The reader tells the writer of its failures, and ends when the writer has.

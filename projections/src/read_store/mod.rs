@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use credence_ledger::{Position, Timestamp, store};
+use secrecy::ExposeSecret as _;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -149,7 +150,7 @@ pub trait ReadStore: Send + Sync + 'static {
 pub async fn open(url: &store::Url) -> Result<Arc<dyn Store>, store::Error> {
     match url {
         store::Url::Sqlite(folder) => Ok(sqlite::Sqlite::open(folder).await?),
-        store::Url::Postgres(url) => Ok(postgres::Postgres::open(url).await?),
+        store::Url::Postgres(url) => Ok(postgres::Postgres::open(url.expose_secret()).await?),
     }
 }
 

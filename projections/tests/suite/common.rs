@@ -47,7 +47,7 @@ impl Engine {
     pub(crate) async fn open(&self) -> Arc<dyn Store> {
         let url = match self {
             Engine::Sqlite(folder) => Url::Sqlite(folder.path().to_owned()),
-            Engine::Postgres(database) => Url::Postgres(database.url.clone()),
+            Engine::Postgres(database) => Url::Postgres(database.url.clone().into()),
         };
         read_store::open(&url).await.unwrap()
     }

@@ -82,6 +82,7 @@ struct IssuedCredential {
         (status = 401, description = "No API key, or an unknown one"),
         (status = 403, description = "Neither an issuer nor an administrator"),
         (status = 409, description = "Issued before: `existingCredential` names it"),
+        (status = 429, description = "Too many requests"),
     ),
     security((), ("api_key" = [])),
 )]

@@ -25,7 +25,7 @@ async fn open(url: &Url) -> Arc<dyn Vault> {
         Url::Sqlite(folder) => Arc::new(sqlite::Sqlite::open_existing(folder, keyring(1)).await.unwrap()),
         Url::Postgres(url) => {
             let durability = crate::store::postgres::Durability::Durable;
-            Arc::new(postgres::Postgres::open_existing(url, keyring(1), durability).await.unwrap())
+            Arc::new(postgres::Postgres::open_existing(url.expose_secret(), keyring(1), durability).await.unwrap())
         }
     }
 }
@@ -36,7 +36,7 @@ async fn made(url: &Url, key: u8) {
         Url::Sqlite(folder) => drop(sqlite::Sqlite::open(folder, keyring(key), base).await.unwrap()),
         Url::Postgres(url) => {
             let durability = crate::store::postgres::Durability::Durable;
-            drop(postgres::Postgres::open(url, keyring(key), base, durability).await.unwrap());
+            drop(postgres::Postgres::open(url.expose_secret(), keyring(key), base, durability).await.unwrap());
         }
     }
 }
@@ -59,7 +59,7 @@ async fn all(url: &Url) -> Vec<(&'static str, Vec<String>)> {
     let reading = tokio::spawn(async move {
         match &url {
             Url::Sqlite(folder) => sqlite::read_all(folder, sender).await,
-            Url::Postgres(url) => postgres::read_all(url, sender).await,
+            Url::Postgres(url) => postgres::read_all(url.expose_secret(), sender).await,
         }
     });
     let mut found = Vec::new();
@@ -100,7 +100,7 @@ async fn filled(url: &Url, subjects: u64) -> Arc<dyn Vault> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vault_goes_from_engine_to_engine_and_back_as_it_is() {
     let database = Database::create().await;
-    let ((_first, first), postgres, (_last, last)) = (folder(), Url::Postgres(database.url.clone()), folder());
+    let ((_first, first), postgres, (_last, last)) = (folder(), Url::Postgres(database.url.clone().into()), folder());
     let vault = filled(&first, 2300).await;
     let rows = copy(&first, &postgres).await.unwrap();
     assert_eq!(rows, 1 + 2300 + 1 + 1 + 1 + 2 + 1 + 1 + 1 + 1 + 1 + 1);
@@ -151,7 +151,7 @@ async fn another_vault_is_left_alone() {
     let (_source, from) = folder();
     filled(&from, 2).await;
     let (_target, to) = folder();
-    for to in [to, Url::Postgres(database.url.clone())] {
+    for to in [to, Url::Postgres(database.url.clone().into())] {
         made(&to, 1).await;
         let before = settings(&to).await.unwrap();
         assert!(matches!(copy(&from, &to).await, Err(CopyError::Another)));
@@ -165,7 +165,7 @@ async fn a_vault_that_was_not_sent_to_its_end_is_none() {
     let (_source, from) = folder();
     filled(&from, 2).await;
     let (_target, to) = folder();
-    for to in [to, Url::Postgres(database.url.clone())] {
+    for to in [to, Url::Postgres(database.url.clone().into())] {
         for failed in [false, true] {
             let (sender, receiver) = mpsc::channel(9);
             let row = vec![Value::Text("base".to_owned()), Value::Bytes(vec![1])];
@@ -176,7 +176,7 @@ async fn a_vault_that_was_not_sent_to_its_end_is_none() {
             drop(sender);
             let written = match &to {
                 Url::Sqlite(folder) => sqlite::write_all(folder, receiver).await,
-                Url::Postgres(url) => postgres::write_all(url, receiver).await,
+                Url::Postgres(url) => postgres::write_all(url.expose_secret(), receiver).await,
             };
             assert!(written.is_err());
             assert_eq!(settings(&to).await.unwrap(), None);
@@ -223,7 +223,7 @@ async fn the_list_names_every_table_and_column_of_the_schema_on_sqlite() {
 #[tokio::test]
 async fn the_list_names_every_table_and_column_of_the_schema_on_postgres() {
     let database = Database::create().await;
-    made(&Url::Postgres(database.url.clone()), 1).await;
+    made(&Url::Postgres(database.url.clone().into()), 1).await;
     let mut raw = sqlx::PgConnection::connect(&database.url).await.unwrap();
     let columns: Vec<(String, String)> = sqlx::query_as(
         "select table_name::text, column_name::text from information_schema.columns \
