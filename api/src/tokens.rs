@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 /// For how long the published keys are used without asking for them again.
-const KEYS_KNOWN_MAX: Duration = Duration::from_millis(500);
+const KEYS_KNOWN_MAX: Duration = Duration::from_millis(400);
 /// For how long a key is published before it signs.
 const PUBLISHED_BEFORE: Duration = Duration::from_secs(600);
 /// How old the newest key becomes.

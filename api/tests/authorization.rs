@@ -25,6 +25,7 @@ fn body(operation: &str, id: &str) -> Value {
         "POST /issue" | "POST /verify" => json!({"credential": "opaque"}),
         "POST /v1/credentials" => json!({"type": "t", "subject": {"name": "Bob", "email": "bob@example.org"}}),
         "POST /v1/verifications" | "POST /verification/credentials" => json!({"id": id}),
+        "POST /v1/keys" => json!({"roles": ["member"]}),
         "POST /v1/auth/login" => json!({"identifier": 1}),
         "POST /v1/auth/refresh" => json!({"refresh_token": 1}),
         _ => json!({}),
@@ -64,6 +65,8 @@ async fn every_operation_lets_pass_whom_the_policy_names_and_nobody_else(engine:
     let app = TestApp::start(engine).await;
     let issued = app.issuer().await.issue("Ada", "ada@example.org").await;
     let id = issued["id"].as_str().unwrap();
+    let made = app.operator().await.post("/v1/keys", &json!({"roles": ["member"]})).await.expect(201).body;
+    let key = made["id"].as_str().unwrap();
     let mut callers = vec![(None, app.anonymous().0)];
     for role in Role::ALL {
         callers.push((Some(role), app.caller(role, DEFAULT_ISSUER).await));
@@ -72,6 +75,7 @@ async fn every_operation_lets_pass_whom_the_policy_names_and_nobody_else(engine:
     for (operation, may) in policy::TABLE {
         let (method, path) = operation.split_once(' ').unwrap();
         let path = path
+            .replace("/v1/keys/{id}", &format!("/v1/keys/{key}"))
             .replace("{id}", id)
             .replace("{name}", "verification")
             .replace("{log}", "ledger")

@@ -16,6 +16,7 @@ pub mod docs;
 pub mod edge;
 pub mod headers;
 pub mod health;
+pub mod keys;
 pub mod limit;
 pub mod logs;
 pub mod metrics;
@@ -57,7 +58,7 @@ use crate::services::App;
 pub enum Part {
     /// Every role. These routes ignore `Authorization`.
     Everywhere,
-    /// Accounts, sessions, credentials, issuers, logs, services, the older dialects' issuing routes.
+    /// Accounts, sessions, credentials, issuers, API keys, logs, services, the older dialects' issuing routes.
     Issuance,
     /// Verifications and the older dialects' verifying routes. They are public.
     Verification,
@@ -139,6 +140,7 @@ pub fn table() -> Vec<Route> {
         sessions::routes(),
         credentials::routes(),
         verifications::routes(),
+        keys::routes(),
         logs::routes(),
         proofs::routes(),
         projections::routes(),

@@ -33,7 +33,7 @@ use uuid::Uuid;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 pub use self::accounts::{Account, Accounts};
-pub use self::api_key::{ApiKey, Terms};
+pub use self::api_key::{ApiKey, Terms, Wanted};
 pub use self::log_keys::LogKeys;
 pub use self::master_key::MasterKey;
 pub use self::role::{Role, Roles, UnknownRole};
@@ -322,6 +322,9 @@ pub trait Vault: LogKeys + Accounts + SessionStore + Send + Sync + 'static {
 
     /// All keys, oldest first, those that hold no longer included.
     async fn keys(&self) -> Result<Vec<ApiKey>, Error>;
+
+    /// Some keys, newest first, those that hold no longer included.
+    async fn select_keys(&self, wanted: &Wanted) -> Result<Vec<ApiKey>, Error>;
 
     /// Revokes a key; answers it as it is now, `None` if there is none. A key revoked before keeps its time.
     async fn revoke_key(&self, id: Uuid, now: Timestamp) -> Result<Option<ApiKey>, Error>;

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 pub(super) use self::copy::{read_all, stored_settings, write_all};
-use super::api_key::{self, NewApiKey, Terms};
+use super::api_key::{self, NewApiKey, Terms, Wanted};
 use super::rows::{Keyring, NewSubject, Settings};
 use super::{
     ApiKey, FIRST_START_WAIT, FirstStart, Issuer, IssuerKey, KeyState, LookupKeys, OpenError, Reference, Roles, Subject, SubjectRefs,
@@ -334,6 +334,12 @@ impl Vault for Postgres {
 
     async fn keys(&self) -> Result<Vec<ApiKey>, Error> {
         bounded(sqlx::query_as(sql::SELECT_API_KEYS).fetch_all(&self.pool)).await
+    }
+
+    async fn select_keys(&self, wanted: &Wanted) -> Result<Vec<ApiKey>, Error> {
+        let Wanted { issuer, prefix, before, limit } = wanted;
+        let select = sqlx::query_as(sql::SELECT_SOME_API_KEYS).bind(issuer).bind(prefix).bind(before).bind(i64::from(*limit));
+        bounded(select.fetch_all(&self.pool)).await
     }
 
     async fn revoke_key(&self, id: Uuid, now: Timestamp) -> Result<Option<ApiKey>, Error> {
