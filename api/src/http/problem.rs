@@ -17,6 +17,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::{self, RefOr};
 
 use crate::caller::{Caller, Principal};
+use crate::oidc;
 use crate::services::AppendError;
 use crate::use_cases;
 use crate::wire::credential::ExistingBody;
@@ -129,7 +130,7 @@ kinds! {
         "It is not known whether the read model still tells the truth: it was last confirmed too long ago.";
     /// 503.
     STORE_UNAVAILABLE = "store-unavailable", SERVICE_UNAVAILABLE, "Store unavailable",
-        "A store that is needed cannot be reached or is busy.";
+        "A store that is needed, or the identity provider of the token, cannot be reached or is busy.";
     /// 503.
     AUDIT_UNAVAILABLE = "audit-unavailable", SERVICE_UNAVAILABLE, "Audit log unavailable",
         "What was asked for must be recorded in the audit log, which cannot be written. It was not done, unless `detail` says that it was.";
@@ -390,6 +391,15 @@ impl From<use_cases::Error> for Problem {
             use_cases::Error::Store(error) => error.into(),
             use_cases::Error::Projection(error) => error.into(),
             use_cases::Error::Stored(_) => Problem::internal(&chain(&error)),
+        }
+    }
+}
+
+impl From<oidc::Refused> for Problem {
+    fn from(refused: oidc::Refused) -> Problem {
+        match refused {
+            oidc::Refused::Invalid(why) => Problem::new(Kind::UNAUTHENTICATED).detail(why.to_string()),
+            oidc::Refused::Unavailable => Problem::new(Kind::STORE_UNAVAILABLE).detail(refused.to_string()),
         }
     }
 }

@@ -339,6 +339,9 @@ pub async fn an_issuer_signs_with_its_first_key_until_it_uses_another(fixture: &
     let vault = open(fixture).await;
     let default = vault.ensure_issuer("default", second(1)).await.unwrap();
     assert_eq!(states(&vault.issuer_keys(default.id).await.unwrap()), [(&*default.did, KeyState::Current)]);
+    assert!(default.is_active);
+    assert_eq!(vault.find_issuer("default").await.unwrap().as_ref(), Some(&default));
+    assert_eq!(vault.find_issuer("Default").await.unwrap(), None);
     let first = vault.signing_key(&default.did).await.unwrap().unwrap();
     assert_eq!(first.did(), default.did);
     let next = vault.next_issuer_key(default.id).await.unwrap().unwrap();

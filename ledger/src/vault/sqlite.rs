@@ -305,6 +305,11 @@ impl Vault for Sqlite {
         self.read(move |connection, _| query(connection, sql::SELECT_ISSUER_KEYS, params![issuer.as_bytes()], key)).await
     }
 
+    async fn find_issuer(&self, name: &str) -> Result<Option<Issuer>, Error> {
+        let name = name.to_owned();
+        self.read(move |connection, _| query_one(connection, sql::SELECT_ISSUER, params![name], issuer)).await
+    }
+
     async fn issuers(&self) -> Result<Vec<Issuer>, Error> {
         self.read(|connection, _| query(connection, sql::SELECT_ISSUERS, [], issuer)).await
     }
