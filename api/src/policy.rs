@@ -49,6 +49,7 @@ const ISSUERS: May = May::Any(Roles::of(&[Role::Issuer, Role::Admin, Role::Opera
 const READERS: May = May::Any(Roles::of(&[Role::Issuer, Role::Auditor, Role::Admin, Role::Inspector, Role::Operator]));
 const LISTERS: May = May::Any(Roles::of(&[Role::Issuer, Role::Auditor, Role::Billing, Role::Admin, Role::Inspector, Role::Operator]));
 const INSPECTORS: May = May::Any(Roles::of(&[Role::Inspector, Role::Operator]));
+const LOG_READERS: May = May::Any(Roles::of(&[Role::Auditor, Role::Admin, Role::Inspector, Role::Operator]));
 const OPERATORS: May = May::Any(Roles::of(&[Role::Operator]));
 const ADMINS: May = May::Any(Roles::of(&[Role::Admin, Role::Operator]));
 // What is told of accounts and keys.
@@ -77,11 +78,13 @@ pub const TABLE: &[(&str, May)] = &[
     ("GET /v1/credentials/{id}/events", READERS),
     ("GET /v1/credentials/{id}/receipt", READERS),
     ("GET /v1/credentials/{id}/verifications", READERS),
+    ("GET /v1/issuers", May::Known),
+    ("GET /v1/issuers/{id}", May::Known),
     ("GET /v1/keys", HOLDER_READERS),
     ("GET /v1/keys/{id}", HOLDER_READERS),
     // Of the audit log for whoever may inspect it, unless its tiles are public: the handlers tell.
     ("GET /v1/logs/{log}/checkpoint", May::Everybody),
-    ("GET /v1/logs/{log}/events", INSPECTORS),
+    ("GET /v1/logs/{log}/events", LOG_READERS),
     ("GET /v1/logs/{log}/keys", May::Everybody),
     ("GET /v1/logs/{log}/proofs/consistency", May::Everybody),
     ("GET /v1/logs/{log}/proofs/inclusion", May::Everybody),
@@ -91,6 +94,7 @@ pub const TABLE: &[(&str, May)] = &[
     ("GET /v1/projections", INSPECTORS),
     ("GET /v1/projections/{name}/rebuilds/{id}", OPERATORS),
     ("GET /v1/services", INSPECTORS),
+    ("PATCH /v1/issuers/{id}", ADMINS),
     ("PATCH /v1/me", May::Owner),
     ("POST /check", May::Everybody),
     ("POST /issuance/credentials", OPEN_ISSUERS),
@@ -107,6 +111,7 @@ pub const TABLE: &[(&str, May)] = &[
     ("POST /v1/credentials/{id}/reinstate", ISSUERS),
     ("POST /v1/credentials/{id}/revoke", ISSUERS),
     ("POST /v1/credentials/{id}/suspend", ISSUERS),
+    ("POST /v1/issuers", OPERATORS),
     ("POST /v1/keys", ADMINS),
     ("POST /v1/keys/{id}/rotate", ADMINS),
     ("POST /v1/projections/{name}/rebuilds", OPERATORS),

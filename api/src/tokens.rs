@@ -162,7 +162,7 @@ impl Tokens {
         }
         let signing = self.vault.token_signing_key(&key.kid).await?;
         let signing = signing.ok_or_else(|| store::Error::Corrupt(format!("the vault has no key {} for access tokens", key.kid)))?;
-        let signing = EncodingKey::from_ed_der(&*pkcs8(signing.expose()));
+        let signing = EncodingKey::from_ed_der(&pkcs8(signing.expose()));
         *self.known(&self.signing) = Some((key.kid.clone(), signing.clone()));
         Ok((key.kid.clone(), signing))
     }

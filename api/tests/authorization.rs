@@ -24,12 +24,19 @@ fn body(operation: &str, id: &str) -> Value {
         "POST /issuance/credentials" => json!({"name": "Ada", "email": "ada@example.org", "credentialType": "t"}),
         "POST /issue" | "POST /verify" => json!({"credential": "opaque"}),
         "POST /v1/credentials" => json!({"type": "t", "subject": {"name": "Bob", "email": "bob@example.org"}}),
+        "POST /v1/issuers" => json!({"name": "acme"}),
         "POST /v1/verifications" | "POST /verification/credentials" => json!({"id": id}),
         "POST /v1/keys" => json!({"roles": ["member"]}),
         "POST /v1/auth/login" => json!({"identifier": 1}),
         "POST /v1/auth/refresh" => json!({"refresh_token": 1}),
         _ => json!({}),
     }
+}
+
+/// What stands for `{id}` in the operation's path, by the collection that it is in.
+fn placeholder<'a>(path: &str, ids: &'a [(&str, String)], otherwise: &'a str) -> &'a str {
+    let collection = path.split('/').nth(2);
+    ids.iter().find(|(name, _)| Some(*name) == collection).map_or(otherwise, |(_, id)| id)
 }
 
 fn documented() -> Vec<String> {
@@ -66,7 +73,8 @@ async fn every_operation_lets_pass_whom_the_policy_names_and_nobody_else(engine:
     let issued = app.issuer().await.issue("Ada", "ada@example.org").await;
     let id = issued["id"].as_str().unwrap();
     let made = app.operator().await.post("/v1/keys", &json!({"roles": ["member"]})).await.expect(201).body;
-    let key = made["id"].as_str().unwrap();
+    let default = app.services().issuers.by_name(DEFAULT_ISSUER).await.unwrap().unwrap();
+    let ids = [("issuers", default.id.to_string()), ("keys", made["id"].as_str().unwrap().to_owned())];
     let mut callers = vec![(None, app.anonymous().0)];
     for role in Role::ALL {
         callers.push((Some(role), app.caller(role, DEFAULT_ISSUER).await));
@@ -75,8 +83,7 @@ async fn every_operation_lets_pass_whom_the_policy_names_and_nobody_else(engine:
     for (operation, may) in policy::TABLE {
         let (method, path) = operation.split_once(' ').unwrap();
         let path = path
-            .replace("/v1/keys/{id}", &format!("/v1/keys/{key}"))
-            .replace("{id}", id)
+            .replace("{id}", placeholder(path, &ids, id))
             .replace("{name}", "verification")
             .replace("{log}", "ledger")
             .replace("{file}", "index.html")

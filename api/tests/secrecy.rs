@@ -60,7 +60,8 @@ async fn whatever_is_asked_no_secret_is_logged_or_answered(engine: Engine) {
     arguments.extend(["--rate-limit", "off", "--open-issuance=true", "--registration", "open"]);
     let mut child = Child::serve(stores.data_dir(), &arguments);
     let operator_key = std::fs::read_to_string(stores.data_dir().join("admin.key")).unwrap().trim().to_owned();
-    let master_key = std::fs::read_to_string(if engine == Engine::Postgres { key_file } else { stores.data_dir().join("master.key") }).unwrap();
+    let master_key =
+        std::fs::read_to_string(if engine == Engine::Postgres { key_file } else { stores.data_dir().join("master.key") }).unwrap();
     let (anonymous, operator) = (child.anonymous().0, child.admin(&operator_key).0);
     let listening = Listening { heard: Mutex::default() };
     let ask = async |session: &Session, method: &str, path: &str, body: Value| listening.ask(session, method, path, Some(&body)).await;
@@ -97,7 +98,9 @@ async fn whatever_is_asked_no_secret_is_logged_or_answered(engine: Engine) {
         assert!((400..500).contains(&refused), "{method} {path}: {refused}");
     }
     let mut bad = anonymous.clone();
-    for presented in [PLANTED.to_owned(), format!("credence_{PLANTED}"), format!("eyJhbGciOiJub25lIn0.{PLANTED}.{PLANTED}"), master_key.clone()] {
+    for presented in
+        [PLANTED.to_owned(), format!("credence_{PLANTED}"), format!("eyJhbGciOiJub25lIn0.{PLANTED}.{PLANTED}"), master_key.clone()]
+    {
         bad.key = Some(presented);
         ask(&bad, "POST", "/v1/verifications", json!({"id": credential})).await.expect(401);
     }

@@ -98,7 +98,8 @@ pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (Os
 async fn print(options: &Options, printer: Printer<'_>, log: Arc<dyn Log>) -> anyhow::Result<ExitCode> {
     let selection = options.selection();
     output::write(printer.start(selection.start()))?;
-    let mut pages = if options.follow { replay::follow(log, selection).boxed() } else { replay::events(log, selection).boxed() };
+    let mut pages =
+        if options.follow { replay::follow(log, selection, None).boxed() } else { replay::events(log, selection, None).boxed() };
     // Whoever follows ends it so; a replay that is cut off is not done, and ends as the signal has it.
     let mut interrupted = pin!(async { if options.follow { super::interrupted().await } else { pending().await } });
     loop {

@@ -1,4 +1,4 @@
-//! `/v1/logs`: a log's events, a page at a time, all of them, or as they come.
+//! `/v1/logs`: a log's events, a page at a time, all of them, or as they come; of those who do not see everything, their organisation's.
 //!
 //! One route answers in four media types; what is wanted is told by `Accept`. All but a page of JSON are streamed through bounded
 //! memory: a reader that is slow slows down the reading, nothing piles up.
@@ -31,6 +31,7 @@ use crate::caller::Caller;
 use crate::services::App;
 use crate::use_cases::audit;
 use crate::use_cases::replay::{self, Selection};
+use crate::use_cases::scope::Scope;
 use crate::wire::event::{Event, EventPage, Keys};
 
 /// More than elsewhere: a log is long, and read by programs.
@@ -48,6 +49,9 @@ problems! {
 }
 
 /// Read a log's events, in position order.
+///
+/// Inspectors and operators see all of them; an organisation's auditors and administrators its own, at the positions that they have in the
+/// log: a page of them may be empty and yet have a `next_cursor`.
 ///
 /// `Accept: application/json` answers a page; `application/x-ndjson` every event wanted, one a line; `application/cbor-seq` the same as
 /// a CBOR sequence with exactly what is stored; `text/event-stream` follows the log.
@@ -94,10 +98,17 @@ async fn read_log(
 
     // The first answer of the log comes before the status is sent; what fails later can only break the stream off.
     log.head().await?;
+    let principal = caller.known()?;
+    let scope = if principal.sees_everything() { None } else { Some(Scope::new(&app, principal.issuer)?) };
     if open {
-        audit::personal_data_read(&app, &caller, selection.stream.as_ref()).await?;
+        // It is told to whom the stream belongs what was read of it, not what somebody else asked for in vain.
+        let is_shown = match (&scope, &selection.stream) {
+            (Some(scope), Some(stream)) => scope.owns(&*log, stream).await?,
+            _ => true,
+        };
+        audit::personal_data_read(&app, &caller, selection.stream.as_ref().filter(|_| is_shown)).await?;
     }
-    let shown = Shown { app, log, open };
+    let shown = Shown { app, log, scope, open };
     match format {
         Format::Json => page(&shown, selection).await,
         Format::Lines => Ok(lines(shown, selection)),
@@ -158,6 +169,8 @@ fn resume(parameters: &mut Parameters, headers: &HeaderMap, log: &LogName, selec
 struct Shown {
     app: App,
     log: Arc<dyn Log>,
+    /// `None` is everything.
+    scope: Option<Scope>,
     open: bool,
 }
 
@@ -171,15 +184,13 @@ impl Shown {
 
 async fn page(shown: &Shown, selection: Selection) -> Result<Response, Problem> {
     let limit = selection.limit.map_or(LIMIT_DEFAULT, NonZeroUsize::get);
-    // One more than is shown tells whether there are more.
-    let mut found = shown.log.read(&selection.query(selection.start(), limit + 1)).await?;
-    let next = found.get(limit).map(|event| Cursor(event.position).to_string());
-    found.truncate(limit);
-    Ok(Json(EventPage { items: shown.events(&found).await?, next_cursor: next }).into_response())
+    let (found, next) = replay::page(&*shown.log, &selection, limit, shown.scope.as_ref()).await?;
+    let next_cursor = next.map(|next| Cursor(next).to_string());
+    Ok(Json(EventPage { items: shown.events(&found).await?, next_cursor }).into_response())
 }
 
 fn lines(shown: Shown, selection: Selection) -> Response {
-    let pages = replay::events(shown.log.clone(), selection);
+    let pages = replay::events(shown.log.clone(), selection, shown.scope.clone());
     let shown = Arc::new(shown);
     let lines = pages.and_then(move |page| {
         let shown = shown.clone();
@@ -197,7 +208,7 @@ fn lines(shown: Shown, selection: Selection) -> Response {
 
 fn cbor(shown: &Shown, selection: Selection) -> Response {
     let start = sequence::start(shown.log.name(), selection.start(), shown.log.origin());
-    let pages = replay::events(shown.log.clone(), selection);
+    let pages = replay::events(shown.log.clone(), selection, shown.scope.clone());
     let items = pages.map_ok(|page| Bytes::from(page.iter().map(sequence::item).collect::<Vec<_>>().concat()));
     streamed(Format::CborSequence, futures::stream::once(async { Ok(start.into()) }).chain(items).boxed())
 }
@@ -211,7 +222,7 @@ fn streamed(format: Format, bytes: BoxStream<'static, Result<Bytes, store::Error
 /// event that it saw.
 fn follow(shown: Shown, selection: Selection) -> Response {
     let draining = shown.app.draining.clone();
-    let pages = replay::follow(shown.log.clone(), selection);
+    let pages = replay::follow(shown.log.clone(), selection, shown.scope.clone());
     let messages = async_stream::stream! {
         futures::pin_mut!(pages);
         loop {

@@ -16,6 +16,7 @@ pub mod docs;
 pub mod edge;
 pub mod headers;
 pub mod health;
+pub mod issuers;
 pub mod keys;
 pub mod limit;
 pub mod logs;
@@ -140,6 +141,7 @@ pub fn table() -> Vec<Route> {
         sessions::routes(),
         credentials::routes(),
         verifications::routes(),
+        issuers::routes(),
         keys::routes(),
         logs::routes(),
         proofs::routes(),

@@ -17,6 +17,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::{self, RefOr};
 
 use crate::caller::{Caller, Principal};
+use crate::oidc;
 use crate::services::AppendError;
 use crate::use_cases;
 use crate::wire::credential::ExistingBody;
@@ -104,6 +105,12 @@ kinds! {
     ACCOUNT_EXISTS = "account-exists", CONFLICT, "Account exists",
         "An account with this username or e-mail address exists. Which of the two is taken is not told.";
     /// 409.
+    ISSUER_EXISTS = "issuer-exists", CONFLICT, "Issuer exists",
+        "An organisation of this name exists: `existing` names it. Names are never given away again.";
+    /// 409.
+    DEFAULT_ISSUER = "default-issuer", CONFLICT, "The default issuer",
+        "The organisation `default` cannot be deactivated: the first operator's key and what names no issuer belong to it.";
+    /// 409.
     REBUILD_RUNNING = "rebuild-running", CONFLICT, "A rebuild is running",
         "One rebuild a projection at a time.";
     /// 422.
@@ -123,7 +130,7 @@ kinds! {
         "It is not known whether the read model still tells the truth: it was last confirmed too long ago.";
     /// 503.
     STORE_UNAVAILABLE = "store-unavailable", SERVICE_UNAVAILABLE, "Store unavailable",
-        "A store that is needed cannot be reached or is busy.";
+        "A store that is needed, or the identity provider of the token, cannot be reached or is busy.";
     /// 503.
     AUDIT_UNAVAILABLE = "audit-unavailable", SERVICE_UNAVAILABLE, "Audit log unavailable",
         "What was asked for must be recorded in the audit log, which cannot be written. It was not done, unless `detail` says that it was.";
@@ -359,6 +366,8 @@ impl From<use_cases::Error> for Problem {
             use_cases::Error::WrongPassword => Problem::field("current_password", "wrong", error.to_string()),
             use_cases::Error::TooManyFailures(standing) => standing.into(),
             use_cases::Error::Passwords(_) => Problem::new(Kind::OVERLOADED),
+            use_cases::Error::IssuerExists(id) => Problem::new(Kind::ISSUER_EXISTS).member("existing", serde_json::json!({ "id": id })),
+            use_cases::Error::DefaultIssuer => Problem::new(Kind::DEFAULT_ISSUER).detail(error.to_string()),
             use_cases::Error::AlreadyIssued(existing) => {
                 let existing = serde_json::to_value(ExistingBody::from(&existing)).unwrap_or_default();
                 Problem::new(Kind::ALREADY_ISSUED).member("existing", existing)
@@ -382,6 +391,15 @@ impl From<use_cases::Error> for Problem {
             use_cases::Error::Store(error) => error.into(),
             use_cases::Error::Projection(error) => error.into(),
             use_cases::Error::Stored(_) => Problem::internal(&chain(&error)),
+        }
+    }
+}
+
+impl From<oidc::Refused> for Problem {
+    fn from(refused: oidc::Refused) -> Problem {
+        match refused {
+            oidc::Refused::Invalid(why) => Problem::new(Kind::UNAUTHENTICATED).detail(why.to_string()),
+            oidc::Refused::Unavailable => Problem::new(Kind::STORE_UNAVAILABLE).detail(refused.to_string()),
         }
     }
 }

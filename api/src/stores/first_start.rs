@@ -1,7 +1,7 @@
 //! The first start: what a fresh set of stores needs before it can serve anybody.
 //!
 //! One process at a time goes through it, under the vault's lock, and each step looks whether it has been done: a crash anywhere in
-//! between costs nothing. Issuers are registered here and nowhere else.
+//! between costs nothing. Issuers are registered in the ledger here and nowhere else.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -13,7 +13,7 @@ use credence_ledger::log::{Append, Expected, Outcome, Query, UniqueKey};
 use credence_ledger::store;
 use credence_ledger::stream::category;
 use credence_ledger::vault::{ApiKey, Issuer, Role, Terms, Vault};
-use credence_ledger::{Clock, Random, Stream};
+use credence_ledger::{Clock, Position, Random, Stream};
 use zeroize::Zeroizing;
 
 use super::{Error, Sources, data_folder};
@@ -38,27 +38,34 @@ pub async fn register_issuer(
     random: &(impl Random + ?Sized),
 ) -> Result<Issuer, AppendError> {
     let issuer = vault.ensure_issuer(name, clock.now()).await?;
-    register(ledger, &issuer, worker, random).await?;
+    register(ledger, &issuer, &Origination::system(worker), random).await?;
     Ok(issuer)
 }
 
 /// Registers an issuer of the vault in the ledger, where it is not: the ledger may be older than the vault, restored from a backup.
+/// Answers where, if it was done now.
 ///
 /// # Errors
 /// A store failed, or the ledger knows another issuer of that name.
-pub async fn register(ledger: &LogAccess, issuer: &Issuer, worker: &str, random: &(impl Random + ?Sized)) -> Result<(), AppendError> {
+pub async fn register(
+    ledger: &LogAccess,
+    issuer: &Issuer,
+    origination: &Origination,
+    random: &(impl Random + ?Sized),
+) -> Result<Option<Position>, AppendError> {
     let (key, stream) = (UniqueKey::issuer_name(&issuer.name), Stream::issuer(issuer.id));
     if ledger.log.key_owner(&key).await?.is_none() {
         let registered = IssuerRegistered { did: issuer.did.clone(), name: issuer.name.clone() };
-        let events = vec![New::of(&registered, &Origination::system(worker).metadata(random))];
+        let events = vec![New::of(&registered, &origination.metadata(random))];
         let append = Append { claims: vec![(key.clone(), stream.clone())], ..Append::to(stream.clone(), Expected::None, events) };
-        // Refused: another process was faster.
-        if let Outcome::Refused(refusal) = ledger.append(append).await? {
-            tracing::debug!(?refusal, "the issuer is registered already");
+        match ledger.append(append).await? {
+            Outcome::Appended(events) => return Ok(events.first().map(|event| event.position)),
+            // Another process was faster.
+            refused => tracing::debug!(?refused, "the issuer is registered already"),
         }
     }
     match ledger.log.key_owner(&key).await? {
-        Some(owner) if owner.stream == stream => Ok(()),
+        Some(owner) if owner.stream == stream => Ok(None),
         _ => Err(store::Error::Corrupt(format!("the ledger knows another issuer than the vault by the name {}", issuer.name)).into()),
     }
 }

@@ -7,7 +7,7 @@
 use credence_ledger::decision::credential::{self as decision, State};
 use credence_ledger::document::{self, Built, Contents};
 use credence_ledger::event::credential::CredentialIssued;
-use credence_ledger::event::{Payload as _, new_id};
+use credence_ledger::event::{Origination, Payload as _, new_id};
 use credence_ledger::log::{Append, Expected, KeyOwner, Outcome, Refusal, UniqueKey};
 use credence_ledger::sealing::KeyId;
 use credence_ledger::vault::{Issuer, SubjectRefs};
@@ -86,7 +86,7 @@ pub async fn issue(
         services.issuers.issuing(issuer).await?.ok_or_else(|| Error::corrupt("a key of an issuer that the vault does not know"))?;
     if !services.issuers.is_registered(issuer.id) {
         // No event of an issuer that the ledger does not know: the read models could not apply it.
-        stores::register(services.ledger()?, &issuer, &services.worker, &services.random).await?;
+        stores::register(services.ledger()?, &issuer, &Origination::system(&services.worker), &services.random).await?;
         services.issuers.note_registered(issuer.id);
     }
     let stream = Stream::credential(new_id(&services.clock, &services.random));

@@ -9,6 +9,7 @@ pub mod change;
 pub mod credential;
 pub mod idempotency;
 pub mod issue;
+pub mod issuers;
 pub mod keys;
 pub mod list;
 pub mod read;
@@ -16,6 +17,7 @@ pub mod rebuild;
 pub mod receipt;
 pub mod replay;
 pub mod rotate;
+pub mod scope;
 pub mod sessions;
 pub mod verify;
 
@@ -71,6 +73,12 @@ pub enum Error {
     /// Too many passwords are being checked. A later try can help.
     #[error(transparent)]
     Passwords(#[from] Overloaded),
+    /// The name of an organisation is taken, by the one with this id.
+    #[error("an organisation of this name exists")]
+    IssuerExists(Uuid),
+    /// What is not told whose it is belongs to the default organisation, which therefore stays active.
+    #[error("the default organisation cannot be deactivated")]
+    DefaultIssuer,
     /// The natural key, or the secret, is taken.
     #[error("the credential has been issued already")]
     AlreadyIssued(Existing),

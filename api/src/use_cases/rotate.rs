@@ -6,10 +6,9 @@
 
 use credence_ledger::checkpoint::VerifierKey;
 use credence_ledger::decision::issuer::{self as decision, Rejection, State};
-use credence_ledger::event::DecodeError;
-use credence_ledger::event::Payload as _;
 use credence_ledger::event::audit::{LogKeyRotated, SigningKeyRotated, TokenKeysReplaced};
 use credence_ledger::event::issuer::IssuerEvent;
+use credence_ledger::event::{DecodeError, Origination, Payload as _};
 use credence_ledger::log::{Append, Expected, Outcome, Query, Refusal};
 use credence_ledger::stream::category;
 use credence_ledger::vault::Issuer;
@@ -30,7 +29,7 @@ const TRIES_MAX: usize = 5;
 pub async fn rotate(services: &Services, caller: &Caller, issuer: &Issuer) -> Result<String, Error> {
     let ledger = services.ledger()?;
     // The ledger may be older than the vault, restored from a backup.
-    stores::register(ledger, issuer, &services.worker, &services.random).await?;
+    stores::register(ledger, issuer, &Origination::system(&services.worker), &services.random).await?;
     let stream = Stream::issuer(issuer.id);
     for _ in 0..TRIES_MAX {
         let did = services.vault.next_issuer_key(issuer.id).await?;

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::accounts::{Change, NewAccount, Profile};
 use super::api_key::{Terms, Wanted};
+use super::issuers::{Organisation, ProfileChange};
 use super::rows::{Keyring, NewIssuer};
 use super::sessions::{NewSession, Refreshed};
 use super::{
@@ -55,6 +56,10 @@ macro_rules! vault_contract {
             a_retired_key_is_kept_and_never_comes_back
             an_issuer_has_one_next_key_however_many_ask_at_once
             rotations_at_once_leave_one_current_key
+            organisations_are_listed_newest_first_page_by_page
+            an_organisation_tells_of_itself_what_it_was_told_to
+            what_belongs_to_an_organisation_holds_while_it_is_active
+            keys_accounts_and_logins_know_their_organisation
             an_api_key_is_found_by_its_text_only
             api_keys_are_listed_oldest_first
             keys_are_selected_newest_first_by_organisation_and_prefix
@@ -334,6 +339,9 @@ pub async fn an_issuer_signs_with_its_first_key_until_it_uses_another(fixture: &
     let vault = open(fixture).await;
     let default = vault.ensure_issuer("default", second(1)).await.unwrap();
     assert_eq!(states(&vault.issuer_keys(default.id).await.unwrap()), [(&*default.did, KeyState::Current)]);
+    assert!(default.is_active);
+    assert_eq!(vault.find_issuer("default").await.unwrap().as_ref(), Some(&default));
+    assert_eq!(vault.find_issuer("Default").await.unwrap(), None);
     let first = vault.signing_key(&default.did).await.unwrap().unwrap();
     assert_eq!(first.did(), default.did);
     let next = vault.next_issuer_key(default.id).await.unwrap().unwrap();
@@ -383,6 +391,78 @@ pub async fn an_issuer_has_one_next_key_however_many_ask_at_once(fixture: &dyn F
     let next: BTreeSet<String> = next.into_iter().map(|did| did.unwrap().unwrap()).collect();
     assert_eq!(next.len(), 1);
     assert_eq!(handles[1].issuer_keys(default.id).await.unwrap().len(), 2);
+}
+
+pub async fn organisations_are_listed_newest_first_page_by_page(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    let mut made = Vec::new();
+    for (at, name) in ["one", "two", "three"].into_iter().enumerate() {
+        let issuer = vault.ensure_issuer(name, second(at as u64)).await.unwrap();
+        made.insert(0, Organisation { issuer, display_name: None, url: None, deactivated_at: None });
+    }
+    assert_eq!(vault.organisations(None, 10).await.unwrap(), made);
+    assert_eq!(vault.organisations(None, 2).await.unwrap(), made[..2]);
+    assert_eq!(vault.organisations(Some(made[1].issuer.id), 2).await.unwrap(), made[2..]);
+    assert_eq!(vault.organisation(made[1].issuer.id).await.unwrap(), Some(made[1].clone()));
+    assert_eq!(vault.organisation(issuer(9)).await.unwrap(), None);
+}
+
+pub async fn an_organisation_tells_of_itself_what_it_was_told_to(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    let (default, other) =
+        (vault.ensure_issuer("default", second(1)).await.unwrap(), vault.ensure_issuer("other", second(2)).await.unwrap());
+    let (name, url) = ("größe \"quoted\"".to_owned(), "https://example.org/".to_owned());
+    let both = ProfileChange { display_name: Some(Some(name.clone())), url: Some(Some(url.clone())) };
+    assert!(vault.change_organisation(default.id, &both).await.unwrap());
+    let told = async || {
+        let found = vault.organisation(default.id).await.unwrap().unwrap();
+        (found.display_name, found.url)
+    };
+    assert_eq!(told().await, (Some(name), Some(url.clone())));
+    assert!(vault.change_organisation(default.id, &ProfileChange { display_name: Some(None), url: None }).await.unwrap());
+    assert_eq!(told().await, (None, Some(url)));
+    assert!(vault.change_organisation(default.id, &ProfileChange { display_name: None, url: Some(None) }).await.unwrap());
+    assert_eq!(told().await, (None, None));
+    assert_eq!(vault.organisation(other.id).await.unwrap().unwrap().display_name, None);
+    assert!(!vault.change_organisation(issuer(9), &both).await.unwrap());
+}
+
+pub async fn what_belongs_to_an_organisation_holds_while_it_is_active(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    let ada = account(&*vault, "ada", 1).await;
+    let other = vault.ensure_issuer("other", second(1)).await.unwrap();
+    let begun = session(&*vault, ada.id, 1, 2).await;
+    let (own, text) = vault.create_key(&Terms::of(Role::Issuer, ada.issuer), second(2)).await.unwrap();
+    let (others, _) = vault.create_key(&Terms::of(Role::Issuer, other.id), second(2)).await.unwrap();
+    for at in [3, 4] {
+        assert!(vault.deactivate_organisation(ada.issuer, Some(second(at))).await.unwrap());
+        assert_eq!(vault.organisation(ada.issuer).await.unwrap().unwrap().deactivated_at, Some(second(3)));
+    }
+    let elsewhere = open(fixture).await;
+    assert!(!elsewhere.find_key(&text).await.unwrap().unwrap().of_active);
+    assert!(!elsewhere.session(begun).await.unwrap().unwrap().is_live(second(5)));
+    assert!(!elsewhere.login_of(ada.id).await.unwrap().unwrap().of_active);
+    assert!(elsewhere.key(others.id).await.unwrap().unwrap().of_active);
+    assert!(vault.deactivate_organisation(ada.issuer, None).await.unwrap());
+    assert!(elsewhere.key(own.id).await.unwrap().unwrap().of_active);
+    assert!(elsewhere.session(begun).await.unwrap().unwrap().is_live(second(5)));
+    assert_eq!(elsewhere.organisation(ada.issuer).await.unwrap().unwrap().deactivated_at, None);
+    assert!(!vault.deactivate_organisation(issuer(9), None).await.unwrap());
+}
+
+pub async fn keys_accounts_and_logins_know_their_organisation(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    let ada = account(&*vault, "ada", 1).await;
+    let other = vault.ensure_issuer("other", second(1)).await.unwrap().id;
+    let (key, _) = vault.create_key(&Terms::of(Role::Issuer, other), second(2)).await.unwrap();
+    vault.revoke_key(key.id, second(3)).await.unwrap();
+    let owners = vault.owners(&[key.id, issuer(9), ada.id, key.id]).await.unwrap();
+    assert_eq!(owners, [(key.id, other), (ada.id, ada.issuer)].into());
+    assert_eq!(vault.owners(&[]).await.unwrap(), [].into());
+    let reference = |text: &str| vault.lookup().account(text);
+    let given = ["ada", "nobody", "ada@example.org"].map(reference);
+    let owners = vault.owners_of_logins(&given).await.unwrap();
+    assert_eq!(owners, [(given[0], ada.issuer), (given[2], ada.issuer)].into());
 }
 
 pub async fn rotations_at_once_leave_one_current_key(fixture: &dyn Fixture) {

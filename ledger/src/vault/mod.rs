@@ -13,6 +13,7 @@ pub mod api_key;
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
 pub mod copy;
+pub mod issuers;
 pub mod log_keys;
 pub mod master_key;
 pub mod postgres;
@@ -34,6 +35,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 pub use self::accounts::{Account, Accounts};
 pub use self::api_key::{ApiKey, Terms, Wanted};
+pub use self::issuers::{Organisation, Organisations};
 pub use self::log_keys::LogKeys;
 pub use self::master_key::MasterKey;
 pub use self::role::{Role, Roles, UnknownRole};
@@ -89,6 +91,14 @@ impl LookupKeys {
     #[must_use]
     pub fn secret(&self, secret: &[u8]) -> Reference {
         mac_raw(&self.secrets, secret)
+    }
+
+    /// Whoever an identity provider calls `subject`: a UUID of version 8. It is always the same, and without this key nobody can tell
+    /// whom it stands for.
+    #[must_use]
+    pub fn external(&self, provider: &str, subject: &str) -> Uuid {
+        let mac = mac(&self.subjects, &[b"external", provider.as_bytes(), subject.as_bytes()]);
+        uuid::Builder::from_custom_bytes(std::array::from_fn(|at| mac[at])).into_uuid()
     }
 
     /// An account's username or e-mail address, in lower case. They share one room: no username has an `@`.
@@ -153,6 +163,8 @@ pub struct Issuer {
     pub name: String,
     /// The `did:key` of its current signing key.
     pub did: String,
+    /// Whether anybody may act for it.
+    pub is_active: bool,
 }
 
 /// One of an issuer's signing keys, by its name.
@@ -245,7 +257,7 @@ pub const FIRST_START_WAIT: Duration = Duration::from_secs(60);
 ///
 /// What a call answered, having made or changed it, is durable.
 #[async_trait]
-pub trait Vault: LogKeys + Accounts + SessionStore + Send + Sync + 'static {
+pub trait Vault: LogKeys + Accounts + SessionStore + Organisations + Send + Sync + 'static {
     /// The look-up keys, read once when the vault was opened.
     fn lookup(&self) -> &LookupKeys;
 
@@ -291,6 +303,9 @@ pub trait Vault: LogKeys + Accounts + SessionStore + Send + Sync + 'static {
 
     /// An issuer's signing keys, oldest first.
     async fn issuer_keys(&self, issuer: Uuid) -> Result<Vec<IssuerKey>, Error>;
+
+    /// The issuer of that name; `None` if there is none.
+    async fn find_issuer(&self, name: &str) -> Result<Option<Issuer>, Error>;
 
     /// All issuers, oldest first.
     async fn issuers(&self) -> Result<Vec<Issuer>, Error>;
@@ -347,5 +362,19 @@ mod tests {
         assert_ne!(keys.name(one, "a"), keys.name(other, "a"));
         assert_ne!(keys.name(one, "a"), keys.email(one, "a"));
         assert_ne!(keys.idempotency(&[b"ab", b"c"]), keys.idempotency(&[b"a", b"bc"]));
+    }
+
+    #[test]
+    fn somebody_known_elsewhere_has_one_id_here_which_only_the_key_can_make() {
+        let (keys, other) = (LookupKeys::from_bytes(&[1; 96]), LookupKeys::from_bytes(&[2; 96]));
+        let id = keys.external("https://id.example", "ada");
+        assert_eq!((id, id.get_version_num()), (keys.external("https://id.example", "ada"), 8));
+        for another in [
+            keys.external("https://id.example", "bob"),
+            keys.external("https://id.examplea", "da"),
+            other.external("https://id.example", "ada"),
+        ] {
+            assert_ne!(id, another);
+        }
     }
 }

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod copy;
+mod issuers;
 mod log_keys;
 mod sessions;
 mod sql;
@@ -166,10 +167,6 @@ impl Postgres {
         let made = rows.iter().map(|row| column(row, 0)).collect::<Result<HashSet<Uuid>, Error>>()?;
         Ok(new.into_iter().filter(|(_, new)| made.contains(&new.subject.id)).map(|(refs, new)| (refs, new.subject)).collect())
     }
-
-    async fn issuer(&self, name: &str) -> Result<Option<Issuer>, Error> {
-        bounded(sqlx::query_as(sql::SELECT_ISSUER).bind(name).fetch_optional(&self.pool)).await
-    }
 }
 
 #[async_trait]
@@ -262,13 +259,13 @@ impl Vault for Postgres {
     }
 
     async fn ensure_issuer(&self, name: &str, now: Timestamp) -> Result<Issuer, Error> {
-        if let Some(issuer) = self.issuer(name).await? {
+        if let Some(issuer) = self.find_issuer(name).await? {
             return Ok(issuer);
         }
         let new = self.keyring.new_issuer(name, now);
         let insert = sqlx::query(sql::INSERT_ISSUER).bind(new.issuer.id).bind(new.issuer.name).bind(new.issuer.did);
         bounded(insert.bind(new.wrapped_signing_key).bind(new.wrapped_sealing_key).execute(&self.pool)).await?;
-        self.issuer(name).await?.ok_or_else(|| Error::Corrupt("an issuer just made is gone".to_owned()))
+        self.find_issuer(name).await?.ok_or_else(|| Error::Corrupt("an issuer just made is gone".to_owned()))
     }
 
     async fn signing_key(&self, did: &str) -> Result<Option<SigningKey>, Error> {
@@ -302,6 +299,10 @@ impl Vault for Postgres {
     async fn issuer_keys(&self, issuer: Uuid) -> Result<Vec<IssuerKey>, Error> {
         let keys: Vec<(String, i64)> = bounded(sqlx::query_as(sql::SELECT_ISSUER_KEYS).bind(issuer).fetch_all(&self.pool)).await?;
         Ok(keys.into_iter().map(|(did, place)| IssuerKey { did, state: KeyState::at(place) }).collect())
+    }
+
+    async fn find_issuer(&self, name: &str) -> Result<Option<Issuer>, Error> {
+        bounded(sqlx::query_as(sql::SELECT_ISSUER).bind(name).fetch_optional(&self.pool)).await
     }
 
     async fn issuers(&self) -> Result<Vec<Issuer>, Error> {
@@ -435,7 +436,7 @@ fn optional_time(row: &PgRow, name: &str) -> Result<Option<Timestamp>, sqlx::Err
 
 impl FromRow<'_, PgRow> for Issuer {
     fn from_row(row: &PgRow) -> Result<Issuer, sqlx::Error> {
-        Ok(Issuer { id: row.try_get("id")?, name: row.try_get("name")?, did: row.try_get("did")? })
+        Ok(Issuer { id: row.try_get("id")?, name: row.try_get("name")?, did: row.try_get("did")?, is_active: row.try_get("is_active")? })
     }
 }
 

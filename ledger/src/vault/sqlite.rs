@@ -6,6 +6,7 @@
 
 mod accounts;
 mod copy;
+mod issuers;
 mod log_keys;
 mod rows;
 mod sessions;
@@ -302,6 +303,11 @@ impl Vault for Sqlite {
     async fn issuer_keys(&self, issuer: Uuid) -> Result<Vec<IssuerKey>, Error> {
         let key = |row: &Row<'_>| Ok(IssuerKey { did: row.get(0)?, state: KeyState::at(row.get(1)?) });
         self.read(move |connection, _| query(connection, sql::SELECT_ISSUER_KEYS, params![issuer.as_bytes()], key)).await
+    }
+
+    async fn find_issuer(&self, name: &str) -> Result<Option<Issuer>, Error> {
+        let name = name.to_owned();
+        self.read(move |connection, _| query_one(connection, sql::SELECT_ISSUER, params![name], issuer)).await
     }
 
     async fn issuers(&self) -> Result<Vec<Issuer>, Error> {

@@ -1,0 +1,5 @@
+select id, name, did, display_name, url, deactivated_at
+from issuers
+where $1::uuid is null or id < $1
+order by id desc
+limit $2
