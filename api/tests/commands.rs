@@ -274,7 +274,7 @@ async fn stores_are_made_and_found_made(engine: Engine) {
         Engine::Postgres => assert!(roles.expect(0).out.contains("would be made and granted")),
     }
     // A key made before anybody has served is as good as any.
-    let key = run(&["keys", "create", "--role", "admin"], &stores).await.expect(0).out;
+    let key = run(&["keys", "create", "--role", "operator"], &stores).await.expect(0).out;
     let app = TestApp::on(Arc::new(stores)).start().await;
     support::send(app.anonymous().request(Method::GET, "/v1/services").bearer_auth(key.trim())).await.expect(200);
 }

@@ -208,7 +208,7 @@ fn issuer_of<'a>(key: &ApiKey, issuers: &'a [Issuer]) -> &'a str {
 
 fn row([id, roles, issuer, prefix, created, expires, used, revoked, types, name]: [&str; 10]) -> String {
     format!(
-        "{id:<36}  {roles:<9}  {issuer:<16}  {prefix:<17}  {created:<27}  {expires:<27}  {used:<27}  {revoked:<27}  {types:<16}  {name}\n"
+        "{id:<36}  {roles:<14}  {issuer:<16}  {prefix:<17}  {created:<27}  {expires:<27}  {used:<27}  {revoked:<27}  {types:<16}  {name}\n"
     )
 }
 
