@@ -24,6 +24,8 @@ engines!(
     keys_are_listed_newest_first_page_by_page,
     a_key_that_expires_holds_until_then,
     a_key_is_rotated_with_and_without_an_overlap,
+    of_rotations_at_once_one_makes_a_key,
+    who_is_limited_to_types_administers_no_accounts,
     nobody_gives_more_than_it_has,
     what_is_another_organisations_is_not_there,
     a_limited_key_issues_and_changes_its_types_and_no_others,
@@ -194,6 +196,33 @@ async fn a_key_that_expires_holds_until_then(engine: Engine) {
     assert!(refused.body["detail"].as_str().unwrap().contains("expired"), "{}", refused.text);
     assert_eq!(admin.get(&path(&made)).await.expect(200).body["status"], "expired");
     admin.post_empty(&format!("{}/rotate", path(&made))).await.expect_problem(409, "key-ended");
+}
+
+async fn of_rotations_at_once_one_makes_a_key(engine: Engine) {
+    let app = TestApp::start(engine).await;
+    let operator = app.operator().await;
+    let made = operator.post("/v1/keys", &json!({"roles": ["issuer"]})).await.expect(201).body;
+    let rotate = format!("{}/rotate", path(&made));
+    let answers = futures::future::join_all((0..10).map(|_| operator.post_empty(&rotate))).await;
+    assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 1);
+    for answer in answers.into_iter().filter(|answer| answer.status != 201) {
+        answer.expect_problem(409, "key-ended");
+    }
+    let keys = operator.get("/v1/keys?limit=100").await.expect(200).body["items"].clone();
+    let holding = |key: &&Value| key["roles"] == json!(["issuer"]) && key["status"] == "active";
+    assert_eq!(keys.as_array().unwrap().iter().filter(holding).count(), 1);
+}
+
+async fn who_is_limited_to_types_administers_no_accounts(engine: Engine) {
+    let app = TestApp::start(engine).await;
+    let operator = app.operator().await;
+    let limited = operator.post("/v1/keys", &json!({"roles": ["admin"], "types": ["badge"]})).await.expect(201).body;
+    let limited = holder(&app, &limited);
+    let account = json!({"username": "ada", "email": "ada@example.org", "password": "a winter's bicycle, humming"});
+    limited.post("/v1/auth/register", &account).await.expect_problem(403, "forbidden");
+    let id = operator.post("/v1/auth/register", &account).await.expect(201).body["id"].as_str().unwrap().to_owned();
+    let roles = limited.request(Method::PUT, &format!("/v1/accounts/{id}/roles")).json(&json!({"roles": ["issuer"]}));
+    support::send(roles).await.expect_problem(403, "forbidden");
 }
 
 async fn a_key_is_rotated_with_and_without_an_overlap(engine: Engine) {

@@ -22,11 +22,14 @@ struct Buckets {
     full_at: HashMap<Whose, u64>,
     /// At so many it is looked for some that can be forgotten.
     sweep_at: usize,
+    /// The latest time that anybody came with: who looked at the clock earlier and came later is counted as of now, or the last token of
+    /// a bucket would not be there for it.
+    latest: u64,
 }
 
 impl Default for Local {
     fn default() -> Local {
-        Local { buckets: Mutex::new(Buckets { full_at: HashMap::new(), sweep_at: BUCKETS_FEW }) }
+        Local { buckets: Mutex::new(Buckets { full_at: HashMap::new(), sweep_at: BUCKETS_FEW, latest: 0 }) }
     }
 }
 
@@ -34,6 +37,7 @@ impl Local {
     /// Takes one from each of these buckets, or from none of them: how the tightest stands then, or the one that refused.
     pub fn take(&self, wanted: &[Bucket], now: u64) -> Standing {
         let mut buckets = self.lock();
+        let now = buckets.at(now);
         let refused = wanted.iter().find(|bucket| bucket.quota.take(buckets.full_at(bucket.whose), now).is_none());
         if let Some(Bucket { whose, quota }) = refused {
             return Standing::refused(*quota, quota.lack_us(buckets.full_at(*whose), now));
@@ -50,6 +54,7 @@ impl Local {
     /// Puts back into each of these buckets what was taken from it.
     pub fn give_back(&self, taken: &[Bucket], now: u64) {
         let mut buckets = self.lock();
+        let now = buckets.at(now);
         for Bucket { whose, quota } in taken {
             let full_at = quota.give_back(buckets.full_at(*whose), now);
             buckets.put(*whose, full_at, now);
@@ -62,6 +67,11 @@ impl Local {
 }
 
 impl Buckets {
+    fn at(&mut self, now: u64) -> u64 {
+        self.latest = self.latest.max(now);
+        self.latest
+    }
+
     fn full_at(&self, whose: Whose) -> u64 {
         self.full_at.get(&whose).copied().unwrap_or(0)
     }
@@ -98,6 +108,15 @@ mod tests {
 
     fn of(address: u32, quota: Quota) -> Bucket {
         Bucket { whose: Whose::Address(Network::of(IpAddr::V4(Ipv4Addr::from(address)))), quota }
+    }
+
+    #[test]
+    fn who_looked_at_the_clock_earlier_and_comes_later_gets_the_last_one() {
+        let (local, quota) = (Local::default(), Quota::from("5/15m".parse::<crate::config::RateLimit>().unwrap()));
+        for now in [1_000_000, 1_000_000, 1_000_000, 1_000_000, 999_999] {
+            assert!(local.take(&[of(1, quota)], now).allowed);
+        }
+        assert!(!local.take(&[of(1, quota)], 1_000_000).allowed);
     }
 
     #[test]

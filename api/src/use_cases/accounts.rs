@@ -70,6 +70,7 @@ pub async fn register(services: &Services, caller: &Caller, command: &RegisterAc
 
 /// The organisation that an account is made in.
 async fn organisation(services: &Services, principal: Option<&Principal>, named: Option<&str>) -> Result<Uuid, Error> {
+    principal.map_or(Ok(()), unlimited)?;
     let own = principal.map(|principal| principal.issuer);
     let Some(name) = named else {
         return match own {
@@ -199,12 +200,19 @@ pub fn grantable(principal: &Principal) -> Roles {
     if principal.roles.contains(Role::Operator) { Role::ALL.into_iter().collect() } else { OF_ORGANISATIONS }
 }
 
+/// An account knows no types of credentials: through one, a key that is limited to some would give more than it has.
+fn unlimited(principal: &Principal) -> Result<(), Error> {
+    let is_limited = principal.types.is_some();
+    if is_limited { Err(Error::Forbidden("a key that is limited to types of credentials administers no accounts")) } else { Ok(()) }
+}
+
 /// An account whose roles are all the caller's to give and take.
 async fn changeable(services: &Services, principal: &Principal, id: Uuid) -> Result<Account, Error> {
     let account = read(services, principal, id).await?;
     if !principal.acts_for(account.issuer) {
         return Err(Error::Forbidden("it is another organisation's account"));
     }
+    unlimited(principal)?;
     let is_above = !account.roles.is_within(grantable(principal));
     if is_above { Err(Error::Forbidden("the account has a role that is not yours to give")) } else { Ok(account) }
 }

@@ -107,12 +107,13 @@ pub async fn rotate(services: &Services, caller: &Caller, id: Uuid, overlap: Dur
     may_give(caller, &key.terms)?;
     let now = services.clock.now();
     judge(&key, now)?;
-    let replaced = Query { kind: Some(KeyReplaced::TYPE.to_owned()), limit: 1, ..Query::stream(&stream(id)) };
-    if !services.audit.log.read(&replaced).await?.is_empty() {
+    let before = services.audit.log.read(&Query::stream(&stream(id))).await?;
+    if before.iter().any(|event| event.kind == KeyReplaced::TYPE) {
         return Err(Error::KeyEnded("the key was rotated before: rotate the one that took its place"));
     }
+    let known = before.last().map_or(Expected::None, |last| Expected::Exact(last.version));
     let made = make(services, caller, &key.terms).await?;
-    let replaced = replace(services, caller, &key, &made.key, now.plus(overlap.min(OVERLAP_MAX))).await;
+    let replaced = replace(services, caller, (&key, known), &made.key, now.plus(overlap.min(OVERLAP_MAX))).await;
     if replaced.is_err() {
         // Nobody was told it.
         end(services, caller, made.key.id).await?;
@@ -195,15 +196,27 @@ async fn record_made(services: &Services, caller: &Caller, key: &ApiKey) -> Resu
     }
 }
 
-/// Lets a key end by `until`, as another takes its place.
-async fn replace(services: &Services, caller: &Caller, old: &ApiKey, new: &ApiKey, until: Timestamp) -> Result<(), Error> {
+/// Lets a key end by `until`, as another takes its place; of those who try at once one does.
+async fn replace(
+    services: &Services,
+    caller: &Caller,
+    (old, known): (&ApiKey, Expected),
+    new: &ApiKey,
+    until: Timestamp,
+) -> Result<(), Error> {
     let ends = services.vault.expire_key(old.id, until).await?.ok_or(Error::NotFound)?;
     if ends.revoked_at.is_some() {
         // Whoever revoked it meanwhile wants no other in its place.
         return Err(Error::KeyEnded("the key is revoked"));
     }
     let replaced = KeyReplaced { expires_at: ends.terms.expires_at.unwrap_or(until), replaced_by: new.id };
-    audit::record_on(services, caller, stream(old.id), Expected::Any, &replaced).await.map(|_| ()).map_err(Error::after_the_fact)
+    let event = audit::event(services, caller, &stream(old.id), &replaced).await.map_err(Error::after_the_fact)?;
+    let appended = services.audit.append(Append::to(stream(old.id), known, vec![event])).await;
+    match appended.map_err(Error::Audit).map_err(Error::after_the_fact)? {
+        Outcome::Appended(_) => Ok(()),
+        Outcome::Refused(Refusal::StaleVersion { .. }) => Err(Error::KeyEnded("the key was rotated or revoked meanwhile")),
+        outcome => Err(Error::corrupt(format!("a key's end was answered {outcome:?}"))),
+    }
 }
 
 /// Revokes a key, and records that once.
