@@ -19,6 +19,8 @@ pub enum Who {
         /// The session.
         session: Uuid,
     },
+    /// Whoever an identity provider knows, by an id that tells nobody who it is.
+    External(Uuid),
 }
 
 /// Somebody known, and what it may do.
@@ -38,12 +40,13 @@ pub struct Principal {
 const EVERYWHERE: Roles = Roles::of(&[Role::Inspector, Role::Operator]);
 
 impl Principal {
-    /// As it stands in events: `key/<uuid>` or `account/<uuid>`.
+    /// As it stands in events: `key/<uuid>`, `account/<uuid>` or `external/<uuid>`.
     #[must_use]
     pub fn actor(&self) -> String {
         match self.who {
             Who::Key(id) => format!("key/{id}"),
             Who::Account { id, .. } => format!("account/{id}"),
+            Who::External(id) => format!("external/{id}"),
         }
     }
 
@@ -52,7 +55,7 @@ impl Principal {
     pub fn session(&self) -> Option<(Uuid, Uuid)> {
         match self.who {
             Who::Account { id, session } => Some((id, session)),
-            Who::Key(_) => None,
+            Who::Key(_) | Who::External(_) => None,
         }
     }
 
@@ -122,7 +125,7 @@ impl Caller {
         }
     }
 
-    /// As it stands in events: `anonymous`, `system`, `key/<uuid>` or `account/<uuid>`.
+    /// As it stands in events: `anonymous`, `system`, or as a principal's does.
     #[must_use]
     pub fn actor(&self) -> String {
         match &self.principal {

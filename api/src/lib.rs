@@ -7,18 +7,20 @@
 //! - [`limits`]: how much anybody may ask, in one process or in many.
 //! - [`use_cases`]: what one can do, without HTTP; [`wire`]: what is said outside; [`http`]: routes, each extracts, calls one use
 //!   case and maps its answer.
-//! - [`witness`]: asks others, over HTTP, to cosign checkpoints.
+//! - [`client`]: asks others over HTTP; [`witness`]: asks them to cosign checkpoints; [`oidc`]: takes an identity provider's tokens.
 //! - [`commands`]: the command line.
 //!
 //! HTTP statuses are known to `http::problem` alone. There is no SQL here, and no decision: those are in the ledger.
 
 pub mod caller;
+pub mod client;
 pub mod commands;
 pub mod config;
 pub mod http;
 pub mod issuers;
 pub mod limits;
 pub mod node;
+pub mod oidc;
 pub mod passwords;
 pub mod policy;
 pub mod proofs;

@@ -22,10 +22,12 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
+use crate::client::Client;
 use crate::config::{self, Config, Role};
 use crate::http;
 use crate::http::tls::{self, Tls, Which};
 use crate::limits::{Limits, redis};
+use crate::oidc::Provider;
 use crate::proofs::{LogProofs, Proofs};
 use crate::services::{App, LogAccess, Services, Settings, Stores};
 use crate::stores::{self, Error, Schema, Sources};
@@ -100,13 +102,15 @@ impl Node {
             open_issuance: config.open_issuance,
             accounts: config.accounts,
         };
-        let proofs = proofs(&config, &vault, &sources).await?;
+        let client = Client::new();
+        let proofs = proofs(&config, &vault, &client, &sources).await?;
+        let oidc = config.oidc.clone().map(|provider| Arc::new(Provider::new(provider, client, sources.oidc)));
         let opened = Stores { vault, ledger, audit, read: read.clone(), proofs };
         let unsafe_durability = stores::unsafe_durability(&config.store).await?;
         let limits = limits(&config, &opened, &sources)?;
         limits.probe().await;
         let services = Services::new(&config.store.worker, config.role, settings, opened, &sources);
-        let app: App = Arc::new(Services { unsafe_durability, limits: Arc::new(limits), ..services });
+        let app: App = Arc::new(Services { oidc, unsafe_durability, limits: Arc::new(limits), ..services });
 
         let listener = http::serve::listen(socket).map_err(cannot_listen)?;
         let address = listener.local_addr().map_err(cannot_listen)?;
@@ -214,9 +218,8 @@ fn limits(config: &Config, stores: &Stores, sources: &Sources) -> Result<Limits,
 }
 
 /// The logs' trees; where the process may sign, with those who publish their checkpoints.
-async fn proofs(config: &Config, vault: &Arc<dyn Vault>, sources: &Sources) -> Result<Proofs, Error> {
+async fn proofs(config: &Config, vault: &Arc<dyn Vault>, client: &Client, sources: &Sources) -> Result<Proofs, Error> {
     let signs = matches!(config.role, Role::All | Role::Issuance);
-    let client = witness::Client::new();
     let open = async |log: LogName| {
         let tiles = stores::tiles(&config.store, log, &**vault)?;
         if !signs {
@@ -225,7 +228,7 @@ async fn proofs(config: &Config, vault: &Arc<dyn Vault>, sources: &Sources) -> R
         let settings = publisher::Settings {
             interval: config.checkpoint_interval,
             anchor: config.checkpoint_anchor.clone(),
-            cosigners: witness::cosigners(config.witnesses.as_ref(), &client),
+            cosigners: witness::cosigners(config.witnesses.as_ref(), client),
             clock: sources.clock(),
         };
         let publisher = Publisher::start(tiles.clone(), vault.clone(), settings).await?;
@@ -304,6 +307,9 @@ fn background(app: &App) -> Vec<JoinHandle<()>> {
     if matches!(app.role, Role::All | Role::Issuance) {
         tasks.push(every(FORGET_EVERY, app, |app| async move { forget_repeats(&app).await }));
         tasks.push(every(FORGET_EVERY, app, |app| async move { keep_sessions(&app).await }));
+    }
+    if let Some(provider) = app.oidc.clone() {
+        tasks.push(tokio::spawn(async move { provider.keep_fresh().await }));
     }
     tasks
 }

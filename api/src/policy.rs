@@ -52,12 +52,14 @@ const INSPECTORS: May = May::Any(Roles::of(&[Role::Inspector, Role::Operator]));
 const LOG_READERS: May = May::Any(Roles::of(&[Role::Auditor, Role::Admin, Role::Inspector, Role::Operator]));
 const OPERATORS: May = May::Any(Roles::of(&[Role::Operator]));
 const ADMINS: May = May::Any(Roles::of(&[Role::Admin, Role::Operator]));
-const ACCOUNT_READERS: May = May::Any(Roles::of(&[Role::Admin, Role::Inspector, Role::Operator]));
+// What is told of accounts and keys.
+const HOLDER_READERS: May = May::Any(Roles::of(&[Role::Admin, Role::Inspector, Role::Operator]));
 const REGISTRARS: May = May::AnyOrOpenRegistration(Roles::of(&[Role::Admin, Role::Operator]));
 const OPEN_ISSUERS: May = May::AnyOrOpenIssuance(Roles::of(&[Role::Issuer, Role::Admin, Role::Operator]));
 
 /// The table, by method and path's template.
 pub const TABLE: &[(&str, May)] = &[
+    ("DELETE /v1/keys/{id}", ADMINS),
     ("DELETE /v1/me/sessions/{id}", May::Owner),
     ("GET /.well-known/jwks.json", May::Unasked),
     ("GET /docs", May::Unasked),
@@ -69,8 +71,8 @@ pub const TABLE: &[(&str, May)] = &[
     ("GET /openapi.json", May::Unasked),
     ("GET /problems", May::Unasked),
     ("GET /problems/{name}", May::Unasked),
-    ("GET /v1/accounts", ACCOUNT_READERS),
-    ("GET /v1/accounts/{id}", ACCOUNT_READERS),
+    ("GET /v1/accounts", HOLDER_READERS),
+    ("GET /v1/accounts/{id}", HOLDER_READERS),
     ("GET /v1/credentials", LISTERS),
     ("GET /v1/credentials/{id}", READERS),
     ("GET /v1/credentials/{id}/events", READERS),
@@ -78,6 +80,8 @@ pub const TABLE: &[(&str, May)] = &[
     ("GET /v1/credentials/{id}/verifications", READERS),
     ("GET /v1/issuers", May::Known),
     ("GET /v1/issuers/{id}", May::Known),
+    ("GET /v1/keys", HOLDER_READERS),
+    ("GET /v1/keys/{id}", HOLDER_READERS),
     // Of the audit log for whoever may inspect it, unless its tiles are public: the handlers tell.
     ("GET /v1/logs/{log}/checkpoint", May::Everybody),
     ("GET /v1/logs/{log}/events", LOG_READERS),
@@ -108,6 +112,8 @@ pub const TABLE: &[(&str, May)] = &[
     ("POST /v1/credentials/{id}/revoke", ISSUERS),
     ("POST /v1/credentials/{id}/suspend", ISSUERS),
     ("POST /v1/issuers", OPERATORS),
+    ("POST /v1/keys", ADMINS),
+    ("POST /v1/keys/{id}/rotate", ADMINS),
     ("POST /v1/projections/{name}/rebuilds", OPERATORS),
     ("POST /v1/verifications", May::Everybody),
     ("POST /verification/credentials", May::Everybody),

@@ -26,6 +26,7 @@ use crate::caller::Caller;
 use crate::config::{self, RateLimits, Role};
 use crate::issuers::{Issuers, SigningKeys};
 use crate::limits::Limits;
+use crate::oidc::Provider;
 use crate::passwords::Passwords;
 use crate::proofs::Proofs;
 use crate::stores::Sources;
@@ -79,6 +80,8 @@ pub struct Services {
     pub instance: Uuid,
     /// What runs on behalf of requests; a process that is told to stop waits for it.
     pub tasks: TaskTracker,
+    /// Whose bearer tokens are taken besides our own.
+    pub oidc: Option<Arc<Provider>>,
     /// Settings of a server that loses acknowledged commits, where that was allowed. Readiness repeats them.
     pub unsafe_durability: Vec<String>,
     /// Cancelled when the process begins to drain: answers that would never end, end then.
@@ -229,6 +232,7 @@ impl Services {
             used_keys: UsedKeys::default(),
             draining: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            oidc: None,
             unsafe_durability: Vec::new(),
             settings,
             clock,

@@ -28,6 +28,7 @@ use secrecy::ExposeSecret as _;
 use tokio::time::Instant;
 
 use crate::config::{self, StoreConfig, Stores};
+use crate::oidc;
 use crate::services::AppendError;
 
 pub use first_start::{DEFAULT_ISSUER, first_start, register, register_issuer};
@@ -45,12 +46,14 @@ pub struct Sources {
     pub random: Arc<dyn Random>,
     /// How much may wait to be appended to a log.
     pub appender: appender::Limits,
+    /// How often an identity provider is asked, and for how long it is believed.
+    pub oidc: oidc::Times,
 }
 
 impl Default for Sources {
     /// The machine's.
     fn default() -> Sources {
-        Sources { clock: None, random: Arc::new(SystemRandom), appender: appender::Limits::default() }
+        Sources { clock: None, random: Arc::new(SystemRandom), appender: appender::Limits::default(), oidc: oidc::Times::default() }
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 /// For how long the published keys are used without asking for them again.
-const KEYS_KNOWN_MAX: Duration = Duration::from_millis(500);
+const KEYS_KNOWN_MAX: Duration = Duration::from_millis(400);
 /// For how long a key is published before it signs.
 const PUBLISHED_BEFORE: Duration = Duration::from_secs(600);
 /// How old the newest key becomes.
@@ -162,7 +162,7 @@ impl Tokens {
         }
         let signing = self.vault.token_signing_key(&key.kid).await?;
         let signing = signing.ok_or_else(|| store::Error::Corrupt(format!("the vault has no key {} for access tokens", key.kid)))?;
-        let signing = EncodingKey::from_ed_der(&*pkcs8(signing.expose()));
+        let signing = EncodingKey::from_ed_der(&pkcs8(signing.expose()));
         *self.known(&self.signing) = Some((key.kid.clone(), signing.clone()));
         Ok((key.kid.clone(), signing))
     }

@@ -1,77 +1,35 @@
 //! Witnesses over HTTP: has a log's checkpoints cosigned by the C2SP tlog-witness protocol.
 //!
-//! Whatever a witness answers is bounded in size, redirects are not followed, and nothing that it says is taken for granted: its
-//! cosignatures are checked by whoever asked. How long an answer is waited for is the asker's to say; to stop waiting loses nothing.
+//! Nothing that a witness says is taken for granted: its cosignatures are checked by whoever asked. How long an answer is waited for
+//! is the asker's to say; to stop waiting loses nothing.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::http::{Method, Request, StatusCode, Uri, header};
-use bytes::Bytes;
 use credence_ledger::checkpoint::{Checkpoint, VerifierKey};
 use credence_ledger::publisher::cosigners::Cosigners;
 use credence_ledger::publisher::witness::{Refusal, Witness, request};
 use credence_ledger::tiles::Tiles;
 use credence_ledger::tree::TreeSize;
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use http_body_util::Full;
 
+use crate::client::{self, Client, MalformedUrl};
 use crate::config::{Asked, Witnesses};
 
 /// The largest answer that is read: dozens of signature lines.
 const ANSWER_BYTES_MAX: usize = 16 << 10;
-/// How long a connection may take to be made, of each of a witness's addresses.
-const CONNECT_MAX: Duration = Duration::from_secs(3);
-/// How long a connection is kept for the next checkpoint.
-const IDLE_MAX: Duration = Duration::from_secs(90);
 /// The type of an answer that tells the size that the witness saw last.
 const SIZE: &str = "text/x.tlog.size";
-
-/// Makes connections and keeps them. Clones share them.
-#[derive(Clone)]
-pub struct Client(legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
-
-impl Client {
-    /// One that trusts the certificates of Mozilla's list.
-    #[must_use]
-    pub fn new() -> Client {
-        let mut connector = HttpConnector::new();
-        connector.enforce_http(false);
-        connector.set_connect_timeout(Some(CONNECT_MAX));
-        connector.set_nodelay(true);
-        let connector = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().wrap_connector(connector);
-        let mut builder = legacy::Client::builder(TokioExecutor::new());
-        builder.pool_idle_timeout(IDLE_MAX).pool_timer(TokioTimer::new()).timer(TokioTimer::new());
-        Client(builder.build(connector))
-    }
-}
-
-impl Default for Client {
-    fn default() -> Client {
-        Client::new()
-    }
-}
-
-/// A text that is no witness's submission prefix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("expected an http or https URL without user, query and fragment")]
-pub struct MalformedUrl;
 
 /// Where a witness is asked: its submission prefix and what is asked there.
 ///
 /// # Errors
 /// [`MalformedUrl`].
 pub fn address(prefix: &str) -> Result<Uri, MalformedUrl> {
-    let whole = !prefix.contains(['?', '#', '@']);
-    let address: Uri = format!("{}/add-checkpoint", prefix.trim_end_matches('/')).parse().map_err(|_| MalformedUrl)?;
-    let speaks_http = matches!(address.scheme_str(), Some("http" | "https")) && address.host().is_some_and(|host| !host.is_empty());
-    if whole && speaks_http { Ok(address) } else { Err(MalformedUrl) }
+    client::address(prefix, "/add-checkpoint")
 }
 
 /// Who cosigns one log's checkpoints; nobody unless that is configured.
@@ -112,16 +70,10 @@ impl HttpWitness {
             .header(header::CONTENT_TYPE, "text/plain; charset=utf-8")
             .body(Full::from(body))
             .map_err(|error| self.no_answer("no request can be made of its URL", &error))?;
-        let (head, body) = self.client.0.request(request).await.map_err(|error| self.unsent(&error))?.into_parts();
-        let body =
-            Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|error| self.no_answer("its answer cannot be read", &*error))?;
-        let is_size = head.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).is_some_and(is_size);
-        let text = String::from_utf8(body.to_bytes().into()).map_err(|error| self.no_answer("its answer is no text", &error))?;
-        Ok(Answer { status: head.status, is_size, text })
-    }
-
-    fn unsent(&self, error: &legacy::Error) -> Refusal {
-        self.no_answer(if error.is_connect() { "it cannot be reached" } else { "the connection broke" }, error)
+        let answer = self.client.ask(request, ANSWER_BYTES_MAX).await.map_err(|error| self.no_answer(&error.to_string(), &error))?;
+        let is_size = answer.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).is_some_and(is_size);
+        let text = String::from_utf8(answer.body.into()).map_err(|error| self.no_answer("its answer is no text", &error))?;
+        Ok(Answer { status: answer.status, is_size, text })
     }
 
     /// What is told of it names no address: readiness repeats it. The log of the process has the rest.

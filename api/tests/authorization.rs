@@ -26,6 +26,7 @@ fn body(operation: &str, id: &str) -> Value {
         "POST /v1/credentials" => json!({"type": "t", "subject": {"name": "Bob", "email": "bob@example.org"}}),
         "POST /v1/issuers" => json!({"name": "acme"}),
         "POST /v1/verifications" | "POST /verification/credentials" => json!({"id": id}),
+        "POST /v1/keys" => json!({"roles": ["member"]}),
         "POST /v1/auth/login" => json!({"identifier": 1}),
         "POST /v1/auth/refresh" => json!({"refresh_token": 1}),
         _ => json!({}),
@@ -71,8 +72,9 @@ async fn every_operation_lets_pass_whom_the_policy_names_and_nobody_else(engine:
     let app = TestApp::start(engine).await;
     let issued = app.issuer().await.issue("Ada", "ada@example.org").await;
     let id = issued["id"].as_str().unwrap();
+    let made = app.operator().await.post("/v1/keys", &json!({"roles": ["member"]})).await.expect(201).body;
     let default = app.services().issuers.by_name(DEFAULT_ISSUER).await.unwrap().unwrap();
-    let ids = [("issuers", default.id.to_string())];
+    let ids = [("issuers", default.id.to_string()), ("keys", made["id"].as_str().unwrap().to_owned())];
     let mut callers = vec![(None, app.anonymous().0)];
     for role in Role::ALL {
         callers.push((Some(role), app.caller(role, DEFAULT_ISSUER).await));

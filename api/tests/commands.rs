@@ -218,7 +218,7 @@ async fn a_key_is_made_listed_used_and_revoked(engine: Engine) {
     assert!(!list.contains(key), "a key is told once");
     let list: Vec<Value> = serde_json::from_str(&list).unwrap();
     let listed = list.iter().find(|listed| listed["name"] == "for the test").unwrap();
-    assert_eq!((&listed["role"], &listed["issuer"], &listed["revoked_at"]), (&json!("issuer"), &json!("Acme"), &Value::Null));
+    assert_eq!((&listed["roles"], &listed["issuer"], &listed["revoked_at"]), (&json!(["issuer"]), &json!("Acme"), &Value::Null));
     assert!(key.starts_with(listed["prefix"].as_str().unwrap()));
     let id = listed["id"].as_str().unwrap();
     let table = run(&["keys", "list"], &app.stores).await.expect(0).out;

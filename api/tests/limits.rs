@@ -125,6 +125,20 @@ async fn bad_credentials_count_against_the_address() {
 }
 
 #[tokio::test]
+async fn attempts_to_log_in_count_against_the_address_whatever_comes_of_them() {
+    let app = TestApp::builder(Engine::Sqlite).await.rate_limit("2/1h").start().await;
+    let body = json!({"identifier": "nobody@example.org", "password": "a wrong one"});
+    for (path, remaining) in [("/v1/auth/login", "1"), ("/v1/auth/refresh", "0")] {
+        let answer = app.anonymous().post(path, &body).await;
+        assert!(answer.status.is_client_error() && answer.status != 429, "{}", answer.text);
+        assert_eq!(answer.header("ratelimit-remaining"), remaining);
+    }
+    app.anonymous().post("/v1/auth/login", &body).await.expect_problem(429, "rate-limited");
+    // What checks tokens elsewhere needs their keys all the time.
+    app.anonymous().get("/.well-known/jwks.json").await.expect(200);
+}
+
+#[tokio::test]
 async fn health_metrics_and_documents_are_never_limited() {
     let app = TestApp::builder(Engine::Sqlite).await.rate_limit("1/1h").start().await;
     verify(&app.anonymous()).await.expect(200);

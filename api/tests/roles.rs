@@ -5,9 +5,11 @@
 mod support;
 
 use credence_ledger::testing::postgres::Server;
+use jsonwebtoken::Algorithm;
 use reqwest::Method;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use support::oidc::{AUDIENCE, SigningKey, TestProvider};
 use support::{Child, User, command, eventually, send};
 use tempfile::TempDir;
 
@@ -41,9 +43,13 @@ async fn every_role_does_its_work_under_its_own_login() {
     for login in LOGINS {
         execute(&database.url, format!("grant credence_{login} to {login}")).await;
     }
+    let signing = SigningKey::generate("first", Algorithm::ES256);
+    let provider = TestProvider::start(&[&signing]);
+    let oidc = ["--oidc-issuer", &provider.issuer, "--oidc-audience", AUDIENCE, "--oidc-roles", "cr-inspector=inspector"];
     let start = |role: &str| {
         let url = database.url_as(role, "");
-        Child::serve(folder.path(), &["--role", role, "--store", &url, "--data-dir", &data_dir, "--worker-id", role])
+        let arguments = ["--role", role, "--store", &url, "--data-dir", &data_dir, "--worker-id", role];
+        Child::serve(folder.path(), &[&arguments[..], &oidc].concat())
     };
     let (issuance, projector, verification) = (start("issuance"), start("projector"), start("verification"));
     let key = std::fs::read_to_string(folder.path().join("admin.key")).unwrap();
@@ -69,6 +75,12 @@ async fn every_role_does_its_work_under_its_own_login() {
     eventually("rebuilt", || async { projector.admin(&key).get(&place).await.body["phase"] == "done" }).await;
     let rebuilt = projector.admin(&key).get(&place).await.body;
     assert_eq!(rebuilt["equal"], true, "{rebuilt}");
+
+    // Who comes from an identity provider is known to each.
+    let token = signing.sign(&provider.claims(&json!({"roles": ["cr-inspector"]})));
+    issuance.admin(&token).get("/v1/credentials").await.expect(200);
+    projector.admin(&token).get("/v1/projections").await.expect(200);
+    verification.admin(&token).post("/v1/verifications", &json!({"id": issued["id"]})).await.expect(200);
 
     eventually("all workers are seen", || async {
         let services = admin.get("/v1/services").await.expect(200).text;

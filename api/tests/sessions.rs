@@ -7,6 +7,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
+use credence_api::config::{Config, TrustedProxies};
 use credence_api::stores::DEFAULT_ISSUER;
 use credence_ledger::clock::SystemClock;
 use credence_ledger::event::audit::{AuditEvent, EndedBy, FailedBy};
@@ -18,13 +19,15 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use reqwest::Method;
 use serde_json::{Value, json};
 use support::accounts::{LoggedIn, PASSWORD, log_in, register};
-use support::{Engine, Session, TestApp, User, eventually, send};
+use support::{Answer, Engine, Session, TestApp, User, eventually, send};
 
 engines!(
     a_login_answers_tokens_that_hold_for_a_while,
     an_unknown_account_and_a_wrong_password_are_alike_and_cost_one_hash_each,
     a_failed_login_tells_the_log_nothing_that_was_typed,
     without_a_record_nobody_is_logged_in,
+    of_a_hundred_wrong_passwords_at_once_five_are_looked_at,
+    who_knows_the_password_is_not_counted,
     a_refresh_token_is_good_once_and_a_second_use_ends_the_session,
     of_refreshes_at_once_one_is_answered,
     what_ends_on_one_process_ends_on_the_other_within_a_second,
@@ -131,6 +134,68 @@ async fn without_a_record_nobody_is_logged_in(engine: Engine) {
     app.services().audit.appender.shutdown().await;
     app.anonymous().post("/v1/auth/login", &login("ada", PASSWORD)).await.expect_problem(503, "audit-unavailable");
     app.anonymous().post("/v1/auth/login", &login("ada", "a wrong password")).await.expect_problem(503, "audit-unavailable");
+}
+
+/// With the limit on failed logins that there is by default, and a proxy before it.
+async fn limited(engine: Engine) -> TestApp {
+    let limit = |config: &mut Config| {
+        config.rate_limits.login_failures = Some("5/15m".parse().unwrap());
+        config.trusted_proxies = TrustedProxies::read("127.0.0.0/8").unwrap();
+    };
+    TestApp::builder(engine).await.with(limit).start().await
+}
+
+async fn login_from(app: &TestApp, address: &str, identifier: &str, password: &str) -> Answer {
+    let request = app.anonymous().request(Method::POST, "/v1/auth/login").header("x-forwarded-for", address);
+    send(request.json(&login(identifier, password))).await
+}
+
+async fn of_a_hundred_wrong_passwords_at_once_five_are_looked_at(engine: Engine) {
+    let app = limited(engine).await;
+    let operator = app.operator().await;
+    register(&operator, "ada").await;
+    register(&operator, "bob").await;
+    let before = checks(&app).await;
+    // From as many addresses, by both of its names.
+    let attempts = (0..100).map(|at| {
+        let (address, name) = (format!("192.0.2.{at}"), ["ada", "ADA@example.org"][at % 2]);
+        let app = &app;
+        async move { login_from(app, &address, name, "a wrong password").await }
+    });
+    let answers = futures::future::join_all(attempts).await;
+    assert_eq!(checks(&app).await - before, 5);
+    assert_eq!(answers.iter().filter(|answer| answer.status == 401).count(), 5);
+    let refused = login_from(&app, "198.51.100.1", "ada", PASSWORD).await.expect_problem(429, "rate-limited");
+    let wait: u64 = refused.header("retry-after").parse().unwrap();
+    assert!((1..=180).contains(&wait), "a fifth of 15 minutes at most: {wait}");
+    // From one address, of as many accounts, whether there are any or not.
+    let attempts = (0..100).map(|at| {
+        let (app, name) = (&app, format!("nobody_{at}"));
+        async move { login_from(app, "203.0.113.1", &name, "a wrong password").await }
+    });
+    let answers = futures::future::join_all(attempts).await;
+    assert_eq!(answers.iter().filter(|answer| answer.status == 401).count(), 5);
+    assert_eq!(checks(&app).await - before, 10);
+    // It is not ada's door that is closed to bob, nor bob's to other addresses.
+    login_from(&app, "203.0.113.1", "bob", PASSWORD).await.expect_problem(429, "rate-limited");
+    login_from(&app, "198.51.100.1", "bob", PASSWORD).await.expect(200);
+}
+
+async fn who_knows_the_password_is_not_counted(engine: Engine) {
+    let app = limited(engine).await;
+    register(&app.operator().await, "ada").await;
+    for _ in 0..4 {
+        login_from(&app, "192.0.2.1", "ada", "a wrong password").await.expect(401);
+    }
+    for _ in 0..10 {
+        login_from(&app, "192.0.2.1", "ada", PASSWORD).await.expect(200);
+    }
+    // To change it, it is asked for like there.
+    let ada = LoggedIn::of(&app, &login_from(&app, "192.0.2.1", "ada", PASSWORD).await.expect(200).body).session;
+    let change = json!({"current_password": "a wrong password", "new_password": "another winter's bicycle, humming"});
+    let ask = || send(ada.request(Method::PUT, "/v1/me/password").header("x-forwarded-for", "192.0.2.1").json(&change));
+    ask().await.expect_field("current_password", "wrong");
+    ask().await.expect_problem(429, "rate-limited");
 }
 
 async fn a_refresh_token_is_good_once_and_a_second_use_ends_the_session(engine: Engine) {

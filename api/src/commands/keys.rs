@@ -1,29 +1,30 @@
-//! `credence keys`: API keys, made, listed and revoked; and signing keys of issuers and logs, rotated and listed. What is changed is recorded in
-//! the audit log.
+//! `credence keys`: API keys, made, listed, rotated and revoked; and the keys that sign documents, checkpoints and access tokens, rotated.
+//! What is changed is recorded in the audit log.
 
+mod rotate;
 mod signing;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand, ValueEnum};
-use credence_ledger::event::Payload as _;
-use credence_ledger::event::audit::{KeyCreated, KeyRevoked};
-use credence_ledger::log::{Expected, Query};
-use credence_ledger::stream::category;
+use credence_ledger::clock::SystemClock;
 use credence_ledger::vault::{ApiKey, Issuer, Role, Terms};
-use credence_ledger::{Stream, subject};
-use serde_json::{Value, json};
+use credence_ledger::{Clock as _, Timestamp, subject};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{open, output};
 use crate::caller::Caller;
 use crate::config::{self, StoreOptions};
-use crate::http::body::Text;
 use crate::services::App;
 use crate::stores;
-use crate::use_cases::audit;
+use crate::use_cases::Error;
+use crate::use_cases::keys::{self, Made};
+use crate::wire::credential::TYPE;
+use crate::wire::key::{KeyBody, NAME};
 
 /// What `keys` takes.
 #[derive(Debug, Args)]
@@ -40,14 +41,15 @@ enum Act {
     List(List),
     /// Revoke a key: within a second it is taken nowhere.
     Revoke(Revoke),
-    /// Give an issuer or a log a new signing key: within a second an issuer issues under another did, with the next checkpoint a log signs with another key.
-    /// The did, or the key that others check with, goes to standard output.
-    Rotate(signing::Rotate),
+    /// Put another key in the place of one. Within a second an issuer issues under another did, and an access token signed until now is taken
+    /// nowhere; with the next checkpoint a log signs with another key. The new API key, the did, or the key that others check with goes to
+    /// standard output.
+    Rotate(rotate::Rotate),
 }
 
 #[derive(Debug, Args)]
 struct Create {
-    /// What it may do: issuer, auditor, billing and admin of its issuer, inspector and operator of the whole installation; several with
+    /// What it may do: member, issuer, auditor, billing and admin of its issuer, inspector and operator of the whole installation; several with
     /// commas between.
     #[arg(long, value_name = "ROLE,…", required = true, value_delimiter = ',')]
     role: Vec<Role>,
@@ -57,6 +59,12 @@ struct Create {
     /// For people to tell keys apart.
     #[arg(long, value_name = "NAME", value_parser = key_name)]
     name: Option<String>,
+    /// A type of credentials that it issues and changes, and no others; several by saying this again.
+    #[arg(long = "type", value_name = "TYPE", value_parser = type_name)]
+    types: Vec<String>,
+    /// From when on it holds no longer, as RFC 3339 has it: 2027-01-31T12:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    expires: Option<Timestamp>,
     #[command(flatten)]
     stores: StoreOptions,
 }
@@ -92,7 +100,7 @@ pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (Os
         Act::Create(options) => create(options, environment).await?,
         Act::List(options) => list(options, environment).await?,
         Act::Revoke(options) => revoke(options, environment).await?,
-        Act::Rotate(options) => signing::rotate(options, environment).await?,
+        Act::Rotate(options) => rotate::run(options, environment).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -104,40 +112,59 @@ fn issuer_name(text: &str) -> Result<String, String> {
     if whole { Ok(normal) } else { Err("expected 1 to 100 characters without control characters".to_owned()) }
 }
 
-/// A key's name stands in lists, one key a line.
 fn key_name(text: &str) -> Result<String, String> {
-    const NAME: Text = Text { length_max: 255, normal: subject::normal_name, lines: false };
     NAME.read(text).map_err(|(_, problem)| problem)
+}
+
+fn type_name(text: &str) -> Result<String, String> {
+    TYPE.read(text).map_err(|(_, problem)| problem)
 }
 
 async fn create(options: &Create, environment: impl Iterator<Item = (OsString, OsString)>) -> anyhow::Result<()> {
     let config = open::config(&options.stores, environment)?;
-    if output::is_discarded() {
-        let problem = "is closed or the null device, but the key is told nowhere else".to_owned();
-        return Err(config::Error { source_name: "standard output".to_owned(), problem }.into());
-    }
+    require_output()?;
     let app = open::services(&config).await?;
+    if options.expires.is_some_and(|expires| expires <= app.clock.now()) {
+        let problem = "expected a time that is to come".to_owned();
+        return Err(config::Error { source_name: "--expires".to_owned(), problem }.into());
+    }
     let issuer = stores::register_issuer(&*app.vault, app.ledger()?, &options.issuer, &app.worker, &app.clock, &app.random).await?;
     let terms = Terms {
         roles: options.role.iter().copied().collect(),
         issuer: issuer.id,
-        types: None,
+        types: Some(options.types.clone()).filter(|types| !types.is_empty()).map(Arc::from),
         name: options.name.clone(),
-        expires_at: None,
+        expires_at: options.expires,
     };
-    let (key, text) = app.vault.create_key(&terms, app.clock.now()).await?;
-    let created = KeyCreated { role: terms.roles.to_string(), issuer: issuer.id };
     let caller = Caller::operator("credence keys create");
-    let recorded = audit::record_on(&app, &caller, stream(key.id), Expected::None, &created).await;
-    if let Err(error) = recorded {
-        // A key that nobody was told is no key.
-        app.vault.revoke_key(key.id, app.clock.now()).await?;
-        return Err(error.into());
+    let made = keys::create(&app, &caller, &terms).await?;
+    tell(&app, &caller, &made).await
+}
+
+/// A key is told nowhere else.
+fn require_output() -> Result<(), config::Error> {
+    if output::is_discarded() {
+        let problem = "is closed or the null device, but the key is told nowhere else".to_owned();
+        return Err(config::Error { source_name: "standard output".to_owned(), problem });
     }
-    let Err(untold) = output::write(format!("{}\n", *text)) else { return Ok(()) };
-    revoke_key(&app, &caller, key.id).await.with_context(|| format!("{untold:#}, and the key {} could not be revoked", key.id))?;
+    Ok(())
+}
+
+/// Tells a key just made, this once. A key that nobody was told is no key.
+async fn tell(app: &App, caller: &Caller, made: &Made) -> anyhow::Result<()> {
+    let Err(untold) = output::write(format!("{}\n", *made.text)) else { return Ok(()) };
+    let id = made.key.id;
+    keys::revoke(app, caller, id).await.with_context(|| format!("{untold:#}, and the key {id} could not be revoked"))?;
     // Not the error itself: that a pipe was closed is a success elsewhere.
-    bail!("the key {} is revoked, for nobody was told it: {untold:#}", key.id)
+    bail!("the key {id} is revoked, for nobody was told it: {untold:#}")
+}
+
+/// That there is no such key is an error of the argument that names it.
+fn named(error: Error, argument: &str) -> anyhow::Error {
+    match error {
+        Error::NotFound => config::Error { source_name: argument.to_owned(), problem: "there is no key with this id".to_owned() }.into(),
+        other => other.into(),
+    }
 }
 
 async fn list(options: &List, environment: impl Iterator<Item = (OsString, OsString)>) -> anyhow::Result<()> {
@@ -149,20 +176,24 @@ async fn list(options: &List, environment: impl Iterator<Item = (OsString, OsStr
     let (keys, issuers) = (vault.keys().await?, vault.issuers().await?);
     match options.format {
         Format::Json => {
-            let keys: Vec<Value> = keys.iter().map(|key| shown(key, &issuers)).collect();
-            output::write(format!("{:#}\n", Value::Array(keys)))
+            let now = SystemClock.now();
+            let keys: Vec<KeyBody> = keys.iter().map(|key| KeyBody::new(key, issuer_of(key, &issuers), now)).collect();
+            output::write(format!("{:#}\n", json!(keys)))
         }
         Format::Table => {
-            let mut table = row(["ID", "ROLE", "ISSUER", "PREFIX", "CREATED", "LAST USED", "REVOKED", "NAME"]);
+            let mut table = row(["ID", "ROLES", "ISSUER", "PREFIX", "CREATED", "EXPIRES", "LAST USED", "REVOKED", "TYPES", "NAME"]);
             for key in &keys {
+                let time = |time: Option<Timestamp>| time.map_or_else(|| "-".to_owned(), |time| time.to_string());
                 table += &row([
                     &key.id.to_string(),
                     &key.terms.roles.to_string(),
                     issuer_of(key, &issuers),
                     &key.prefix,
                     &key.created_at.to_string(),
-                    &key.last_used_at.map_or_else(|| "-".to_owned(), |time| time.to_string()),
-                    &key.revoked_at.map_or_else(|| "-".to_owned(), |time| time.to_string()),
+                    &time(key.terms.expires_at),
+                    &time(key.last_used_at),
+                    &time(key.revoked_at),
+                    &key.terms.types.as_deref().map_or_else(|| "-".to_owned(), |types| types.join(", ")),
                     key.terms.name.as_deref().unwrap_or("-"),
                 ]);
             }
@@ -175,35 +206,14 @@ fn issuer_of<'a>(key: &ApiKey, issuers: &'a [Issuer]) -> &'a str {
     issuers.iter().find(|issuer| issuer.id == key.terms.issuer).map_or("?", |issuer| &issuer.name)
 }
 
-fn shown(key: &ApiKey, issuers: &[Issuer]) -> Value {
-    json!({
-        "id": key.id, "role": key.terms.roles.to_string(), "issuer": issuer_of(key, issuers), "name": key.terms.name, "prefix": key.prefix,
-        "created_at": key.created_at.to_string(), "last_used_at": key.last_used_at.map(|time| time.to_string()),
-        "revoked_at": key.revoked_at.map(|time| time.to_string()),
-    })
-}
-
-fn row([id, role, issuer, prefix, created, used, revoked, name]: [&str; 8]) -> String {
-    format!("{id:<36}  {role:<7}  {issuer:<16}  {prefix:<17}  {created:<27}  {used:<27}  {revoked:<27}  {name}\n")
+fn row([id, roles, issuer, prefix, created, expires, used, revoked, types, name]: [&str; 10]) -> String {
+    format!(
+        "{id:<36}  {roles:<9}  {issuer:<16}  {prefix:<17}  {created:<27}  {expires:<27}  {used:<27}  {revoked:<27}  {types:<16}  {name}\n"
+    )
 }
 
 async fn revoke(options: &Revoke, environment: impl Iterator<Item = (OsString, OsString)>) -> anyhow::Result<()> {
     let app = open::services(&open::config(&options.stores, environment)?).await?;
-    revoke_key(&app, &Caller::operator("credence keys revoke"), options.id).await
-}
-
-async fn revoke_key(app: &App, caller: &Caller, id: Uuid) -> anyhow::Result<()> {
-    let key = app.vault.revoke_key(id, app.clock.now()).await?;
-    let key = key.ok_or_else(|| config::Error { source_name: "ID".to_owned(), problem: "there is no key with this id".to_owned() })?;
-    let revoked = Query { kind: Some(KeyRevoked::TYPE.to_owned()), limit: 1, ..Query::stream(&stream(key.id)) };
-    // A second revocation changes nothing; but one that could not be recorded is recorded now.
-    if app.audit.log.read(&revoked).await?.is_empty() {
-        let recorded = audit::record_on(app, caller, stream(key.id), Expected::Any, &KeyRevoked {}).await;
-        recorded.context("the key is revoked, but that could not be recorded: run this again")?;
-    }
-    Ok(())
-}
-
-fn stream(key: Uuid) -> Stream {
-    Stream::new(category::KEY, key)
+    let caller = Caller::operator("credence keys revoke");
+    keys::revoke(&app, &caller, options.id).await.map_err(|error| named(error, "ID"))
 }

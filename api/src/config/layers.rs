@@ -19,6 +19,16 @@ pub(super) enum Source {
     File(String, PathBuf),
 }
 
+impl Source {
+    /// Whether it was given under this name.
+    pub(super) fn is_of(&self, name: &str) -> bool {
+        match self {
+            Source::CommandLine(given) | Source::Environment(given) => *given == name,
+            Source::File(given, _) => given == name,
+        }
+    }
+}
+
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

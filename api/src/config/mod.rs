@@ -4,6 +4,7 @@
 //! message repeats a value.
 
 mod layers;
+mod oidc;
 mod options;
 mod proxies;
 mod role;
@@ -24,6 +25,7 @@ use tracing_subscriber::EnvFilter;
 
 pub use layers::{Error, variable};
 use layers::{Layers, Source};
+pub use oidc::{Oidc, Organisation};
 use options::Given;
 pub use options::{ServeOptions, StoreOptions};
 pub use proxies::TrustedProxies;
@@ -122,6 +124,8 @@ pub struct Config {
     pub witnesses: Option<Witnesses>,
     /// Whether the audit log's checkpoints and tiles are for everybody.
     pub audit_tiles_public: bool,
+    /// Whose bearer tokens are taken besides our own.
+    pub oidc: Option<Oidc>,
     /// Origins whose pages may call.
     pub cors_origins: Vec<HeaderValue>,
     /// How long requests in flight may take when the process is told to stop.
@@ -284,6 +288,7 @@ impl Config {
             checkpoint_anchor: value(&layers, "checkpoint_anchor", |text| anchor(text, witnesses.as_ref()))?,
             witnesses,
             audit_tiles_public: value(&layers, "audit_tiles_public", flag)?.unwrap_or(false),
+            oidc: Oidc::read(&layers)?,
             cors_origins: value(&layers, "cors_origins", origins)?.unwrap_or_default(),
             drain_max: Duration::from_secs(number("drain_s_max", 0..=3600, 30)?),
         };
@@ -327,11 +332,7 @@ fn value<T>(layers: &Layers, name: &'static str, read: impl Fn(&str) -> Result<T
 /// A URL that may hold a password, and therefore may be given in a file.
 fn given_or_in_file<T: FromStr<Err: fmt::Display>>(layers: &Layers, name: &'static str, file: &'static str) -> Result<Option<T>, Error> {
     let Some((source, text)) = layers.either(name, file)? else { return Ok(None) };
-    let from_file = match &source {
-        Source::CommandLine(given) | Source::Environment(given) => *given == file,
-        Source::File(given, _) => given == file,
-    };
-    let text = if from_file {
+    let text = if source.is_of(file) {
         std::fs::read_to_string(&text).map_err(|error| Error::of(&source, format!("cannot read {text}: {error}")))?
     } else {
         text

@@ -179,6 +179,27 @@ options! {
         /// Whether the audit log's checkpoints and tiles are for everybody [default: false].
         #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
         audit_tiles_public,
+        /// An OpenID Connect provider whose bearer tokens are taken: its issuer, exactly as in its tokens.
+        #[arg(long, value_name = "URL")]
+        oidc_issuer,
+        /// What its tokens must name as their audience.
+        #[arg(long, value_name = "NAME")]
+        oidc_audience,
+        /// The claim with the provider's roles, a text or a list; dots lead inwards, as in realm_access.roles [default: roles].
+        #[arg(long, value_name = "CLAIM")]
+        oidc_role_claim,
+        /// Which of the provider's roles give which of ours, separated by commas.
+        #[arg(long, value_name = "THEIRS=OURS,…")]
+        oidc_roles,
+        /// The organisation for which all its callers act [default: default].
+        #[arg(long, value_name = "NAME")]
+        oidc_organisation,
+        /// The claim that names the organisation for which a caller acts, in place of --oidc-organisation.
+        #[arg(long, value_name = "CLAIM")]
+        oidc_organisation_claim,
+        /// By how much its clock and ours may differ [default: 60].
+        #[arg(long, value_name = "SECONDS")]
+        oidc_clock_skew_s,
         /// Origins whose pages may call, separated by commas [default: none].
         #[arg(long, value_name = "ORIGIN,…")]
         cors_origins,

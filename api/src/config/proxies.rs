@@ -14,7 +14,10 @@ pub struct TrustedProxies(Vec<IpNet>);
 
 impl TrustedProxies {
     /// Reads addresses and networks (`10.0.0.0/8`), separated by commas.
-    pub(super) fn read(text: &str) -> Result<TrustedProxies, String> {
+    ///
+    /// # Errors
+    /// What is none, in words.
+    pub fn read(text: &str) -> Result<TrustedProxies, String> {
         let one = |part: &str| part.parse::<IpNet>().or_else(|_| part.parse::<IpAddr>().map(IpNet::from));
         let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
         let networks: Result<Vec<IpNet>, _> = parts.map(one).collect();

@@ -3,6 +3,7 @@ use std::io::Write;
 
 use credence_ledger::checkpoint::WitnessKey;
 use credence_ledger::publisher::witness::Quorum;
+use credence_ledger::vault;
 
 use super::*;
 
@@ -191,4 +192,70 @@ fn every_name_stands_in_the_operations_manual() {
         let in_file = name.ends_with("_store_file");
         assert!(in_file || manual.contains(&format!("`{variable}`")) || manual.contains(&format!("`{shortened}`")), "{variable}");
     }
+}
+
+const PROVIDER: [(&str, &str); 3] = [
+    ("CREDENCE_OIDC_ISSUER", "https://id.example.org/realms/a/"),
+    ("CREDENCE_OIDC_AUDIENCE", "credence"),
+    ("CREDENCE_OIDC_ROLES", "credence-issuer=issuer, staff=issuer,staff=auditor,a=b=admin"),
+];
+
+fn provider_with(more: &[(&str, &str)]) -> Result<Oidc, Error> {
+    let given: Vec<(&str, &str)> = PROVIDER.into_iter().filter(|(name, _)| more.iter().all(|(other, _)| other != name)).collect();
+    read(&ServeOptions::default(), &[&given, more].concat()).map(|(config, _)| config.oidc.unwrap())
+}
+
+#[test]
+fn a_provider_is_read_whole() {
+    let provider = provider_with(&[]).unwrap();
+    assert_eq!(provider.issuer, "https://id.example.org/realms/a/");
+    assert_eq!(provider.discovery, "https://id.example.org/realms/a/.well-known/openid-configuration");
+    assert_eq!((provider.audience.as_str(), provider.role_claim.as_str()), ("credence", "roles"));
+    let roles = [
+        ("credence-issuer", vault::Role::Issuer),
+        ("staff", vault::Role::Issuer),
+        ("staff", vault::Role::Auditor),
+        ("a=b", vault::Role::Admin),
+    ];
+    assert_eq!(provider.roles, roles.map(|(theirs, ours)| (theirs.to_owned(), ours)));
+    assert_eq!((provider.organisation, provider.clock_skew), (Organisation::Fixed("default".to_owned()), Duration::from_secs(60)));
+    let named = provider_with(&[("CREDENCE_OIDC_ORGANISATION", "acme"), ("CREDENCE_OIDC_CLOCK_SKEW_S", "0")]).unwrap();
+    assert_eq!((named.organisation, named.clock_skew), (Organisation::Fixed("acme".to_owned()), Duration::ZERO));
+    let claimed = provider_with(&[("CREDENCE_OIDC_ORGANISATION_CLAIM", "org")]).unwrap();
+    assert_eq!(claimed.organisation, Organisation::Claim("org".to_owned()));
+    for issuer in ["http://localhost:8080/realms/a", "http://127.0.0.1", "http://[::1]:1/", "https://id.example.org"] {
+        assert_eq!(provider_with(&[("CREDENCE_OIDC_ISSUER", issuer)]).unwrap().issuer, issuer);
+    }
+    assert_eq!(read(&ServeOptions::default(), &[]).unwrap().0.oidc, None);
+}
+
+#[test]
+fn half_a_provider_is_refused_and_what_is_missing_is_named() {
+    let (issuer, rest) = PROVIDER.split_first().unwrap();
+    for given in rest.iter().chain(&[("CREDENCE_OIDC_CLOCK_SKEW_S", "1"), ("CREDENCE_OIDC_ORGANISATION", "a")]) {
+        assert_eq!(refused(&[*given]), format!("{}: this needs CREDENCE_OIDC_ISSUER, which is not given", given.0));
+    }
+    for missing in rest {
+        let given: Vec<_> = PROVIDER.into_iter().filter(|given| given != missing).collect();
+        assert_eq!(refused(&given), format!("{}: this needs {}, which is not given", issuer.0, missing.0));
+    }
+    for (name, value) in [
+        ("CREDENCE_OIDC_ISSUER", "http://id.example.org"),
+        ("CREDENCE_OIDC_ISSUER", "http://localhost.example.org"),
+        ("CREDENCE_OIDC_ISSUER", "https://id.example.org?a"),
+        ("CREDENCE_OIDC_ISSUER", "https://me@id.example.org"),
+        ("CREDENCE_OIDC_ISSUER", "id.example.org"),
+        ("CREDENCE_OIDC_ROLES", "issuer"),
+        ("CREDENCE_OIDC_ROLES", "a=king"),
+        ("CREDENCE_OIDC_ROLES", "=issuer"),
+        ("CREDENCE_OIDC_ROLES", ","),
+        ("CREDENCE_OIDC_CLOCK_SKEW_S", "601"),
+        ("CREDENCE_OIDC_AUDIENCE", " "),
+        ("CREDENCE_OIDC_ORGANISATION", " "),
+    ] {
+        let message = provider_with(&[(name, value)]).unwrap_err().to_string();
+        assert!(message.starts_with(&format!("{name}: ")), "{name}={value}: {message}");
+    }
+    let both = provider_with(&[("CREDENCE_OIDC_ORGANISATION", "a"), ("CREDENCE_OIDC_ORGANISATION_CLAIM", "b")]).unwrap_err().to_string();
+    assert_eq!(both, "CREDENCE_OIDC_ORGANISATION_CLAIM: give this or CREDENCE_OIDC_ORGANISATION, not both");
 }

@@ -220,6 +220,7 @@ async fn read_me(State(app): State<App>, caller: Caller, parameters: Parameters)
     let (kind, id, account) = match principal.who {
         Who::Key(id) => ("key", id, None),
         Who::Account { id, .. } => ("account", id, Some(told(&app, &accounts::read(&app, principal, id).await?).await?)),
+        Who::External(id) => ("external", id, None),
     };
     let issuer = organisation(&app, principal.issuer).await?;
     Ok(Json(MeBody { kind, id, roles: account::names(principal.roles), issuer, account }))

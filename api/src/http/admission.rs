@@ -103,11 +103,11 @@ async fn count(edge: &Edge, part: Option<Part>, parts: &Parts, known: &Result<Op
     let limits = &edge.app.limits;
     let address = || parts.extensions.get::<Caller>().and_then(|caller| caller.address);
     match (known, part?) {
-        (Ok(Some(Principal { who: Who::Key(id) | Who::Account { id, .. }, .. })), _) => limits.caller(*id).await,
+        (Ok(Some(Principal { who: Who::Key(id) | Who::Account { id, .. } | Who::External(id), .. })), _) => limits.caller(*id).await,
         // Whoever follows a log reads thousands of tiles, which cost little; and they are the same for everybody.
         (Ok(None), Part::Proofs) => None,
         (Ok(None), _) => limits.address(address()).await,
-        (Err(problem), _) if problem.kind == Kind::UNAUTHENTICATED => limits.address(address()).await,
+        (Err(problem), _) if [Kind::UNAUTHENTICATED, Kind::FORBIDDEN].contains(&problem.kind) => limits.address(address()).await,
         (Err(_), _) => None,
     }
 }

@@ -1,4 +1,4 @@
-//! Who calls: API keys and access tokens in `Authorization: Bearer …`, looked up in the vault.
+//! Who calls: API keys and access tokens in `Authorization: Bearer …`, looked up in the vault, and tokens of an identity provider.
 //!
 //! An answer of the vault is used for at most [`KNOWN_MAX`], so that what ends, ends everywhere within a second; half-way one request
 //! asks again while the others go on. What is presented and bad is refused on public routes too.
@@ -17,9 +17,11 @@ use credence_ledger::vault::api_key;
 use credence_ledger::{Stream, Timestamp, store};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::problem::{Kind, Problem};
 use crate::caller::{Caller, Principal, Who};
+use crate::oidc::{External, Provider};
 use crate::services::{App, Services};
 
 /// For how long an answer of the vault is used.
@@ -31,8 +33,8 @@ const TEXTS_MAX: usize = 10_000;
 #[derive(Debug, Clone)]
 pub(super) struct Identity {
     pub(super) principal: Principal,
-    /// Why it does not hold, if the vault said so.
-    refused: Option<&'static str>,
+    /// Why it is refused, whatever it asks for.
+    refused: Option<(Kind, &'static str)>,
     /// From when on it holds no longer.
     pub(super) until: Option<Timestamp>,
 }
@@ -41,11 +43,11 @@ impl Identity {
     /// Whether it holds at `now`.
     ///
     /// # Errors
-    /// Why not, in words.
-    pub(super) fn check(&self, now: Timestamp) -> Result<(), &'static str> {
+    /// As what it is refused, and why.
+    pub(super) fn check(&self, now: Timestamp) -> Result<(), (Kind, &'static str)> {
         match (self.refused, self.until) {
-            (Some(why), _) => Err(why),
-            (None, Some(until)) if until <= now => Err("it has expired"),
+            (Some(refused), _) => Err(refused),
+            (None, Some(until)) if until <= now => Err((Kind::UNAUTHENTICATED, "it has expired")),
             (None, _) => Ok(()),
         }
     }
@@ -71,7 +73,7 @@ impl Identities {
     }
 
     /// Who stands behind this text, whether it still holds or not.
-    async fn find(&self, text: &str) -> Result<Option<Identity>, store::Error> {
+    async fn find(&self, text: &str) -> Result<Option<Identity>, Problem> {
         // What is presented is not kept in memory as it is.
         let hash: [u8; 32] = Sha256::digest(text).into();
         if let Some(known) = self.known_now(hash) {
@@ -104,17 +106,23 @@ impl Identities {
     }
 }
 
-/// Who stands behind a text, as the vault says now.
+/// Who stands behind a text, as the vault, or whoever made it, says now.
 ///
 /// # Errors
-/// The vault's.
-pub(super) async fn identify(app: &Services, text: &str) -> Result<Option<Identity>, store::Error> {
-    if text.starts_with(api_key::PREFIX) { key(app, text).await } else { token(app, text).await }
+/// 401 for a token of the identity provider's that does not hold, 503 while the vault or the provider's keys cannot be asked.
+pub(super) async fn identify(app: &Services, text: &str) -> Result<Option<Identity>, Problem> {
+    if text.starts_with(api_key::PREFIX) {
+        return Ok(key(app, text).await?);
+    }
+    match &app.oidc {
+        Some(provider) if provider.is_claimed_by(text) => external(app, provider, text).await.map(Some),
+        _ => Ok(token(app, text).await?),
+    }
 }
 
 async fn key(app: &Services, text: &str) -> Result<Option<Identity>, store::Error> {
     let Some(key) = app.vault.find_key(text).await? else { return Ok(None) };
-    let refused = key.check(app.clock.now()).err();
+    let refused = key.check(app.clock.now()).err().map(|why| (Kind::UNAUTHENTICATED, why));
     Ok(Some(Identity { principal: Principal::from(&key), refused, until: key.terms.expires_at }))
 }
 
@@ -125,14 +133,31 @@ async fn token(app: &Services, text: &str) -> Result<Option<Identity>, store::Er
     if session.account != claims.sub {
         return Ok(None);
     }
-    let refused = (!session.is_live(now)).then_some("the session is over");
+    let refused = (!session.is_live(now)).then_some((Kind::UNAUTHENTICATED, "the session is over"));
     Ok(Some(Identity { principal: Principal::from(&session), refused, until: Some(claims.expires_at().min(session.expires_at)) }))
+}
+
+async fn external(app: &Services, provider: &Provider, text: &str) -> Result<Identity, Problem> {
+    let External { id, roles, organisation, until } = provider.verify(text, app.clock.now(), app.vault.lookup()).await?;
+    let issuer = match &organisation {
+        Some(name) => app.vault.find_issuer(name).await?,
+        None => None,
+    };
+    let refused = match &issuer {
+        None => Some((Kind::FORBIDDEN, "the organisation is not known here")),
+        Some(issuer) if !issuer.is_active => Some((Kind::UNAUTHENTICATED, "the organisation is deactivated")),
+        Some(_) => None,
+    };
+    // Refused for that, it still has a name in the audit log.
+    let issuer = issuer.map_or(Uuid::nil(), |issuer| issuer.id);
+    Ok(Identity { principal: Principal { who: Who::External(id), roles, issuer, types: None }, refused, until: Some(until) })
 }
 
 /// Finds out who calls and tells the [`Caller`] among the extensions.
 ///
 /// # Errors
-/// 401 for what is bad, has ended or is of another scheme, 503 while the vault cannot be asked.
+/// 401 for what is bad, has ended or is of another scheme, 403 for whoever acts for nobody known here, 503 while the vault or the
+/// identity provider's keys cannot be asked.
 pub(super) async fn authenticate(identities: &Identities, parts: &mut Parts) -> Result<Option<Principal>, Problem> {
     let refused = || Problem::new(Kind::UNAUTHENTICATED);
     let mut headers = parts.headers.get_all(AUTHORIZATION).into_iter();
@@ -144,7 +169,7 @@ pub(super) async fn authenticate(identities: &Identities, parts: &mut Parts) -> 
         caller.principal = Some(identity.principal.clone());
     }
     let now = identities.app.clock.now();
-    identity.check(now).map_err(|why| refused().detail(why))?;
+    identity.check(now).map_err(|(kind, why)| Problem::new(kind).detail(why))?;
     if let Who::Key(id) = identity.principal.who {
         identities.app.used_keys.note(id, now);
     }

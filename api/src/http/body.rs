@@ -300,6 +300,27 @@ impl Fields {
         }
     }
 
+    /// A list of strings, of at least one and at most `count_max`, each of which stands for what `read` makes of it.
+    pub fn list<T>(&mut self, name: &str, count_max: usize, read: impl Fn(&str) -> Result<T, (&'static str, String)>) -> Option<Vec<T>> {
+        let Value::Array(given) = self.take(name)? else {
+            self.refuse(name, "type", "expected a list of strings");
+            return None;
+        };
+        if given.is_empty() {
+            self.refuse(name, "blank", "expected at least one");
+        }
+        if given.len() > count_max {
+            self.refuse(name, "range", format!("expected at most {count_max}"));
+            return None;
+        }
+        let each = given.iter().enumerate().map(|(at, value)| {
+            let read = value.as_str().ok_or(("type", "expected a string".to_owned())).and_then(&read);
+            read.map_err(|(code, message)| self.refuse(&format!("{name}[{at}]"), code, message)).ok()
+        });
+        // Every one that is wrong is told.
+        each.collect::<Vec<Option<T>>>().into_iter().collect()
+    }
+
     /// An object, as it is.
     pub fn object(&mut self, name: &str) -> Option<Map<String, Value>> {
         match self.take(name)? {

@@ -51,7 +51,7 @@ struct Readiness {
 /// What keeps a process from being ready, or should be mended.
 #[derive(Debug, Serialize, ToSchema)]
 struct Failing {
-    /// A store, a read model, `durability`, `checkpoints`, `limits`, or `process`.
+    /// A store, a read model, `durability`, `checkpoints`, `limits`, `identity-provider`, or `process`.
     name: &'static str,
     /// Why.
     reason: String,
@@ -117,7 +117,9 @@ fn warnings(app: &Services) -> Vec<Failing> {
         Status::Good | Status::Refused(_) => None,
     });
     let limits = app.limits.trouble().map(|reason| Failing { name: "limits", reason: reason.to_owned() });
-    kept.into_iter().chain(failing).chain(limits).collect()
+    // Other callers are served, and so are its own for as long as its keys are known.
+    let provider = app.oidc.as_ref().and_then(|provider| provider.trouble()).map(|reason| Failing { name: "identity-provider", reason });
+    kept.into_iter().chain(failing).chain(limits).chain(provider).collect()
 }
 
 async fn log_fails(access: &LogAccess) -> Option<String> {

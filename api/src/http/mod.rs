@@ -17,6 +17,7 @@ pub mod edge;
 pub mod headers;
 pub mod health;
 pub mod issuers;
+pub mod keys;
 pub mod limit;
 pub mod logs;
 pub mod metrics;
@@ -58,7 +59,7 @@ use crate::services::App;
 pub enum Part {
     /// Every role. These routes ignore `Authorization`.
     Everywhere,
-    /// Accounts, sessions, credentials, issuers, logs, services, the older dialects' issuing routes.
+    /// Accounts, sessions, credentials, issuers, API keys, logs, services, the older dialects' issuing routes.
     Issuance,
     /// Verifications and the older dialects' verifying routes. They are public.
     Verification,
@@ -141,6 +142,7 @@ pub fn table() -> Vec<Route> {
         credentials::routes(),
         verifications::routes(),
         issuers::routes(),
+        keys::routes(),
         logs::routes(),
         proofs::routes(),
         projections::routes(),

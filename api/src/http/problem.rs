@@ -17,6 +17,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::{self, RefOr};
 
 use crate::caller::{Caller, Principal};
+use crate::oidc;
 use crate::services::AppendError;
 use crate::use_cases;
 use crate::wire::credential::ExistingBody;
@@ -60,7 +61,7 @@ kinds! {
         "The route needs an API key or an access token, or the one presented is unknown, has ended or is revoked: `Authorization: Bearer …`. Of a login or a refresh: the credentials are wrong.";
     /// 403.
     FORBIDDEN = "forbidden", FORBIDDEN, "Forbidden",
-        "It is known who calls, but its roles may not do this.";
+        "It is known who calls, but its roles, or the types of credentials that its key is limited to, do not allow this.";
     /// 404.
     NOT_FOUND = "not-found", NOT_FOUND, "Not found",
         "There is no such thing, or it is not yours to know of.";
@@ -98,6 +99,9 @@ kinds! {
     NOT_SUSPENDED = "not-suspended", CONFLICT, "Not suspended",
         "Only a suspended credential can be reinstated.";
     /// 409.
+    KEY_ENDED = "key-ended", CONFLICT, "Key ended",
+        "The API key is revoked, has expired or was rotated before: it cannot be rotated. `detail` says which.";
+    /// 409.
     ACCOUNT_EXISTS = "account-exists", CONFLICT, "Account exists",
         "An account with this username or e-mail address exists. Which of the two is taken is not told.";
     /// 409.
@@ -126,10 +130,10 @@ kinds! {
         "It is not known whether the read model still tells the truth: it was last confirmed too long ago.";
     /// 503.
     STORE_UNAVAILABLE = "store-unavailable", SERVICE_UNAVAILABLE, "Store unavailable",
-        "A store that is needed cannot be reached or is busy.";
+        "A store that is needed, or the identity provider of the token, cannot be reached or is busy.";
     /// 503.
     AUDIT_UNAVAILABLE = "audit-unavailable", SERVICE_UNAVAILABLE, "Audit log unavailable",
-        "What was asked for must be recorded in the audit log, which cannot be written: it was not done.";
+        "What was asked for must be recorded in the audit log, which cannot be written. It was not done, unless `detail` says that it was.";
     /// 503.
     OVERLOADED = "overloaded", SERVICE_UNAVAILABLE, "Overloaded",
         "More is waiting than this server takes. Nothing was done; try again.";
@@ -379,9 +383,23 @@ impl From<use_cases::Error> for Problem {
                 tracing::warn!(cause = chain(&error), "what must be recorded cannot be recorded");
                 Problem::new(Kind::AUDIT_UNAVAILABLE)
             }
+            use_cases::Error::Unrecorded(_) => {
+                tracing::warn!(cause = chain(&error), "what was done could not be recorded");
+                Problem::new(Kind::AUDIT_UNAVAILABLE).detail("it was done, but could not be recorded: ask for it again")
+            }
+            use_cases::Error::KeyEnded(why) => Problem::new(Kind::KEY_ENDED).detail(why),
             use_cases::Error::Store(error) => error.into(),
             use_cases::Error::Projection(error) => error.into(),
             use_cases::Error::Stored(_) => Problem::internal(&chain(&error)),
+        }
+    }
+}
+
+impl From<oidc::Refused> for Problem {
+    fn from(refused: oidc::Refused) -> Problem {
+        match refused {
+            oidc::Refused::Invalid(why) => Problem::new(Kind::UNAUTHENTICATED).detail(why.to_string()),
+            oidc::Refused::Unavailable => Problem::new(Kind::STORE_UNAVAILABLE).detail(refused.to_string()),
         }
     }
 }

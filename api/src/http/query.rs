@@ -6,6 +6,7 @@ use std::str::FromStr;
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 use credence_ledger::Position;
+use uuid::Uuid;
 
 use super::body::Text;
 use super::problem::{FieldError, Problem};
@@ -39,6 +40,25 @@ impl FromStr for Cursor {
         let cursor = Cursor(Position(position));
         // Only what was handed out: no sign, no leading zero, no capital; and no position that the engines cannot hold.
         if i64::try_from(position).is_ok() && cursor.to_string() == text { Ok(cursor) } else { Err(MalformedCursor) }
+    }
+}
+
+/// Where a page begins of things that are listed by their ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdCursor(pub Uuid);
+
+impl fmt::Display for IdCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "i{}", self.0.as_simple())
+    }
+}
+
+impl FromStr for IdCursor {
+    type Err = MalformedCursor;
+
+    fn from_str(text: &str) -> Result<IdCursor, MalformedCursor> {
+        let id = text.strip_prefix('i').and_then(|digits| digits.parse().ok()).map(IdCursor).ok_or(MalformedCursor)?;
+        if id.to_string() == text { Ok(id) } else { Err(MalformedCursor) }
     }
 }
 
@@ -121,6 +141,11 @@ impl Parameters {
         self.parsed("cursor").map(|Cursor(position)| position)
     }
 
+    /// `cursor`: where a page begins of things that are listed by their ids.
+    pub fn id_cursor(&mut self) -> Option<Uuid> {
+        self.parsed("cursor").map(|IdCursor(id)| id)
+    }
+
     /// `limit`: how many items the page has at most.
     pub fn limit(&mut self, max: u64) -> usize {
         self.integer("limit", 1, max).and_then(|limit| usize::try_from(limit).ok()).unwrap_or(LIMIT_DEFAULT)
@@ -181,6 +206,11 @@ mod tests {
         assert_eq!(cursor.to_string().parse(), Ok(cursor));
         for text in ["", "c", "2a", "c02a", "c2A", "c+2a", "cg", "cffffffffffffffff", "c10000000000000000"] {
             assert_eq!(text.parse::<Cursor>(), Err(MalformedCursor), "{text}");
+        }
+        let cursor = IdCursor(Uuid::from_u128(42));
+        assert_eq!(cursor.to_string().parse(), Ok(cursor));
+        for text in ["", "i", "i2a", "00000000-0000-0000-0000-00000000002a", "i00000000-0000-0000-0000-00000000002a", "c2a"] {
+            assert_eq!(text.parse::<IdCursor>(), Err(MalformedCursor), "{text}");
         }
     }
 

@@ -31,15 +31,27 @@ pub async fn record_on<P: Payload>(
     expected: Expected,
     payload: &P,
 ) -> Result<Recorded, Error> {
-    let unwritable = |error: store::Error| Error::Audit(error.into());
-    let metadata = services.audit_metadata::<P>(caller, &stream).await.map_err(unwritable)?;
-    let append = Append::to(stream, expected, vec![New::of(payload, &metadata)]);
+    let event = event(services, caller, &stream, payload).await?;
+    let append = Append::to(stream, expected, vec![event]);
     match services.audit.append(append).await.map_err(Error::Audit)? {
         Outcome::Appended(events) => {
             events.into_iter().next().ok_or_else(|| unwritable(store::Error::Corrupt("an append without an event".to_owned())))
         }
         outcome => Err(unwritable(store::Error::Corrupt(format!("the audit log answered {outcome:?}")))),
     }
+}
+
+/// An event of `stream` that waits to be recorded, with the caller's address and user agent, sealed.
+///
+/// # Errors
+/// [`Error::Audit`].
+pub async fn event<P: Payload>(services: &Services, caller: &Caller, stream: &Stream, payload: &P) -> Result<New, Error> {
+    let metadata = services.audit_metadata::<P>(caller, stream).await.map_err(unwritable)?;
+    Ok(New::of(payload, &metadata))
+}
+
+fn unwritable(error: store::Error) -> Error {
+    Error::Audit(error.into())
 }
 
 /// Records that sealed fields are about to be opened for a caller; `what` is the one stream read, if it is one.

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::credential::{self, Credential, Done};
-use super::{Error, idempotency};
+use super::{Error, idempotency, issue};
 use crate::caller::{Caller, Principal};
 use crate::services::Services;
 
@@ -43,7 +43,7 @@ impl ChangeStatus {
 /// Changes a credential's status.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Rejected`], [`Error::Erased`], [`Error::IdempotencyKeyReused`], [`Error::Contended`], or the
+/// [`Error::NotFound`], [`Error::Forbidden`], [`Error::Rejected`], [`Error::Erased`], [`Error::IdempotencyKeyReused`], [`Error::Contended`], or the
 /// world's.
 pub async fn change(
     services: &Services,
@@ -57,6 +57,7 @@ pub async fn change(
         if !principal.may_know_of(credential.issued.issuer) {
             return Err(Error::NotFound);
         }
+        issue::may_issue(Some(principal), &credential.issued.credential_type)?;
         // Opened before anything is changed: what has been erased cannot be answered.
         let sealing_key = credential::sealing_key(services, &credential).await?;
         let document = credential::open_document(services, &credential, &sealing_key).await?;

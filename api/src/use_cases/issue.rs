@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::credential::{self, Credential, Done, Unsigned};
 use super::{Error, idempotency};
-use crate::caller::Caller;
+use crate::caller::{Caller, Principal};
 use crate::services::Services;
 use crate::stores;
 
@@ -73,7 +73,7 @@ impl IssueCredential {
 /// Issues a credential in the name of `issuer`.
 ///
 /// # Errors
-/// [`Error::AlreadyIssued`], [`Error::IdempotencyKeyReused`], or the world's.
+/// [`Error::Forbidden`], [`Error::AlreadyIssued`], [`Error::IdempotencyKeyReused`], or the world's.
 pub async fn issue(
     services: &Services,
     caller: &Caller,
@@ -81,6 +81,7 @@ pub async fn issue(
     command: &IssueCredential,
     key: Option<&idempotency::Key>,
 ) -> Result<Done, Error> {
+    may_issue(caller.principal.as_ref(), &command.credential_type)?;
     let issuer =
         services.issuers.issuing(issuer).await?.ok_or_else(|| Error::corrupt("a key of an issuer that the vault does not know"))?;
     if !services.issuers.is_registered(issuer.id) {
@@ -110,6 +111,17 @@ pub async fn issue(
         Outcome::Refused(Refusal::IdempotencyKeyReused) => Err(Error::IdempotencyKeyReused),
         Outcome::Refused(Refusal::StaleVersion { .. }) => Err(Error::Contended),
     }
+}
+
+/// Whether a caller may issue and change credentials of that type: some keys are limited to certain ones.
+///
+/// # Errors
+/// [`Error::Forbidden`].
+pub(super) fn may_issue(principal: Option<&Principal>, kind: &str) -> Result<(), Error> {
+    if principal.is_none_or(|principal| principal.may_issue(kind)) {
+        return Ok(());
+    }
+    Err(Error::Forbidden("the key is limited to other types of credentials"))
 }
 
 /// What is to be appended, sealed, with what is answered of it.

@@ -10,6 +10,7 @@ pub mod credential;
 pub mod idempotency;
 pub mod issue;
 pub mod issuers;
+pub mod keys;
 pub mod list;
 pub mod read;
 pub mod rebuild;
@@ -48,8 +49,8 @@ pub struct Existing {
 /// Why there is no answer but this one: a rule said no, or the world failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no such credential, or it is not the caller's to know of.
-    #[error("there is no such credential")]
+    /// There is no such thing, or it is not the caller's to know of.
+    #[error("there is no such thing")]
     NotFound,
     /// What the caller wants is not its to do, for this reason.
     #[error("{0}")]
@@ -105,6 +106,12 @@ pub enum Error {
     /// What must be recorded cannot be recorded, so it was not done.
     #[error("the audit log cannot be written")]
     Audit(#[source] AppendError),
+    /// What was asked for was done, but the audit log does not tell of it. To ask for it again records it.
+    #[error("it was done, but could not be recorded")]
+    Unrecorded(#[source] AppendError),
+    /// An API key holds no longer, or will not for long: no other takes its place.
+    #[error("{0}")]
+    KeyEnded(&'static str),
     /// A store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -126,6 +133,16 @@ impl From<subjects::Error> for Error {
 }
 
 impl Error {
+    /// As it is told of what was done before it could be recorded.
+    fn after_the_fact(self) -> Error {
+        match self {
+            Error::Audit(error) => Error::Unrecorded(error),
+            Error::Store(error) => Error::Unrecorded(error.into()),
+            Error::Contended => Error::Unrecorded(AppendError::Overloaded),
+            other => other,
+        }
+    }
+
     /// The log, or the vault, holds what this program cannot have written.
     fn corrupt(what: impl Into<String>) -> Error {
         Error::Store(store::Error::Corrupt(what.into()))

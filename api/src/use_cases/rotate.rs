@@ -1,4 +1,4 @@
-//! Rotate signing keys: an issuer's, or a log's.
+//! Rotate signing keys: an issuer's, a log's, or those of access tokens.
 //!
 //! Of an issuer the order is what makes it safe. The key is made and waits; the ledger says that it is the issuer's; who ordered it is recorded; then
 //! it is used. No document names a did that the ledger does not know, and a crash anywhere in between leaves a rotation that was begun:
@@ -6,7 +6,7 @@
 
 use credence_ledger::checkpoint::VerifierKey;
 use credence_ledger::decision::issuer::{self as decision, Rejection, State};
-use credence_ledger::event::audit::{LogKeyRotated, SigningKeyRotated};
+use credence_ledger::event::audit::{LogKeyRotated, SigningKeyRotated, TokenKeysReplaced};
 use credence_ledger::event::issuer::IssuerEvent;
 use credence_ledger::event::{DecodeError, Origination, Payload as _};
 use credence_ledger::log::{Append, Expected, Outcome, Query, Refusal};
@@ -73,6 +73,15 @@ pub async fn rotate(services: &Services, caller: &Caller, issuer: &Issuer) -> Re
 pub async fn rotate_log(services: &Services, caller: &Caller, log: &LogName) -> Result<VerifierKey, Error> {
     audit::record(services, caller, category::KEY, &LogKeyRotated { log: log.to_string() }).await?;
     Ok(services.vault.rotate_log_key(log, services.clock.now()).await?.verifier())
+}
+
+/// Signs access tokens with another key, and takes none any longer that was signed until now.
+///
+/// # Errors
+/// The vault's; [`Error::Unrecorded`], and it is done.
+pub async fn rotate_tokens(services: &Services, caller: &Caller) -> Result<(), Error> {
+    services.vault.replace_token_keys(services.clock.now()).await?;
+    audit::record(services, caller, category::KEY, &TokenKeysReplaced {}).await.map(|_| ()).map_err(Error::after_the_fact)
 }
 
 /// Once a did, as what was begun may have been recorded; two who finish it at the same moment may both say so.

@@ -201,10 +201,10 @@ pub struct SessionBody {
 pub struct IntrospectionBody {
     /// Whether it holds.
     pub active: bool,
-    /// `access_token` or `api_key`.
+    /// `access_token`, `api_key` or, of the identity provider's, `external_token`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_type: Option<&'static str>,
-    /// The account's or the key's id.
+    /// The account's or the key's id, or one that stands for the provider's subject.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sub: Option<Uuid>,
     /// The session's id.

@@ -4,6 +4,7 @@ pub mod account;
 pub mod credential;
 pub mod event;
 pub mod issuer;
+pub mod key;
 pub mod projection;
 pub mod proof;
 pub mod verdict;

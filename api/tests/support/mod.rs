@@ -8,6 +8,7 @@
 
 pub mod accounts;
 pub mod chain;
+pub mod oidc;
 pub mod redis;
 pub mod witness;
 
@@ -16,8 +17,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use credence_api::config::{Config, RateLimit, ServeOptions, StoreOptions};
+use credence_api::config::{Config, Oidc, RateLimit, ServeOptions, StoreOptions};
 use credence_api::node::Node;
+use credence_api::oidc::Times;
 use credence_api::services::App;
 use credence_api::stores::{self, DEFAULT_ISSUER, Sources};
 use credence_ledger::Clock;
@@ -172,6 +174,12 @@ impl Builder {
         self
     }
 
+    /// Takes the tokens of an identity provider.
+    pub fn provider(mut self, provider: Oidc, change: impl FnOnce(&mut Times)) -> Builder {
+        change(&mut self.sources.oidc);
+        self.with(|config| config.oidc = Some(provider))
+    }
+
     /// Limits what an address may ask without credentials.
     pub fn rate_limit(self, rate: &str) -> Builder {
         let rate: RateLimit = rate.parse().unwrap();
@@ -221,6 +229,11 @@ impl TestApp {
 
     pub fn anonymous(&self) -> Anonymous {
         Anonymous(self.session(None))
+    }
+
+    /// Whoever bears this token.
+    pub fn bearer(&self, token: &str) -> Bearer {
+        Bearer(self.session(Some(token.to_owned())))
     }
 
     /// An issuer of the default issuer's credentials.
@@ -438,6 +451,8 @@ users!(
     Inspector,
     /// With an administrator's key.
     Operator,
+    /// With a token.
+    Bearer,
 );
 
 impl Issuer {

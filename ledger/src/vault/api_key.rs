@@ -15,6 +15,9 @@ use crate::{Random, Timestamp};
 /// What every key begins with, so that a leaked one is recognised as one of ours.
 pub const PREFIX: &str = "credence_";
 
+/// How many characters of a key stay visible.
+pub const PREFIX_LENGTH: usize = PREFIX.len() + DIGITS_SHOWN;
+
 const DIGITS: usize = 64;
 const DIGITS_SHOWN: usize = 8;
 
@@ -45,6 +48,19 @@ impl Terms {
     pub fn named(self, name: &str) -> Terms {
         Terms { name: Some(name.to_owned()), ..self }
     }
+}
+
+/// Which keys are wanted. The conditions hold together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Of this organisation.
+    pub issuer: Option<Uuid>,
+    /// Their visible prefix begins so.
+    pub prefix: Option<String>,
+    /// Made before this one.
+    pub before: Option<Uuid>,
+    /// At most so many.
+    pub limit: u32,
 }
 
 /// An API key's row. The key itself is known to its holder alone.
@@ -103,7 +119,7 @@ impl NewApiKey {
             id: crate::random::uuid_v7(now, random),
             terms: terms.clone(),
             of_active: true,
-            prefix: text[..PREFIX.len() + DIGITS_SHOWN].to_owned(),
+            prefix: text[..PREFIX_LENGTH].to_owned(),
             created_at: now,
             last_used_at: None,
             revoked_at: None,

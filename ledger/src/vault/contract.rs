@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::accounts::{Change, NewAccount, Profile};
-use super::api_key::Terms;
+use super::api_key::{Terms, Wanted};
 use super::issuers::{Organisation, ProfileChange};
 use super::rows::{Keyring, NewIssuer};
 use super::sessions::{NewSession, Refreshed};
@@ -62,6 +62,7 @@ macro_rules! vault_contract {
             keys_accounts_and_logins_know_their_organisation
             an_api_key_is_found_by_its_text_only
             api_keys_are_listed_oldest_first
+            keys_are_selected_newest_first_by_organisation_and_prefix
             a_revoked_key_keeps_its_time_and_is_still_found
             a_keys_last_use_is_kept_to_the_minute_and_never_goes_back
             a_key_keeps_its_terms_and_expires_no_later_than_told
@@ -338,6 +339,9 @@ pub async fn an_issuer_signs_with_its_first_key_until_it_uses_another(fixture: &
     let vault = open(fixture).await;
     let default = vault.ensure_issuer("default", second(1)).await.unwrap();
     assert_eq!(states(&vault.issuer_keys(default.id).await.unwrap()), [(&*default.did, KeyState::Current)]);
+    assert!(default.is_active);
+    assert_eq!(vault.find_issuer("default").await.unwrap().as_ref(), Some(&default));
+    assert_eq!(vault.find_issuer("Default").await.unwrap(), None);
     let first = vault.signing_key(&default.did).await.unwrap().unwrap();
     assert_eq!(first.did(), default.did);
     let next = vault.next_issuer_key(default.id).await.unwrap().unwrap();
@@ -528,6 +532,31 @@ pub async fn api_keys_are_listed_oldest_first(fixture: &dyn Fixture) {
         made.push(vault.create_key(&Terms::of(role, default.id), second(at as u64)).await.unwrap().0);
     }
     assert_eq!(vault.keys().await.unwrap(), made);
+}
+
+pub async fn keys_are_selected_newest_first_by_organisation_and_prefix(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    let all = Wanted { issuer: None, prefix: None, before: None, limit: 10 };
+    assert!(vault.select_keys(&all).await.unwrap().is_empty());
+    let (one, other) = (vault.ensure_issuer("one", second(1)).await.unwrap(), vault.ensure_issuer("other", second(1)).await.unwrap());
+    let mut made = Vec::new();
+    for (at, issuer) in [one.id, other.id, one.id, one.id].into_iter().enumerate() {
+        made.push(vault.create_key(&Terms::of(Role::Issuer, issuer), second(at as u64)).await.unwrap().0);
+    }
+    made[3] = vault.revoke_key(made[3].id, second(9)).await.unwrap().unwrap();
+    let newest_first = |places: &[usize]| places.iter().map(|at| made[*at].clone()).collect::<Vec<_>>();
+    assert_eq!(vault.select_keys(&all).await.unwrap(), newest_first(&[3, 2, 1, 0]));
+    let of_one = Wanted { issuer: Some(one.id), limit: 2, ..all.clone() };
+    assert_eq!(vault.select_keys(&of_one).await.unwrap(), newest_first(&[3, 2]));
+    assert_eq!(vault.select_keys(&Wanted { before: Some(made[2].id), ..of_one }).await.unwrap(), newest_first(&[0]));
+    for (prefix, found) in
+        [(made[1].prefix.as_str(), &[1][..]), ("credence_", &[3, 2, 1, 0]), ("credence", &[3, 2, 1, 0]), ("%", &[]), ("x", &[])]
+    {
+        let wanted = Wanted { prefix: Some(prefix.to_owned()), ..all.clone() };
+        assert_eq!(vault.select_keys(&wanted).await.unwrap(), newest_first(found), "{prefix}");
+    }
+    let elsewhere = Wanted { issuer: Some(one.id), prefix: Some(made[1].prefix.clone()), ..all };
+    assert!(vault.select_keys(&elsewhere).await.unwrap().is_empty());
 }
 
 pub async fn a_revoked_key_keeps_its_time_and_is_still_found(fixture: &dyn Fixture) {

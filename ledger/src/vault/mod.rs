@@ -34,7 +34,7 @@ use uuid::Uuid;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 pub use self::accounts::{Account, Accounts};
-pub use self::api_key::{ApiKey, Terms};
+pub use self::api_key::{ApiKey, Terms, Wanted};
 pub use self::issuers::{Organisation, Organisations};
 pub use self::log_keys::LogKeys;
 pub use self::master_key::MasterKey;
@@ -91,6 +91,14 @@ impl LookupKeys {
     #[must_use]
     pub fn secret(&self, secret: &[u8]) -> Reference {
         mac_raw(&self.secrets, secret)
+    }
+
+    /// Whoever an identity provider calls `subject`: a UUID of version 8. It is always the same, and without this key nobody can tell
+    /// whom it stands for.
+    #[must_use]
+    pub fn external(&self, provider: &str, subject: &str) -> Uuid {
+        let mac = mac(&self.subjects, &[b"external", provider.as_bytes(), subject.as_bytes()]);
+        uuid::Builder::from_custom_bytes(std::array::from_fn(|at| mac[at])).into_uuid()
     }
 
     /// An account's username or e-mail address, in lower case. They share one room: no username has an `@`.
@@ -155,6 +163,8 @@ pub struct Issuer {
     pub name: String,
     /// The `did:key` of its current signing key.
     pub did: String,
+    /// Whether anybody may act for it.
+    pub is_active: bool,
 }
 
 /// One of an issuer's signing keys, by its name.
@@ -294,6 +304,9 @@ pub trait Vault: LogKeys + Accounts + SessionStore + Organisations + Send + Sync
     /// An issuer's signing keys, oldest first.
     async fn issuer_keys(&self, issuer: Uuid) -> Result<Vec<IssuerKey>, Error>;
 
+    /// The issuer of that name; `None` if there is none.
+    async fn find_issuer(&self, name: &str) -> Result<Option<Issuer>, Error>;
+
     /// All issuers, oldest first.
     async fn issuers(&self) -> Result<Vec<Issuer>, Error>;
 
@@ -311,6 +324,9 @@ pub trait Vault: LogKeys + Accounts + SessionStore + Organisations + Send + Sync
 
     /// All keys, oldest first, those that hold no longer included.
     async fn keys(&self) -> Result<Vec<ApiKey>, Error>;
+
+    /// Some keys, newest first, those that hold no longer included.
+    async fn select_keys(&self, wanted: &Wanted) -> Result<Vec<ApiKey>, Error>;
 
     /// Revokes a key; answers it as it is now, `None` if there is none. A key revoked before keeps its time.
     async fn revoke_key(&self, id: Uuid, now: Timestamp) -> Result<Option<ApiKey>, Error>;
@@ -346,5 +362,19 @@ mod tests {
         assert_ne!(keys.name(one, "a"), keys.name(other, "a"));
         assert_ne!(keys.name(one, "a"), keys.email(one, "a"));
         assert_ne!(keys.idempotency(&[b"ab", b"c"]), keys.idempotency(&[b"a", b"bc"]));
+    }
+
+    #[test]
+    fn somebody_known_elsewhere_has_one_id_here_which_only_the_key_can_make() {
+        let (keys, other) = (LookupKeys::from_bytes(&[1; 96]), LookupKeys::from_bytes(&[2; 96]));
+        let id = keys.external("https://id.example", "ada");
+        assert_eq!((id, id.get_version_num()), (keys.external("https://id.example", "ada"), 8));
+        for another in [
+            keys.external("https://id.example", "bob"),
+            keys.external("https://id.examplea", "da"),
+            other.external("https://id.example", "ada"),
+        ] {
+            assert_ne!(id, another);
+        }
     }
 }

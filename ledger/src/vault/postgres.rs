@@ -21,7 +21,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 pub(super) use self::copy::{read_all, stored_settings, write_all};
-use super::api_key::{self, NewApiKey, Terms};
+use super::api_key::{self, NewApiKey, Terms, Wanted};
 use super::rows::{Keyring, NewSubject, Settings};
 use super::{
     ApiKey, FIRST_START_WAIT, FirstStart, Issuer, IssuerKey, KeyState, LookupKeys, OpenError, Reference, Roles, Subject, SubjectRefs,
@@ -167,10 +167,6 @@ impl Postgres {
         let made = rows.iter().map(|row| column(row, 0)).collect::<Result<HashSet<Uuid>, Error>>()?;
         Ok(new.into_iter().filter(|(_, new)| made.contains(&new.subject.id)).map(|(refs, new)| (refs, new.subject)).collect())
     }
-
-    async fn issuer(&self, name: &str) -> Result<Option<Issuer>, Error> {
-        bounded(sqlx::query_as(sql::SELECT_ISSUER).bind(name).fetch_optional(&self.pool)).await
-    }
 }
 
 #[async_trait]
@@ -263,13 +259,13 @@ impl Vault for Postgres {
     }
 
     async fn ensure_issuer(&self, name: &str, now: Timestamp) -> Result<Issuer, Error> {
-        if let Some(issuer) = self.issuer(name).await? {
+        if let Some(issuer) = self.find_issuer(name).await? {
             return Ok(issuer);
         }
         let new = self.keyring.new_issuer(name, now);
         let insert = sqlx::query(sql::INSERT_ISSUER).bind(new.issuer.id).bind(new.issuer.name).bind(new.issuer.did);
         bounded(insert.bind(new.wrapped_signing_key).bind(new.wrapped_sealing_key).execute(&self.pool)).await?;
-        self.issuer(name).await?.ok_or_else(|| Error::Corrupt("an issuer just made is gone".to_owned()))
+        self.find_issuer(name).await?.ok_or_else(|| Error::Corrupt("an issuer just made is gone".to_owned()))
     }
 
     async fn signing_key(&self, did: &str) -> Result<Option<SigningKey>, Error> {
@@ -305,6 +301,10 @@ impl Vault for Postgres {
         Ok(keys.into_iter().map(|(did, place)| IssuerKey { did, state: KeyState::at(place) }).collect())
     }
 
+    async fn find_issuer(&self, name: &str) -> Result<Option<Issuer>, Error> {
+        bounded(sqlx::query_as(sql::SELECT_ISSUER).bind(name).fetch_optional(&self.pool)).await
+    }
+
     async fn issuers(&self) -> Result<Vec<Issuer>, Error> {
         bounded(sqlx::query_as(sql::SELECT_ISSUERS).fetch_all(&self.pool)).await
     }
@@ -335,6 +335,12 @@ impl Vault for Postgres {
 
     async fn keys(&self) -> Result<Vec<ApiKey>, Error> {
         bounded(sqlx::query_as(sql::SELECT_API_KEYS).fetch_all(&self.pool)).await
+    }
+
+    async fn select_keys(&self, wanted: &Wanted) -> Result<Vec<ApiKey>, Error> {
+        let Wanted { issuer, prefix, before, limit } = wanted;
+        let select = sqlx::query_as(sql::SELECT_SOME_API_KEYS).bind(issuer).bind(prefix).bind(before).bind(i64::from(*limit));
+        bounded(select.fetch_all(&self.pool)).await
     }
 
     async fn revoke_key(&self, id: Uuid, now: Timestamp) -> Result<Option<ApiKey>, Error> {
@@ -430,7 +436,7 @@ fn optional_time(row: &PgRow, name: &str) -> Result<Option<Timestamp>, sqlx::Err
 
 impl FromRow<'_, PgRow> for Issuer {
     fn from_row(row: &PgRow) -> Result<Issuer, sqlx::Error> {
-        Ok(Issuer { id: row.try_get("id")?, name: row.try_get("name")?, did: row.try_get("did")? })
+        Ok(Issuer { id: row.try_get("id")?, name: row.try_get("name")?, did: row.try_get("did")?, is_active: row.try_get("is_active")? })
     }
 }
 

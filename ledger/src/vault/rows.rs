@@ -140,7 +140,7 @@ impl Keyring {
         let signing_key = SigningKey::generate(self.random());
         let sealing_key = SealingKey::generate(self.random());
         NewIssuer {
-            issuer: Issuer { id, name: name.to_owned(), did: signing_key.did() },
+            issuer: Issuer { id, name: name.to_owned(), did: signing_key.did(), is_active: true },
             wrapped_signing_key: self.wrap_signing_key(id, &signing_key),
             wrapped_sealing_key: self.wrap(Secret::IssuerSealingKey(id), &sealing_key),
         }

@@ -29,7 +29,7 @@ use zeroize::Zeroizing;
 
 pub(super) use self::copy::{read_all, stored_settings, write_all};
 use self::rows::{api_key, issuer, query, query_one, run, uuid, worker};
-use super::api_key::{self, NewApiKey, Terms};
+use super::api_key::{self, NewApiKey, Terms, Wanted};
 use super::rows::{Keyring, NewSubject, Settings};
 use super::{
     ApiKey, FIRST_START_WAIT, FirstStart, Issuer, IssuerKey, KeyState, LookupKeys, OpenError, Reference, Subject, SubjectRefs, Vault,
@@ -305,6 +305,11 @@ impl Vault for Sqlite {
         self.read(move |connection, _| query(connection, sql::SELECT_ISSUER_KEYS, params![issuer.as_bytes()], key)).await
     }
 
+    async fn find_issuer(&self, name: &str) -> Result<Option<Issuer>, Error> {
+        let name = name.to_owned();
+        self.read(move |connection, _| query_one(connection, sql::SELECT_ISSUER, params![name], issuer)).await
+    }
+
     async fn issuers(&self) -> Result<Vec<Issuer>, Error> {
         self.read(|connection, _| query(connection, sql::SELECT_ISSUERS, [], issuer)).await
     }
@@ -347,6 +352,15 @@ impl Vault for Sqlite {
 
     async fn keys(&self) -> Result<Vec<ApiKey>, Error> {
         self.read(|connection, _| query(connection, sql::SELECT_API_KEYS, [], api_key)).await
+    }
+
+    async fn select_keys(&self, wanted: &Wanted) -> Result<Vec<ApiKey>, Error> {
+        let Wanted { issuer, prefix, before, limit } = wanted.clone();
+        self.read(move |connection, _| {
+            let wanted = params![issuer.map(Uuid::into_bytes), prefix, before.map(Uuid::into_bytes), limit];
+            query(connection, sql::SELECT_SOME_API_KEYS, wanted, api_key)
+        })
+        .await
     }
 
     async fn revoke_key(&self, id: Uuid, now: Timestamp) -> Result<Option<ApiKey>, Error> {

@@ -1,49 +1,16 @@
-//! Issuers' signing keys: rotated, and listed with their history, which is the ledger's.
+//! Issuers' signing keys, listed with their history, which is the ledger's.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
 
-use clap::Args;
 use credence_ledger::event::issuer::IssuerEvent;
 use credence_ledger::log::Query;
 use credence_ledger::vault::KeyState;
 use credence_ledger::{LogName, LogPosition, Stream, Timestamp};
 use serde_json::{Value, json};
 
-use super::{Format, issuer_name};
-use crate::caller::Caller;
+use super::Format;
 use crate::commands::{open, output};
-use crate::config::{self, StoreConfig, StoreOptions};
-use crate::use_cases::rotate;
-
-/// What `keys rotate` takes.
-#[derive(Debug, Args)]
-pub(super) struct Rotate {
-    /// Of which issuer.
-    #[arg(long, value_name = "NAME", value_parser = issuer_name, required_unless_present = "log", conflicts_with = "log")]
-    issuer: Option<String>,
-    /// Of which log, ledger or audit: the key that its checkpoints are signed with.
-    #[arg(long, value_name = "LOG")]
-    log: Option<LogName>,
-    #[command(flatten)]
-    stores: StoreOptions,
-}
-
-pub(super) async fn rotate(options: &Rotate, environment: impl Iterator<Item = (OsString, OsString)>) -> anyhow::Result<()> {
-    let app = open::services(&open::config(&options.stores, environment)?).await?;
-    let caller = Caller::operator("credence keys rotate");
-    if let Some(log) = &options.log {
-        let key = rotate::rotate_log(&app, &caller, log).await?;
-        return output::write(format!("{key}\n"));
-    }
-    let issuer = app
-        .issuers
-        .by_name(options.issuer.as_deref().unwrap_or_default())
-        .await?
-        .ok_or_else(|| config::Error { source_name: "--issuer".to_owned(), problem: "there is no issuer of this name".to_owned() })?;
-    let did = rotate::rotate(&app, &caller, &issuer).await?;
-    output::write(format!("{did}\n"))
-}
+use crate::config::StoreConfig;
 
 /// A signing key, and since when the ledger has it.
 struct Listed {

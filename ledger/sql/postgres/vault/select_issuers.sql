@@ -1,1 +1,1 @@
-select id, name, did from issuers order by id
+select id, name, did, deactivated_at is null as is_active from issuers order by id

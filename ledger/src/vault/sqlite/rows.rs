@@ -11,7 +11,7 @@ use crate::vault::api_key::{Terms, types_from_text};
 use crate::vault::{ApiKey, Issuer, Roles, Worker};
 
 pub(super) fn issuer(row: &Row<'_>) -> rusqlite::Result<Issuer> {
-    Ok(Issuer { id: uuid(row, 0)?, name: row.get(1)?, did: row.get(2)? })
+    Ok(Issuer { id: uuid(row, 0)?, name: row.get(1)?, did: row.get(2)?, is_active: row.get(3)? })
 }
 
 pub(super) fn api_key(row: &Row<'_>) -> rusqlite::Result<ApiKey> {

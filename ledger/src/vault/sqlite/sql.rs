@@ -45,6 +45,7 @@ statements! {
     INSERT_API_KEY "insert_api_key"
     SELECT_API_KEY_BY_HASH "select_api_key_by_hash"
     SELECT_API_KEYS "select_api_keys"
+    SELECT_SOME_API_KEYS "select_some_api_keys"
     REVOKE_API_KEY "revoke_api_key"
     TOUCH_API_KEY "touch_api_key"
     UPSERT_WORKER "upsert_worker"
