@@ -71,6 +71,12 @@ impl Principal {
         self.issuer == issuer || self.sees_everything()
     }
 
+    /// Whether what is the organisation `issuer`'s is its to change, as far as its roles go: to inspect another one is not to run it.
+    #[must_use]
+    pub fn acts_for(&self, issuer: Uuid) -> bool {
+        self.issuer == issuer || self.roles.contains(Role::Operator)
+    }
+
     /// Whether it may issue and change credentials of that type.
     #[must_use]
     pub fn may_issue(&self, kind: &str) -> bool {

@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn what_is_easily_guessed_is_refused_without_being_repeated() {
         for (password, code) in [
-            ("short", "too_short"),
+            ("a brief one", "too_short"),
             (&"x".repeat(129), "too_long"),
             ("aaaaaaaaaaaaaaaa", "too_weak"),
             ("password1234", "too_weak"),

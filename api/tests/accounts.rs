@@ -25,6 +25,7 @@ engines!(
     accounts_are_listed_to_their_organisation_alone,
     roles_hold_within_a_second_in_sessions_that_go_on,
     an_administrator_gives_and_takes_no_more_than_is_the_organisations,
+    to_inspect_another_organisation_is_not_to_run_it,
     a_deactivated_account_is_closed_until_it_is_activated,
     each_act_is_recorded_with_its_actor,
 );
@@ -279,6 +280,27 @@ async fn an_administrator_gives_and_takes_no_more_than_is_the_organisations(engi
     ada.get("/v1/projections").await.expect(200);
     put(&operator.0, &roles, &json!({"roles": ["admin"]})).await.expect(200);
     eventually("it is an operator's no longer", || async { ada.get("/v1/projections").await.status == 403 }).await;
+}
+
+async fn to_inspect_another_organisation_is_not_to_run_it(engine: Engine) {
+    let app = TestApp::start(engine).await;
+    let (operator, emca) = (app.operator().await, app.caller(Role::Admin, "emca").await);
+    let (ada, bob) = (register(&operator, "ada").await, register(&emca, "bob").await);
+    let roles = json!({"roles": ["issuer", "admin", "inspector"]});
+    put(&operator.0, &format!("/v1/accounts/{ada}/roles"), &roles).await.expect(200);
+    let ada = log_in(&app, "ada", PASSWORD).await.session;
+    let body = json!({"type": "t", "subject": {"name": "Cyd", "email": "cyd@example.org"}});
+    let issued = emca.post("/v1/credentials", &body).await.expect(201).body;
+    let credential = format!("/v1/credentials/{}", issued["id"].as_str().unwrap());
+    // What it may see, it may not change.
+    ada.get(&credential).await.expect(200);
+    ada.get(&format!("/v1/accounts/{bob}")).await.expect(200);
+    for act in ["revoke", "suspend", "reinstate"] {
+        ada.post_empty(&format!("{credential}/{act}")).await.expect_problem(403, "forbidden");
+    }
+    put(&ada, &format!("/v1/accounts/{bob}/roles"), &json!({"roles": ["admin"]})).await.expect_problem(403, "forbidden");
+    ada.post_empty(&format!("/v1/accounts/{bob}/deactivate")).await.expect_problem(403, "forbidden");
+    operator.post_empty(&format!("{credential}/revoke")).await.expect(200);
 }
 
 async fn a_deactivated_account_is_closed_until_it_is_activated(engine: Engine) {

@@ -9,7 +9,7 @@
 //! machine, engine, product     what is measured on, and the program that is measured
 //! floor                        what the machine does without us
 //! generator, requests, load    who asks, what for, and what must be true of the answers
-//! online, append               while it serves: issuing, verifying; appending without HTTP
+//! online, append, logins       while it serves: issuing, verifying; appending without HTTP; being refused
 //! offline, disk                at rest: rebuild, fsck, replay, start, memory, size
 //! grow, fill                   instead of all that, with `--grow`: the same at sizes up to ten million events
 //! report                       medians, ratios, targets, the table and the file
@@ -24,6 +24,7 @@ mod floor;
 mod generator;
 mod grow;
 mod load;
+mod logins;
 mod machine;
 mod offline;
 mod online;

@@ -7,6 +7,7 @@ use crate::floor::commit::Floor;
 use crate::floor::handler::Handler;
 use crate::generator::{self, Target, Window};
 use crate::load::{Ask, Load};
+use crate::logins::{self, Logins};
 use crate::product::{self, Server};
 use crate::report::{Book, Bound};
 use crate::requests::Issuance;
@@ -19,6 +20,8 @@ const OPEN_LOAD: f64 = 0.6;
 const HANDLER: &str = "handler floor";
 const COMMIT: &str = "commit floor";
 const WITH_TREE: &str = "append, 64 writers, tree";
+const WRONG: &str = "login, wrong password";
+const NOBODY: &str = "login, unknown account";
 const ONE_COMMIT: &str = "one durable commit";
 
 /// Measures all rounds on a fresh store, and leaves it with as many events as are wanted.
@@ -28,11 +31,14 @@ pub(crate) async fn measure(engine: &Engine, store: &Store, extent: Extent, book
     let mut load = Load::fill(store, &server, extent.credentials, CONNECTIONS).await;
     let handler = Handler::start();
     let mut floors = Floors { handler: Target::anonymous(&handler.address), commit: Floor::new(engine).await };
-    let appending = Appending::new(engine).await;
+    let (appending, logins) = (Appending::new(engine).await, Logins::new(&server).await);
     for round in 1..=extent.rounds {
         eprintln!("{}: round {round} of {}", engine.name(), extent.rounds);
         floors = at_64(&mut load, floors, extent, book).await;
         beside(&mut load, &mut floors, &appending, extent, book).await;
+        for (what, identifier) in [(WRONG, logins::KNOWN), (NOBODY, logins::UNKNOWN)] {
+            book.run(what, logins.run(identifier, Window::of(extent.time_beside)).await);
+        }
     }
     compare(engine, book);
     let events = product::log_sizes(store).ledger;
@@ -95,6 +101,7 @@ fn compare(engine: &Engine, book: &mut Book) {
     book.ratio("append, 64 writers", COMMIT, None);
     book.ratio("append, 64 writers", "append, 1 writer", None);
     book.ratio(WITH_TREE, "append, 64 writers", Some(Bound::AtLeast(0.95)));
+    book.latency(NOBODY, WRONG, None);
     for ask in [Ask::Issue, Ask::Verify] {
         let name = ask.name();
         book.tail(&format!("{name}, 64 connections"), Some(Bound::AtMost(4.0)));

@@ -202,6 +202,9 @@ pub fn grantable(principal: &Principal) -> Roles {
 /// An account whose roles are all the caller's to give and take.
 async fn changeable(services: &Services, principal: &Principal, id: Uuid) -> Result<Account, Error> {
     let account = read(services, principal, id).await?;
+    if !principal.acts_for(account.issuer) {
+        return Err(Error::Forbidden("it is another organisation's account"));
+    }
     let is_above = !account.roles.is_within(grantable(principal));
     if is_above { Err(Error::Forbidden("the account has a role that is not yours to give")) } else { Ok(account) }
 }

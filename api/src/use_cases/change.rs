@@ -57,6 +57,9 @@ pub async fn change(
         if !principal.may_know_of(credential.issued.issuer) {
             return Err(Error::NotFound);
         }
+        if !principal.acts_for(credential.issued.issuer) {
+            return Err(Error::Forbidden("it is another organisation's credential"));
+        }
         issue::may_issue(Some(principal), &credential.issued.credential_type)?;
         // Opened before anything is changed: what has been erased cannot be answered.
         let sealing_key = credential::sealing_key(services, &credential).await?;
