@@ -395,10 +395,10 @@ async fn two_histories(app: &TestApp) -> [(&'static str, [Vec<String>; 2]); 2] {
         audit::record_on(services, &caller, Stream::new(category::KEY, key.id), Expected::Any, &KeyRevoked {}).await.unwrap();
         own(1).await;
         let admin = app.caller(Role::Admin, name).await;
-        register(&admin, &format!("ada-of-{name}")).await;
-        let session = log_in(app, &format!("ada-of-{name}"), PASSWORD).await.session;
+        register(&admin, &format!("ada_of_{name}")).await;
+        let session = log_in(app, &format!("ada_of_{name}"), PASSWORD).await.session;
         session.post_empty("/v1/auth/logout").await;
-        let wrong = json!({"identifier": format!("ada-of-{name}"), "password": "a wrong one"});
+        let wrong = json!({"identifier": format!("ada_of_{name}"), "password": "a wrong one"});
         app.anonymous().post("/v1/auth/login", &wrong).await.expect(401);
         own(4).await;
     }

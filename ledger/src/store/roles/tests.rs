@@ -12,8 +12,9 @@ use crate::random::SystemRandom;
 use crate::sealing::KeyId;
 use crate::stream::category;
 use crate::testing::postgres::Database;
+use crate::vault::issuers::ProfileChange;
 use crate::vault::rows::Keyring;
-use crate::vault::{self, MasterKey, Role, SessionStore, SubjectRefs, Terms, Vault, Worker};
+use crate::vault::{self, MasterKey, Organisations, Role, SessionStore, SubjectRefs, Terms, Vault, Worker};
 use crate::{Clock, LogName, Position, Stream, Timestamp, log};
 
 const PASSWORD: &str = "not-a-secret";
@@ -189,6 +190,12 @@ async fn issuance_appends_to_both_logs_uses_the_vault_and_reads_the_read_store()
     vault.use_issuer_key(issuer.id, &next).await.unwrap();
     assert_eq!(vault.issuer_keys(issuer.id).await.unwrap().len(), 2);
     assert!(vault.signing_key(&issuer.did).await.unwrap().is_some());
+    let told = ProfileChange { display_name: Some(Some("Default".to_owned())), url: None };
+    assert!(vault.change_organisation(issuer.id, &told).await.unwrap());
+    assert!(vault.deactivate_organisation(issuer.id, Some(now())).await.unwrap());
+    assert_eq!(vault.organisations(None, 10).await.unwrap(), [vault.organisation(issuer.id).await.unwrap().unwrap()]);
+    assert_eq!(vault.owners(&[key.id]).await.unwrap(), [(key.id, issuer.id)].into());
+    assert!(vault.owners_of_logins(&[[1; 32]]).await.unwrap().is_empty());
     let refs = SubjectRefs { issuer: issuer.id, name: [1; 32], email: [2; 32] };
     let subject = vault.subjects(&[refs], now()).await.unwrap().remove(0);
     assert_eq!(vault.open_keys(&[KeyId::Subject(subject.id)]).await.unwrap().len(), 1);
@@ -234,6 +241,7 @@ async fn verification_reads_references_and_the_read_store_and_nothing_of_the_led
     assert!(matches!(vault.subjects(&[refs], now()).await, Err(Error::Denied(_))));
     assert!(matches!(vault.issuer_key(issuer.id).await, Err(Error::Denied(_))));
     assert!(matches!(vault.create_key(&Terms::of(Role::Admin, issuer.id), now()).await, Err(Error::Denied(_))));
+    assert!(matches!(vault.deactivate_organisation(issuer.id, None).await, Err(Error::Denied(_))));
 
     store.as_owner("set role credence_projector; create table read.cursors (x integer)").await.unwrap();
     store.allowed("verification", &["select * from read.cursors", "select id, issuer, name_ref, email_ref from vault.subjects"]).await;

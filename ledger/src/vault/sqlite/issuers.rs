@@ -59,5 +59,5 @@ impl Organisations for Sqlite {
 }
 
 fn organisation(row: &Row<'_>) -> rusqlite::Result<Organisation> {
-    Ok(Organisation { issuer: issuer(row)?, display_name: row.get(3)?, url: row.get(4)?, deactivated_at: optional_time(row, 5)? })
+    Ok(Organisation { issuer: issuer(row)?, display_name: row.get(4)?, url: row.get(5)?, deactivated_at: optional_time(row, 6)? })
 }
