@@ -62,6 +62,7 @@ async fn whatever_is_asked_no_secret_is_logged_or_answered(engine: Engine) {
     let operator_key = std::fs::read_to_string(stores.data_dir().join("admin.key")).unwrap().trim().to_owned();
     let master_key =
         std::fs::read_to_string(if engine == Engine::Postgres { key_file } else { stores.data_dir().join("master.key") }).unwrap();
+    let master_key = master_key.trim().to_owned();
     let (anonymous, operator) = (child.anonymous().0, child.admin(&operator_key).0);
     let listening = Listening { heard: Mutex::default() };
     let ask = async |session: &Session, method: &str, path: &str, body: Value| listening.ask(session, method, path, Some(&body)).await;
@@ -137,7 +138,7 @@ async fn whatever_is_asked_no_secret_is_logged_or_answered(engine: Engine) {
         OPAQUE.to_owned(),
         PLANTED.to_owned(),
         "the-password-of-the-store".to_owned(),
-        master_key.trim().to_owned(),
+        master_key.clone(),
         digits(&operator_key),
         text(&login, "access_token"),
         text(&refreshed, "access_token"),
