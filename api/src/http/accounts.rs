@@ -1,7 +1,7 @@
 //! `/v1/auth/register`, `/v1/accounts` and `/v1/me`: accounts, for administrators and for their owners.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::response::{IntoResponse, Response};
@@ -12,9 +12,9 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::body::{self, OptionalJson};
-use super::headers::parse_uuid;
+use super::headers::Id;
 use super::problem::{Kind, Problem, problems};
-use super::query::{LIMIT_MAX, Parameters};
+use super::query::{IdCursor, LIMIT_MAX, Parameters};
 use super::{Part, Route};
 use crate::caller::{Caller, Who};
 use crate::services::{App, Services};
@@ -95,13 +95,13 @@ async fn register_account(
 )]
 async fn list_accounts(State(app): State<App>, caller: Caller, mut parameters: Parameters) -> Result<Json<AccountList>, Problem> {
     let limit = parameters.limit(LIMIT_MAX);
-    let before: Option<Uuid> = parameters.one_of("cursor", "a next_cursor as it was answered", parse_uuid);
+    let before = parameters.id_cursor();
     parameters.finish()?;
     let wanted = u32::try_from(limit + 1).unwrap_or(u32::MAX);
     let mut found = accounts::list(&app, caller.known()?, before, wanted).await?;
     let more = found.len() > limit;
     found.truncate(limit);
-    let next_cursor = found.last().filter(|_| more).map(|last| last.id.to_string());
+    let next_cursor = found.last().filter(|_| more).map(|last| IdCursor(last.id).to_string());
     let mut items = Vec::with_capacity(found.len());
     for account in &found {
         items.push(told(&app, account).await?);
@@ -118,14 +118,9 @@ async fn list_accounts(State(app): State<App>, caller: Caller, mut parameters: P
     responses((status = 200, description = "The account", body = AccountBody), ReadRefusals),
     security(("api_key" = [])),
 )]
-async fn read_account(
-    State(app): State<App>,
-    caller: Caller,
-    Path(id): Path<String>,
-    parameters: Parameters,
-) -> Result<Json<AccountBody>, Problem> {
+async fn read_account(State(app): State<App>, caller: Caller, Id(id): Id, parameters: Parameters) -> Result<Json<AccountBody>, Problem> {
     parameters.finish()?;
-    let account = accounts::read(&app, caller.known()?, known_id(&id)?).await?;
+    let account = accounts::read(&app, caller.known()?, id).await?;
     Ok(Json(told(&app, &account).await?))
 }
 
@@ -144,13 +139,13 @@ async fn read_account(
 async fn set_roles(
     State(app): State<App>,
     caller: Caller,
-    Path(id): Path<String>,
+    Id(id): Id,
     parameters: Parameters,
     body: Result<body::Json, Problem>,
 ) -> Result<Json<AccountBody>, Problem> {
     parameters.finish()?;
     let roles = account::read_roles(body?.0)?;
-    let account = accounts::set_roles(&app, &caller, caller.known()?, known_id(&id)?, roles).await?;
+    let account = accounts::set_roles(&app, &caller, caller.known()?, id, roles).await?;
     Ok(Json(told(&app, &account).await?))
 }
 
@@ -166,11 +161,11 @@ async fn set_roles(
 async fn deactivate_account(
     State(app): State<App>,
     caller: Caller,
-    Path(id): Path<String>,
+    Id(id): Id,
     parameters: Parameters,
     body: Result<OptionalJson, Problem>,
 ) -> Result<Json<AccountBody>, Problem> {
-    set_active(&app, &caller, &id, parameters, body, false).await
+    set_active(&app, &caller, id, parameters, body, false).await
 }
 
 /// Activate an account that was deactivated.
@@ -185,24 +180,24 @@ async fn deactivate_account(
 async fn activate_account(
     State(app): State<App>,
     caller: Caller,
-    Path(id): Path<String>,
+    Id(id): Id,
     parameters: Parameters,
     body: Result<OptionalJson, Problem>,
 ) -> Result<Json<AccountBody>, Problem> {
-    set_active(&app, &caller, &id, parameters, body, true).await
+    set_active(&app, &caller, id, parameters, body, true).await
 }
 
 async fn set_active(
     app: &Services,
     caller: &Caller,
-    id: &str,
+    id: Uuid,
     parameters: Parameters,
     body: Result<OptionalJson, Problem>,
     active: bool,
 ) -> Result<Json<AccountBody>, Problem> {
     parameters.finish()?;
     body?.without_members()?;
-    let account = accounts::set_active(app, caller, caller.known()?, known_id(id)?, active).await?;
+    let account = accounts::set_active(app, caller, caller.known()?, id, active).await?;
     Ok(Json(told(app, &account).await?))
 }
 
@@ -269,10 +264,6 @@ async fn change_password(
     let (current, new) = account::read_passwords(body?.0, &account.profile)?;
     accounts::change_password(&app, &caller, (id, session), &current, &new).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-fn known_id(id: &str) -> Result<Uuid, Problem> {
-    parse_uuid(id).ok_or_else(|| Problem::new(Kind::NOT_FOUND))
 }
 
 async fn told(app: &Services, account: &Account) -> Result<AccountBody, Problem> {

@@ -7,12 +7,11 @@ use axum::http::header::LOCATION;
 use axum::response::{IntoResponse, Response};
 use credence_ledger::LogName;
 use utoipa_axum::routes;
-use uuid::Uuid;
 
 use super::body::Json;
-use super::headers::{Id, LEDGER_POSITION, parse_uuid, set};
+use super::headers::{Id, LEDGER_POSITION, set};
 use super::problem::{Kind, Problem, problems};
-use super::query::{LIMIT_MAX, Parameters};
+use super::query::{IdCursor, LIMIT_MAX, Parameters};
 use super::{Part, Route};
 use crate::caller::Caller;
 use crate::services::App;
@@ -90,13 +89,13 @@ async fn create_issuer(State(app): State<App>, caller: Caller, parameters: Param
 )]
 async fn list_issuers(State(app): State<App>, caller: Caller, mut parameters: Parameters) -> Result<Response, Problem> {
     let limit = parameters.limit(LIMIT_MAX);
-    let before: Option<Uuid> = parameters.one_of("cursor", "a next_cursor as it was answered", parse_uuid);
+    let before = parameters.id_cursor();
     parameters.finish()?;
     let wanted = u32::try_from(limit + 1).unwrap_or(u32::MAX);
     let mut found = issuers::list(&app, caller.known()?, before, wanted).await?;
     let more = found.len() > limit;
     found.truncate(limit);
-    let next_cursor = found.last().filter(|_| more).map(|last| last.issuer.id.to_string());
+    let next_cursor = found.last().filter(|_| more).map(|last| IdCursor(last.issuer.id).to_string());
     Ok(Answer(IssuerPage { items: found.into_iter().map(IssuerSummary::from).collect(), next_cursor }).into_response())
 }
 

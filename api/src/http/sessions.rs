@@ -1,7 +1,7 @@
 //! `/v1/auth/*`, `/v1/me/sessions` and `/.well-known/jwks.json`: sessions, and what others check their tokens with.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 use super::accounts::organisation;
 use super::auth;
 use super::body::{self, OptionalJson};
-use super::headers::parse_uuid;
+use super::headers::Id;
 use super::problem::{Kind, Problem, problems};
 use super::query::Parameters;
 use super::{Part, Route};
@@ -152,17 +152,14 @@ async fn list_sessions(State(app): State<App>, caller: Caller, parameters: Param
     responses((status = 204, description = "It is over"), Refusals),
     security(("api_key" = [])),
 )]
-async fn end_session(
-    State(app): State<App>,
-    caller: Caller,
-    Path(id): Path<String>,
-    parameters: Parameters,
-) -> Result<StatusCode, Problem> {
+async fn end_session(State(app): State<App>, caller: Caller, Id(id): Id, parameters: Parameters) -> Result<StatusCode, Problem> {
     parameters.finish()?;
     let (account, _) = caller.session()?;
-    let not_found = || Problem::new(Kind::NOT_FOUND);
-    let id = parse_uuid(&id).ok_or_else(not_found)?;
-    if sessions::end(&app, &caller, account, id, EndedBy::Owner).await? { Ok(StatusCode::NO_CONTENT) } else { Err(not_found()) }
+    if sessions::end(&app, &caller, account, id, EndedBy::Owner).await? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(Problem::new(Kind::NOT_FOUND))
+    }
 }
 
 /// Ask what an access token or an API key is worth now: for services that are given one.
