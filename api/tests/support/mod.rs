@@ -540,13 +540,13 @@ impl Drop for Child {
     }
 }
 
-/// `credence` with these arguments, in an environment without any of its variables.
+/// `credence` with these arguments, in an environment without any of its variables but where to listen: somebody may have the usual port.
 pub fn command(arguments: &[&str]) -> std::process::Command {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_credence"));
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CREDENCE_")) {
         command.env_remove(name);
     }
-    command.args(arguments);
+    command.env("CREDENCE_LISTEN", "127.0.0.1:0").args(arguments);
     command
 }
 
