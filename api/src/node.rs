@@ -346,7 +346,7 @@ async fn heartbeat(app: &Services, started_at: Timestamp) {
         last_seen_at: now,
         cursors: serde_json::Value::Object(cursors).to_string(),
     };
-    if let Err(error) = app.vault.heartbeat(&worker, before(now, FORGOTTEN_AFTER)).await {
+    if let Err(error) = app.vault.heartbeat(&worker, now.minus(FORGOTTEN_AFTER)).await {
         tracing::warn!(error = &error as &dyn std::error::Error, "the vault was not told that this worker lives");
     }
 }
@@ -365,7 +365,7 @@ async fn forget_repeats(app: &Services) {
     let Some(ledger) = &app.ledger else { return };
     let forgotten = match ledger.log.head().await {
         // By the log's clock, which dated them.
-        Ok(head) => ledger.log.forget_idempotency(before(head.now, app.settings.idempotency_kept)).await,
+        Ok(head) => ledger.log.forget_idempotency(head.now.minus(app.settings.idempotency_kept)).await,
         Err(error) => Err(error),
     };
     match forgotten {
@@ -379,20 +379,14 @@ async fn forget_repeats(app: &Services) {
 async fn keep_sessions(app: &Services) {
     let now = app.clock.now();
     let kept = async {
-        app.vault.forget_sessions(before(now, SESSIONS_KEPT)).await?;
+        app.vault.forget_sessions(now.minus(SESSIONS_KEPT)).await?;
         // Where nobody ever logged in there is no key, and none is needed.
         if !app.vault.token_keys().await?.is_empty() {
-            app.vault.add_token_key(before(now, tokens::KEY_AGE_MAX), now).await?;
+            app.vault.add_token_key(now.minus(tokens::KEY_AGE_MAX), now).await?;
         }
-        app.vault.forget_token_keys(before(now, tokens::KEY_KEPT)).await
+        app.vault.forget_token_keys(now.minus(tokens::KEY_KEPT)).await
     };
     if let Err(error) = kept.await {
         tracing::warn!(error = &error as &dyn std::error::Error, "old sessions and keys of access tokens could not be seen to");
     }
-}
-
-/// The instant that lies `duration` before `now`, at the earliest the epoch.
-fn before(now: Timestamp, duration: Duration) -> Timestamp {
-    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-    Timestamp::from_micros(now.as_micros().saturating_sub(micros))
 }

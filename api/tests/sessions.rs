@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use credence_api::config::{Config, TrustedProxies};
 use credence_api::stores::DEFAULT_ISSUER;
+use credence_api::tokens::KEY_AGE_MAX;
 use credence_ledger::clock::SystemClock;
 use credence_ledger::event::audit::{AuditEvent, EndedBy, FailedBy};
 use credence_ledger::log::Query;
@@ -35,6 +36,8 @@ engines!(
     a_token_that_is_not_ours_is_refused,
     an_access_token_expires_and_so_does_a_session,
     the_published_keys_check_a_token_and_a_replaced_key_checks_none,
+    a_new_key_is_published_before_it_signs,
+    who_waits_too_long_for_a_password_to_be_checked_is_told_to_come_back,
     a_service_asks_what_a_token_is_worth,
     while_the_vault_is_away_nobody_is_known,
     a_password_is_hashed_anew_when_its_cost_changes,
@@ -428,6 +431,52 @@ async fn the_published_keys_check_a_token_and_a_replaced_key_checks_none(engine:
     let replaced = other.anonymous().get("/.well-known/jwks.json").await.expect(200).body;
     assert_eq!(replaced["keys"].as_array().unwrap().len(), 1);
     assert_ne!(replaced["keys"][0]["kid"], published.body["keys"][0]["kid"]);
+}
+
+async fn a_new_key_is_published_before_it_signs(engine: Engine) {
+    let clock = Arc::new(ManualClock::at(SystemClock.now()));
+    let app = TestApp::builder(engine).await.clock(clock.clone()).start().await;
+    register(&app.operator().await, "ada").await;
+    let kid_of = |session: &LoggedIn| jsonwebtoken::decode_header(session.session.key.as_ref().unwrap()).unwrap().kid.unwrap();
+    let first = log_in(&app, "ada", PASSWORD).await;
+    let published = async || {
+        let keys = app.anonymous().get("/.well-known/jwks.json").await.expect(200).body["keys"].clone();
+        keys.as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(published().await, [kid_of(&first)]);
+    clock.advance(Duration::from_secs(31 * 24 * 3600));
+    // What the process does of itself, now and then.
+    app.services().vault.add_token_key(clock.now().minus(KEY_AGE_MAX), clock.now()).await.unwrap();
+    let both = published().await;
+    assert_eq!((both.len(), &both[0]), (2, &kid_of(&first)));
+    let still = log_in(&app, "ada", PASSWORD).await;
+    assert_eq!(kid_of(&still), both[0]);
+    clock.advance(Duration::from_secs(599));
+    assert_eq!(kid_of(&log_in(&app, "ada", PASSWORD).await), both[0]);
+    clock.advance(Duration::from_secs(1));
+    let next = log_in(&app, "ada", PASSWORD).await;
+    assert_eq!(kid_of(&next), both[1]);
+    next.session.get("/v1/me").await.expect(200);
+    // What the old one signed holds until it ends.
+    LoggedIn::of(&app, &still.refresh(&app).await.expect(200).body).session.get("/v1/me").await.expect(200);
+    assert_eq!(published().await, both);
+}
+
+async fn who_waits_too_long_for_a_password_to_be_checked_is_told_to_come_back(engine: Engine) {
+    // Of nobody's password the hash costs what is configured: here, seconds.
+    let dear = |config: &mut Config| config.accounts.password.iterations = 100;
+    let app = TestApp::builder(engine).await.with(dear).start().await;
+    let cores = std::thread::available_parallelism().unwrap().get();
+    let attempts = (0..cores * 8).map(|at| {
+        let app = &app;
+        async move { app.anonymous().post("/v1/auth/login", &login(&format!("nobody_{at}"), "a wrong password")).await }
+    });
+    let answers = futures::future::join_all(attempts).await;
+    let (checked, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 401);
+    assert!(!checked.is_empty() && !refused.is_empty(), "{} were checked, {} refused", checked.len(), refused.len());
+    for answer in refused {
+        assert!(!answer.expect_problem(503, "overloaded").header("retry-after").is_empty());
+    }
 }
 
 async fn a_service_asks_what_a_token_is_worth(engine: Engine) {

@@ -56,6 +56,13 @@ impl Timestamp {
         Timestamp::from_micros(self.0.saturating_add(micros))
     }
 
+    /// So much earlier, at the earliest the epoch.
+    #[must_use]
+    pub fn minus(self, duration: Duration) -> Timestamp {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        Timestamp(self.0.saturating_sub(micros))
+    }
+
     /// How long ago `earlier` was; zero if it was not.
     #[must_use]
     pub fn since(self, earlier: Timestamp) -> Duration {

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use credence_ledger::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
@@ -50,7 +49,6 @@ struct WorkerList {
 )]
 async fn list_services(State(app): State<App>, parameters: Parameters) -> Result<Json<WorkerList>, Problem> {
     parameters.finish()?;
-    let since = Timestamp::EPOCH.plus(app.clock.now().since(Timestamp::EPOCH).saturating_sub(LIVE_FOR));
-    let items = app.vault.workers(since).await?.into_iter().map(Worker::from).collect();
+    let items = app.vault.workers(app.clock.now().minus(LIVE_FOR)).await?.into_iter().map(Worker::from).collect();
     Ok(Json(WorkerList { items, next_cursor: None }))
 }

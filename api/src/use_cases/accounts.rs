@@ -13,7 +13,7 @@ use credence_ledger::log::Expected;
 use credence_ledger::stream::category;
 use credence_ledger::vault::accounts::{Change, NewAccount, Profile};
 use credence_ledger::vault::{Account, Role, Roles};
-use credence_ledger::{Stream, Timestamp, subject};
+use credence_ledger::{Stream, subject};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -59,7 +59,7 @@ pub async fn register(services: &Services, caller: &Caller, command: &RegisterAc
         password: services.passwords.hash(&command.password).await?,
         account,
     };
-    if !services.vault.insert_account(&new, earlier(now, UNRECORDED_MAX)).await? {
+    if !services.vault.insert_account(&new, now.minus(UNRECORDED_MAX)).await? {
         return Err(Error::AccountExists);
     }
     let account = new.account;
@@ -219,9 +219,4 @@ async fn changeable(services: &Services, principal: &Principal, id: Uuid) -> Res
 
 async fn record<P: Payload>(services: &Services, caller: &Caller, id: Uuid, expected: Expected, payload: &P) -> Result<(), Error> {
     audit::record_on(services, caller, Stream::new(category::ACCOUNT, id), expected, payload).await.map(drop)
-}
-
-fn earlier(now: Timestamp, duration: Duration) -> Timestamp {
-    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-    Timestamp::from_micros(now.as_micros().saturating_sub(micros))
 }
