@@ -19,6 +19,7 @@ engines!(
     of_twenty_registrations_of_one_name_at_once_one_makes_an_account,
     a_name_or_address_that_is_taken_is_not_told_from_the_other,
     an_account_is_registered_only_with_a_record_of_it,
+    what_is_taken_away_does_not_wait_for_its_record,
     every_rule_of_a_registration_is_told,
     an_owner_reads_and_changes_what_the_account_tells,
     a_changed_password_ends_all_other_sessions,
@@ -128,6 +129,32 @@ async fn an_account_is_registered_only_with_a_record_of_it(engine: Engine) {
     assert_eq!(operator.get("/v1/accounts").await.expect(200).body["items"], json!([]));
     let login = json!({"identifier": "ada", "password": PASSWORD});
     assert_ne!(app.anonymous().post("/v1/auth/login", &login).await.status, 200);
+}
+
+async fn what_is_taken_away_does_not_wait_for_its_record(engine: Engine) {
+    let app = TestApp::start(engine).await;
+    let operator = app.operator().await;
+    let id = register(&operator, "ada").await;
+    let roles = format!("/v1/accounts/{id}/roles");
+    put(&operator.0, &roles, &json!({"roles": ["issuer", "billing"]})).await.expect(200);
+    let (ada, other) = (log_in(&app, "ada", PASSWORD).await.session, log_in(&app, "ada", PASSWORD).await.session);
+    app.services().audit.appender.shutdown().await;
+    let told_as_done = |answer: Answer| {
+        let answer = answer.expect_problem(503, "audit-unavailable");
+        assert!(answer.body["detail"].as_str().is_some_and(|detail| detail.contains("done")), "{}", answer.text);
+    };
+    let account = async || operator.get(&format!("/v1/accounts/{id}")).await.expect(200).body;
+    // What gives is not done.
+    put(&operator.0, &roles, &json!({"roles": ["issuer", "admin"]})).await.expect_problem(503, "audit-unavailable");
+    assert_eq!(account().await["roles"], json!(["issuer", "billing"]));
+    told_as_done(put(&operator.0, &roles, &json!({"roles": ["billing"]})).await);
+    assert_eq!(account().await["roles"], json!(["billing"]));
+    let change = json!({"current_password": PASSWORD, "new_password": "another winter's bicycle, humming"});
+    told_as_done(put(&ada, "/v1/me/password", &change).await);
+    eventually("the other session is over", || async { other.get("/v1/me").await.status == 401 }).await;
+    told_as_done(operator.post_empty(&format!("/v1/accounts/{id}/deactivate")).await);
+    assert!(account().await["deactivated_at"].is_string());
+    eventually("and so is this one", || async { ada.get("/v1/me").await.status == 401 }).await;
 }
 
 async fn every_rule_of_a_registration_is_told(engine: Engine) {

@@ -30,7 +30,9 @@ engines!(
     of_a_hundred_wrong_passwords_at_once_five_are_looked_at,
     who_knows_the_password_is_not_counted,
     a_refresh_token_is_good_once_and_a_second_use_ends_the_session,
-    of_refreshes_at_once_one_is_answered,
+    of_refreshes_at_once_no_more_than_one_is_answered,
+    whoever_follows_a_log_is_let_go_when_the_right_ends,
+    of_logins_beside_a_change_of_the_password_no_session_is_left,
     what_ends_on_one_process_ends_on_the_other_within_a_second,
     an_owner_lists_and_ends_sessions,
     a_token_that_is_not_ours_is_refused,
@@ -225,13 +227,62 @@ async fn a_refresh_token_is_good_once_and_a_second_use_ends_the_session(engine: 
     session.get("/v1/me").await.expect_problem(401, "unauthenticated");
 }
 
-async fn of_refreshes_at_once_one_is_answered(engine: Engine) {
+async fn of_refreshes_at_once_no_more_than_one_is_answered(engine: Engine) {
     let app = TestApp::start(engine).await;
     register(&app.operator().await, "ada").await;
     let session = Arc::new(log_in(&app, "ada", PASSWORD).await);
     let answers = futures::future::join_all((0..10).map(|_| session.refresh(&app))).await;
-    assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 1);
+    // None, where those who came second ended the session before the first was answered.
+    assert!(answers.iter().filter(|answer| answer.status == 200).count() <= 1);
     assert!(answers.iter().all(|answer| [200, 401].contains(&answer.status.as_u16())));
+    // One of the others was the second.
+    let session = session.session.clone();
+    eventually("the session is over", || async { session.get("/v1/me").await.status == 401 }).await;
+}
+
+async fn whoever_follows_a_log_is_let_go_when_the_right_ends(engine: Engine) {
+    let (app, other) = two(engine).await;
+    let operator = app.operator().await;
+    let id = register(&operator, "ada").await;
+    send(operator.request(Method::PUT, &format!("/v1/accounts/{id}/roles")).json(&json!({"roles": ["auditor"]}))).await.expect(200);
+    let ada = log_in(&app, "ada", PASSWORD).await.session;
+    let key = operator.post("/v1/keys", &json!({"roles": ["auditor"]})).await.expect(201).body;
+    let held = Session { key: Some(key["key"].as_str().unwrap().to_owned()), ..ada.clone() };
+    let follow = async |session: &Session| {
+        let request = at(&other, session).request(Method::GET, "/v1/logs/ledger/events?open=true").header("accept", "text/event-stream");
+        let following = request.timeout(Duration::from_secs(20)).send().await.unwrap();
+        assert_eq!(following.status(), 200);
+        following
+    };
+    let (by_account, by_key) = (follow(&ada).await, follow(&held).await);
+    ada.post_empty("/v1/auth/logout").await.expect(204);
+    send(operator.request(Method::DELETE, &format!("/v1/keys/{}", key["id"].as_str().unwrap()))).await.expect(204);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    operator.post("/v1/credentials", &json!({"type": "t", "subject": {"name": "Bob", "email": "bob@example.org"}})).await.expect(201);
+    for following in [by_account, by_key] {
+        // It came to its end, and not by the client's patience.
+        let heard = following.text().await.unwrap();
+        assert!(heard.contains("IssuerRegistered") && !heard.contains("bob@example.org"), "{heard}");
+    }
+}
+
+async fn of_logins_beside_a_change_of_the_password_no_session_is_left(engine: Engine) {
+    let (app, other) = two(engine).await;
+    register(&app.operator().await, "ada").await;
+    let owner = log_in(&app, "ada", PASSWORD).await.session;
+    let logins = (0..24).map(|at| {
+        let anonymous = if at % 2 == 0 { app.anonymous() } else { other.anonymous() };
+        tokio::spawn(async move { anonymous.post("/v1/auth/login", &login("ada", PASSWORD)).await })
+    });
+    let logins: Vec<_> = logins.collect();
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    let change = json!({"current_password": PASSWORD, "new_password": "another winter's bicycle, humming"});
+    send(owner.request(Method::PUT, "/v1/me/password").json(&change)).await.expect(204);
+    for begun in logins {
+        assert!([200, 401, 503].contains(&begun.await.unwrap().status.as_u16()));
+    }
+    let left = owner.get("/v1/me/sessions").await.expect(200).body["items"].clone();
+    assert_eq!(left.as_array().unwrap().iter().filter(|session| session["is_current"] == false).count(), 0, "{left}");
 }
 
 /// Two processes on the same stores.

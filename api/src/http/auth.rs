@@ -170,10 +170,49 @@ pub(super) async fn authenticate(identities: &Identities, parts: &mut Parts) -> 
     }
     let now = identities.app.clock.now();
     identity.check(now).map_err(|(kind, why)| Problem::new(kind).detail(why))?;
+    parts.extensions.insert(Until(identity.until));
     if let Who::Key(id) = identity.principal.who {
         identities.app.used_keys.note(id, now);
     }
     Ok(Some(identity.principal))
+}
+
+/// From when on what was presented holds no longer, among a request's extensions.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Until(pub(super) Option<Timestamp>);
+
+/// Ends when somebody's right does: for answers that go on, since a request is judged only once. What is not known to hold is over.
+pub(super) async fn ended(app: App, principal: Principal, until: Option<Timestamp>) {
+    loop {
+        tokio::time::sleep(KNOWN_MAX).await;
+        if until.is_some_and(|until| until <= app.clock.now()) {
+            return;
+        }
+        match now(&app, &principal).await {
+            Ok(Some(now)) if now == principal => {}
+            Ok(_) => return,
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "it is not known whether a follower may go on");
+                return;
+            }
+        }
+    }
+}
+
+/// What somebody may do now; `None` when nothing any longer.
+async fn now(app: &Services, principal: &Principal) -> Result<Option<Principal>, store::Error> {
+    let now = app.clock.now();
+    match principal.who {
+        Who::Key(id) => Ok(app.vault.key(id).await?.filter(|key| key.check(now).is_ok()).map(|key| Principal::from(&key))),
+        Who::Account { session, .. } => {
+            Ok(app.vault.session(session).await?.filter(|session| session.is_live(now)).map(|session| Principal::from(&session)))
+        }
+        // What its provider says holds until its token ends.
+        Who::External(_) => {
+            let organisation = app.vault.organisation(principal.issuer).await?;
+            Ok(organisation.filter(|organisation| organisation.deactivated_at.is_none()).map(|_| principal.clone()))
+        }
+    }
 }
 
 /// RFC 6750, section 2.1; the scheme's name in any case (RFC 9110, section 11.1).

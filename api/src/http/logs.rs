@@ -8,13 +8,13 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::sse::{KeepAlive, Sse};
 use axum::response::{IntoResponse, Response, sse};
+use axum::{Extension, Json};
 use credence_ledger::codec::sequence;
 use credence_ledger::event::Recorded;
 use credence_ledger::log::Log;
@@ -22,6 +22,7 @@ use credence_ledger::{LogName, LogPosition, Position, store};
 use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 use utoipa_axum::routes;
 
+use super::auth::{self, Until};
 use super::body::Text;
 use super::headers::prefers;
 use super::problem::{Kind, Problem, problems};
@@ -83,9 +84,11 @@ async fn read_log(
     State(app): State<App>,
     caller: Caller,
     Path(name): Path<String>,
+    until: Option<Extension<Until>>,
     headers: HeaderMap,
     mut parameters: Parameters,
 ) -> Result<Response, Problem> {
+    let until = until.and_then(|Extension(Until(until))| until);
     let name: LogName = name.parse().map_err(|_| Problem::new(Kind::NOT_FOUND))?;
     let log = if name == LogName::AUDIT { app.audit.log.clone() } else { app.ledger()?.log.clone() };
     let format = Format::wanted(&headers);
@@ -108,12 +111,13 @@ async fn read_log(
         };
         audit::personal_data_read(&app, &caller, selection.stream.as_ref().filter(|_| is_shown)).await?;
     }
+    let shown_for = app.clone();
     let shown = Shown { app, log, scope, open };
     match format {
         Format::Json => page(&shown, selection).await,
         Format::Lines => Ok(lines(shown, selection)),
         Format::CborSequence => Ok(cbor(&shown, selection)),
-        Format::EventStream => Ok(follow(shown, selection)),
+        Format::EventStream => Ok(follow(shown, selection, auth::ended(shown_for, principal.clone(), until))),
     }
 }
 
@@ -218,17 +222,19 @@ fn streamed(format: Format, bytes: BoxStream<'static, Result<Bytes, store::Error
     ([(CONTENT_TYPE, format.media_type())], Body::from_stream(bytes)).into_response()
 }
 
-/// Ends when the process drains or the log fails; the client connects again, to another process perhaps, and goes on after the last
-/// event that it saw.
-fn follow(shown: Shown, selection: Selection) -> Response {
+/// Ends when the process drains, the log fails or the follower's right has `ended`; the client connects again, to another process perhaps,
+/// and goes on after the last event that it saw.
+fn follow(shown: Shown, selection: Selection, ended: impl Future<Output = ()> + Send + 'static) -> Response {
     let draining = shown.app.draining.clone();
     let pages = replay::follow(shown.log.clone(), selection, shown.scope.clone());
     let messages = async_stream::stream! {
-        futures::pin_mut!(pages);
+        futures::pin_mut!(pages, ended);
         loop {
             let page = tokio::select! {
-                page = pages.next() => page,
+                biased;
+                () = &mut ended => None,
                 () = draining.cancelled() => None,
+                page = pages.next() => page,
             };
             let shown = match page {
                 Some(Ok(page)) => shown.events(&page).await,

@@ -18,6 +18,9 @@ pub struct Local {
     buckets: Mutex<Buckets>,
 }
 
+/// By how much whoever looked at the clock earlier comes later, at most.
+const LATE_US: u64 = 1_000_000;
+
 struct Buckets {
     full_at: HashMap<Whose, u64>,
     /// At so many it is looked for some that can be forgotten.
@@ -67,7 +70,11 @@ impl Local {
 }
 
 impl Buckets {
+    /// A clock that was set back is followed, at once; or nothing would be given back until it is where it was.
     fn at(&mut self, now: u64) -> u64 {
+        if self.latest.saturating_sub(now) > LATE_US {
+            self.latest = now;
+        }
         self.latest = self.latest.max(now);
         self.latest
     }
@@ -108,6 +115,17 @@ mod tests {
 
     fn of(address: u32, quota: Quota) -> Bucket {
         Bucket { whose: Whose::Address(Network::of(IpAddr::V4(Ipv4Addr::from(address)))), quota }
+    }
+
+    #[test]
+    fn a_clock_that_jumped_ahead_and_came_back_shuts_nobody_out() {
+        let (local, quota) = (Local::default(), Quota::from("5/5s".parse::<crate::config::RateLimit>().unwrap()));
+        assert!(local.take(&[of(1, quota)], 3_600_000_000).allowed);
+        for now in 1..=5 {
+            assert!(local.take(&[of(2, quota)], now).allowed);
+        }
+        assert!(!local.take(&[of(2, quota)], 6).allowed);
+        assert!(local.take(&[of(2, quota)], 6_000_000).allowed);
     }
 
     #[test]

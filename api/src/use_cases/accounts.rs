@@ -63,9 +63,15 @@ pub async fn register(services: &Services, caller: &Caller, command: &RegisterAc
         return Err(Error::AccountExists);
     }
     let account = new.account;
-    record(services, caller, account.id, Expected::None, &AccountRegistered { roles: account.roles.to_string(), issuer }).await?;
-    services.vault.confirm_account(account.id).await?;
-    Ok(account)
+    let registered = AccountRegistered { roles: account.roles.to_string(), issuer };
+    if let Err(unrecorded) = record(services, caller, account.id, Expected::None, &registered).await {
+        // So that whoever tries again is not told that another has the name. Where this fails, too, it makes way in a minute.
+        let _ = services.vault.withdraw_account(account.id).await;
+        return Err(unrecorded);
+    }
+    let is_confirmed = services.vault.confirm_account(account.id).await?;
+    // The record took so long that it has made way.
+    if is_confirmed { Ok(account) } else { Err(Error::Contended) }
 }
 
 /// The organisation that an account is made in.
@@ -150,14 +156,19 @@ pub async fn change_password(
     new: &str,
 ) -> Result<(), Error> {
     let login = services.vault.login_of(id).await?.ok_or(Error::NotFound)?;
-    let identifier = services.vault.lookup().account(&subject::normal_email(&login.account.profile.username));
-    if sessions::check(services, caller, identifier, Some(&login), current).await?.is_none() {
+    let lookup = services.vault.lookup();
+    let identifier = lookup.account(&subject::normal_email(&login.account.profile.username));
+    // Counted apart from logins: whoever is let in already is not kept from it by others who try the name.
+    let bucket = lookup.account(&session.to_string());
+    if sessions::check(services, caller, (identifier, bucket), Some(&login), current).await?.is_none() {
         return Err(Error::WrongPassword);
     }
     let hashed = services.passwords.hash(new).await?;
-    record(services, caller, id, Expected::Any, &PasswordChanged {}).await?;
-    let found = services.vault.set_password(id, &hashed, Some(session), services.clock.now()).await?;
-    if found { Ok(()) } else { Err(Error::NotFound) }
+    // It ends sessions, and gives nobody anything that its owner had not.
+    if !services.vault.set_password(id, &hashed, Some(session), services.clock.now()).await? {
+        return Err(Error::NotFound);
+    }
+    record(services, caller, id, Expected::Any, &PasswordChanged {}).await.map_err(Error::after_the_fact)
 }
 
 /// Gives an account other roles.
@@ -170,9 +181,16 @@ pub async fn set_roles(services: &Services, caller: &Caller, principal: &Princip
     if !roles.is_within(grantable(principal)) {
         return Err(Error::Forbidden("only an operator makes inspectors and operators"));
     }
-    record(services, caller, id, Expected::Any, &RolesChanged { roles: roles.to_string() }).await?;
+    let changed = RolesChanged { roles: roles.to_string() };
+    let takes_away = roles.is_within(account.roles);
+    if !takes_away {
+        record(services, caller, id, Expected::Any, &changed).await?;
+    }
     if !services.vault.set_roles(id, roles).await? {
         return Err(Error::NotFound);
+    }
+    if takes_away {
+        record(services, caller, id, Expected::Any, &changed).await.map_err(Error::after_the_fact)?;
     }
     Ok(Account { roles, ..account })
 }
@@ -189,7 +207,7 @@ pub async fn set_active(services: &Services, caller: &Caller, principal: &Princi
         services.vault.set_active(id, true, now).await?;
     } else {
         services.vault.set_active(id, false, now).await?;
-        record(services, caller, id, Expected::Any, &AccountDeactivated {}).await?;
+        record(services, caller, id, Expected::Any, &AccountDeactivated {}).await.map_err(Error::after_the_fact)?;
     }
     services.vault.account(id).await?.ok_or(Error::NotFound)
 }

@@ -1,13 +1,14 @@
 //! A repeated request answers as the first did.
 //!
 //! What is stored are two HMACs under a key of the vault and a position: neither the caller's key nor the command can be read
-//! back. The scope is principal and route, so that nobody meets another's keys. Only what appended is remembered.
+//! back. The scope is principal, organisation and route, so that nobody meets another's keys. Only what appended is remembered.
 
 use credence_ledger::event::credential::CredentialRevoked;
 use credence_ledger::event::{Metadata, New};
 use credence_ledger::log::{Append, Expected, Idempotency, Outcome, Refusal};
 use credence_ledger::{Position, Stream, json};
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::Error;
 use crate::caller::Caller;
@@ -34,8 +35,10 @@ impl std::str::FromStr for Key {
 /// What goes into the append: `command` is the parsed command, so that another spelling of the same one is the same.
 pub(super) fn remember(services: &Services, caller: &Caller, key: &Key, command: &Value) -> Idempotency {
     let lookup = services.vault.lookup();
+    // Somebody known elsewhere may act for one organisation today and for another tomorrow.
+    let issuer = caller.principal.as_ref().map_or(Uuid::nil(), |principal| principal.issuer);
     Idempotency {
-        key: lookup.idempotency(&[b"key", caller.actor().as_bytes(), caller.via.as_bytes(), key.0.as_bytes()]),
+        key: lookup.idempotency(&[b"key", caller.actor().as_bytes(), issuer.as_bytes(), caller.via.as_bytes(), key.0.as_bytes()]),
         command: lookup.idempotency(&[b"command", &json::canonical(command)]),
         kept: services.settings.idempotency_kept,
     }

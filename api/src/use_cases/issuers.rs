@@ -127,7 +127,8 @@ async fn tell(services: &Services, caller: &Caller, before: &Organisation, chang
         is_active: is_active.unwrap_or(before.deactivated_at.is_none()),
         display_name: profile.display_name.as_ref().unwrap_or(&before.display_name).clone(),
     };
-    audit::record_on(services, caller, Stream::issuer(id), Expected::Any, &changed).await?;
+    let recorded = audit::record_on(services, caller, Stream::issuer(id), Expected::Any, &changed).await;
+    recorded.map_err(|error| if *is_active == Some(false) { error.after_the_fact() } else { error })?;
     services.vault.change_organisation(id, profile).await?;
     if *is_active == Some(true) {
         services.vault.deactivate_organisation(id, None).await?;

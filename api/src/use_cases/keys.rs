@@ -101,7 +101,7 @@ pub async fn read(services: &Services, caller: &Caller, id: Uuid) -> Result<ApiK
 ///
 /// # Errors
 /// [`Error::NotFound`]; [`Error::Forbidden`] if the caller could not have made it; [`Error::KeyEnded`]; [`Error::Audit`] and the world's, and
-/// the key is as it was; [`Error::Unrecorded`], and it ends without another in its place.
+/// there is no other in its place.
 pub async fn rotate(services: &Services, caller: &Caller, id: Uuid, overlap: Duration) -> Result<Made, Error> {
     let key = read(services, caller, id).await?;
     may_give(caller, &key.terms)?;
@@ -196,7 +196,8 @@ async fn record_made(services: &Services, caller: &Caller, key: &ApiKey) -> Resu
     }
 }
 
-/// Lets a key end by `until`, as another takes its place; of those who try at once one does.
+/// Lets a key end by `until`, as another takes its place. The audit log decides which of those who try at once does, before anything of the
+/// key is changed: who is refused has taken nothing away.
 async fn replace(
     services: &Services,
     caller: &Caller,
@@ -204,19 +205,16 @@ async fn replace(
     new: &ApiKey,
     until: Timestamp,
 ) -> Result<(), Error> {
-    let ends = services.vault.expire_key(old.id, until).await?.ok_or(Error::NotFound)?;
-    if ends.revoked_at.is_some() {
-        // Whoever revoked it meanwhile wants no other in its place.
-        return Err(Error::KeyEnded("the key is revoked"));
+    let expires_at = old.terms.expires_at.map_or(until, |expires_at| expires_at.min(until));
+    let replaced = KeyReplaced { expires_at, replaced_by: new.id };
+    let event = audit::event(services, caller, &stream(old.id), &replaced).await?;
+    match services.audit.append(Append::to(stream(old.id), known, vec![event])).await.map_err(Error::Audit)? {
+        Outcome::Appended(_) => {}
+        Outcome::Refused(Refusal::StaleVersion { .. }) => return Err(Error::KeyEnded("the key was rotated or revoked meanwhile")),
+        outcome => return Err(Error::corrupt(format!("a key's end was answered {outcome:?}"))),
     }
-    let replaced = KeyReplaced { expires_at: ends.terms.expires_at.unwrap_or(until), replaced_by: new.id };
-    let event = audit::event(services, caller, &stream(old.id), &replaced).await.map_err(Error::after_the_fact)?;
-    let appended = services.audit.append(Append::to(stream(old.id), known, vec![event])).await;
-    match appended.map_err(Error::Audit).map_err(Error::after_the_fact)? {
-        Outcome::Appended(_) => Ok(()),
-        Outcome::Refused(Refusal::StaleVersion { .. }) => Err(Error::KeyEnded("the key was rotated or revoked meanwhile")),
-        outcome => Err(Error::corrupt(format!("a key's end was answered {outcome:?}"))),
-    }
+    services.vault.expire_key(old.id, expires_at).await?;
+    Ok(())
 }
 
 /// Revokes a key, and records that once.

@@ -42,8 +42,9 @@ pub struct Tokens {
 pub async fn login(services: &Services, caller: &Caller, identifier: &str, password: &str) -> Result<Tokens, Error> {
     let identifier = services.vault.lookup().account(&subject::normal_email(identifier));
     let found = services.vault.find_login(identifier).await?;
-    check(services, caller, identifier, found.as_ref(), password).await?.ok_or(Error::BadCredentials)?;
-    let account = found.ok_or(Error::BadCredentials)?.account;
+    let name = found.as_ref().map_or(identifier, |login| bucket(services, login));
+    let checked = check(services, caller, (identifier, name), found.as_ref(), password).await?;
+    let (Some(is_outdated), Some(Login { account, stored, .. })) = (checked, found) else { return Err(Error::BadCredentials) };
 
     let id = new_id(&services.clock, &services.random);
     let stream = Stream::new(category::SESSION, id);
@@ -52,26 +53,37 @@ pub async fn login(services: &Services, caller: &Caller, identifier: &str, passw
     let (refresh, token) = refresh_token(services);
     let expires_at = now.plus(services.settings.accounts.session);
     let agent = caller.user_agent.clone();
-    services.vault.insert_session(&NewSession { id, account: account.id, agent, token, created_at: now, expires_at }).await?;
+    let new = NewSession { id, account: account.id, checked: stored.clone(), agent, token, created_at: now, expires_at };
+    if !services.vault.insert_session(&new).await? {
+        // The password was changed, or the account deactivated, while this one was checked.
+        return Err(Error::BadCredentials);
+    }
+    if is_outdated {
+        let hashed = services.passwords.hash(password).await?;
+        services.vault.rehash_password(account.id, &stored, &hashed).await?;
+    }
     let session = services.vault.session(id).await?.ok_or_else(|| Error::corrupt("a session just begun is gone"))?;
     tokens(services, &session, refresh).await
 }
 
-/// Checks a password, and records it if it is wrong: `found` is whose it should be, `identifier` what was asked for. `None` when it is
-/// wrong or opens nothing.
+/// What an account's failed logins are counted by, whichever of its names was given.
+fn bucket(services: &Services, login: &Login) -> Reference {
+    services.vault.lookup().account(&subject::normal_email(&login.account.profile.username))
+}
+
+/// Checks a password, and records it if it is wrong: `found` is whose it should be, `identifier` what was asked for, `bucket` what its
+/// failures are counted by. Answers whether it was hashed at another cost than today's; `None` when it is wrong or opens nothing.
 ///
 /// # Errors
-/// The audit log or the vault fails; too many passwords are being checked.
+/// The audit log or the vault fails; too many passwords are being checked, or too many were wrong.
 pub(super) async fn check(
     services: &Services,
     caller: &Caller,
-    identifier: Reference,
+    (identifier, bucket): (Reference, Reference),
     found: Option<&Login>,
     password: &str,
-) -> Result<Option<()>, Error> {
-    // By whichever of its names: an account's failures are counted together.
-    let name = |login: &Login| services.vault.lookup().account(&subject::normal_email(&login.account.profile.username));
-    let attempt = services.limits.begin_login(found.map_or(identifier, name), caller.address).await.map_err(Error::TooManyFailures)?;
+) -> Result<Option<bool>, Error> {
+    let attempt = services.limits.begin_login(bucket, caller.address).await.map_err(Error::TooManyFailures)?;
     let checked = match services.passwords.check(found.map(|login| login.password.as_str()), password).await {
         Ok(checked) => checked,
         Err(overloaded) => {
@@ -84,13 +96,9 @@ pub(super) async fn check(
         (None, _) => FailedBy::Unknown,
         (Some(_), Checked::Wrong) => FailedBy::Password,
         (Some(login), _) if login.account.deactivated_at.is_some() || !login.of_active => FailedBy::Inactive,
-        (Some(login), Checked::Right { is_outdated }) => {
-            if is_outdated {
-                let hashed = services.passwords.hash(password).await?;
-                services.vault.rehash_password(login.account.id, &login.stored, &hashed).await?;
-            }
+        (Some(_), Checked::Right { is_outdated }) => {
             attempt.give_back().await;
-            return Ok(Some(()));
+            return Ok(Some(is_outdated));
         }
     };
     audit::record(services, caller, category::ACCESS, &LoginFailed { cause, identifier: identifier.into() }).await?;
@@ -131,13 +139,14 @@ pub async fn list(services: &Services, account: Uuid) -> Result<Vec<Seen>, Error
 /// Ends a session of an account; false when there is none that goes on.
 ///
 /// # Errors
-/// The vault fails; [`Error::Audit`] when it is over but could not be recorded.
+/// The vault fails; [`Error::Unrecorded`] when it is over but could not be recorded.
 pub async fn end(services: &Services, caller: &Caller, account: Uuid, id: Uuid, cause: EndedBy) -> Result<bool, Error> {
     if !services.vault.end_session(account, id, services.clock.now()).await? {
         return Ok(false);
     }
     let stream = Stream::new(category::SESSION, id);
-    audit::record_on(services, caller, stream, Expected::Any, &SessionEnded { cause, account }).await?;
+    let ended = SessionEnded { cause, account };
+    audit::record_on(services, caller, stream, Expected::Any, &ended).await.map_err(Error::after_the_fact)?;
     Ok(true)
 }
 

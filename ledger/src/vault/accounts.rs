@@ -90,8 +90,11 @@ pub trait Accounts {
     /// since before `forget_before` takes nothing.
     async fn insert_account(&self, new: &NewAccount, forget_before: Timestamp) -> Result<bool, Error>;
 
-    /// From now on the account is its owner's.
-    async fn confirm_account(&self, id: Uuid) -> Result<(), Error>;
+    /// From now on the account is its owner's. False when it has made way meanwhile.
+    async fn confirm_account(&self, id: Uuid) -> Result<bool, Error>;
+
+    /// Takes an account away that is not confirmed.
+    async fn withdraw_account(&self, id: Uuid) -> Result<(), Error>;
 
     /// A confirmed account.
     async fn account(&self, id: Uuid) -> Result<Option<Account>, Error>;

@@ -72,6 +72,8 @@ macro_rules! vault_contract {
             what_an_account_tells_can_be_changed_but_no_address_is_taken_twice
             a_changed_password_ends_the_other_sessions
             a_deactivated_account_has_no_session_and_can_be_activated
+            no_session_is_begun_with_a_password_that_was_changed_meanwhile
+            however_close_a_login_comes_to_a_changed_password_no_session_of_it_is_left
             a_refresh_token_is_used_once_however_many_try_at_once
             an_ended_session_is_not_refreshed
             sessions_that_are_over_are_forgotten_with_their_tokens
@@ -630,15 +632,16 @@ async fn new_account(vault: &dyn Vault, username: &str, at: u64) -> NewAccount {
 async fn account(vault: &dyn Vault, username: &str, at: u64) -> Account {
     let new = new_account(vault, username, at).await;
     assert!(vault.insert_account(&new, second(0)).await.unwrap());
-    vault.confirm_account(new.account.id).await.unwrap();
+    assert!(vault.confirm_account(new.account.id).await.unwrap());
     new.account
 }
 
 async fn session(vault: &dyn Vault, account: Uuid, number: u8, at: u64) -> Uuid {
     let id = crate::random::uuid_v7(second(at), &crate::random::SystemRandom);
     let agent = (number == 1).then(|| "a browser".to_owned());
-    let new = NewSession { id, account, agent, token: [number; 32], created_at: second(at), expires_at: second(1000) };
-    vault.insert_session(&new).await.unwrap();
+    let checked = vault.login_of(account).await.unwrap().unwrap().stored;
+    let new = NewSession { id, account, checked, agent, token: [number; 32], created_at: second(at), expires_at: second(1000) };
+    assert!(vault.insert_session(&new).await.unwrap());
     id
 }
 
@@ -653,7 +656,11 @@ pub async fn an_account_is_nobodys_until_it_is_confirmed(fixture: &dyn Fixture) 
     let again = new_account(&*vault, "ada", 11).await;
     assert!(!vault.insert_account(&again, second(10)).await.unwrap());
     assert!(vault.insert_account(&again, second(11)).await.unwrap());
-    vault.confirm_account(again.account.id).await.unwrap();
+    assert!(!vault.confirm_account(id).await.unwrap());
+    vault.withdraw_account(again.account.id).await.unwrap();
+    assert!(vault.insert_account(&again, second(0)).await.unwrap());
+    assert!(vault.confirm_account(again.account.id).await.unwrap());
+    vault.withdraw_account(again.account.id).await.unwrap();
     let elsewhere = open(fixture).await;
     assert_eq!(elsewhere.account(again.account.id).await.unwrap(), Some(again.account.clone()));
     for identifier in [again.username, again.email] {
@@ -754,6 +761,49 @@ pub async fn a_deactivated_account_has_no_session_and_can_be_activated(fixture: 
     assert_eq!(vault.account(ada.id).await.unwrap(), Some(ada));
     assert!(!vault.session(begun).await.unwrap().unwrap().is_live(second(6)));
     assert!(!vault.set_active(issuer(9), false, second(5)).await.unwrap());
+}
+
+pub async fn no_session_is_begun_with_a_password_that_was_changed_meanwhile(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    let ada = account(&*vault, "ada", 1).await;
+    let begin = async |checked: Vec<u8>, number: u8| {
+        let id = crate::random::uuid_v7(second(2), &crate::random::SystemRandom);
+        let new =
+            NewSession { id, account: ada.id, checked, agent: None, token: [number; 32], created_at: second(2), expires_at: second(1000) };
+        vault.insert_session(&new).await.unwrap()
+    };
+    let stored = async || vault.login_of(ada.id).await.unwrap().unwrap().stored;
+    let before = stored().await;
+    assert!(begin(before.clone(), 1).await);
+    assert!(vault.set_password(ada.id, "another hash", None, second(3)).await.unwrap());
+    assert!(!begin(before, 2).await);
+    assert!(begin(stored().await, 3).await);
+    assert!(vault.set_active(ada.id, false, second(4)).await.unwrap());
+    assert!(!begin(stored().await, 4).await);
+    assert!(vault.sessions(ada.id, second(5)).await.unwrap().is_empty());
+    assert_eq!(vault.refresh([2; 32], [9; 32], second(5), second(2000)).await.unwrap(), Refreshed::Unknown);
+}
+
+pub async fn however_close_a_login_comes_to_a_changed_password_no_session_of_it_is_left(fixture: &dyn Fixture) {
+    let vaults = handles(fixture).await;
+    for round in 0..10 {
+        let ada = account(&*vaults[0], &format!("ada_{round}"), 1).await;
+        let stored = vaults[0].login_of(ada.id).await.unwrap().unwrap().stored;
+        let begun = vaults.iter().enumerate().flat_map(|(at, vault)| {
+            let (stored, id) = (&stored, ada.id);
+            (0..4).map(move |number| async move {
+                let session = crate::random::uuid_v7(second(2), &crate::random::SystemRandom);
+                let token = *blake3::hash(format!("{round} {at} {number}").as_bytes()).as_bytes();
+                let (created_at, expires_at) = (second(2), second(1000));
+                let new = NewSession { id: session, account: id, checked: stored.clone(), agent: None, token, created_at, expires_at };
+                vault.insert_session(&new).await.unwrap()
+            })
+        });
+        let change = vaults[1].set_password(ada.id, "another hash", None, second(3));
+        let (_, changed) = futures::future::join(futures::future::join_all(begun), change).await;
+        assert!(changed.unwrap());
+        assert_eq!(vaults[0].sessions(ada.id, second(4)).await.unwrap(), []);
+    }
 }
 
 pub async fn a_refresh_token_is_used_once_however_many_try_at_once(fixture: &dyn Fixture) {

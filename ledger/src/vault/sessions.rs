@@ -60,6 +60,8 @@ pub struct NewSession {
     pub id: Uuid,
     /// Whose it is.
     pub account: Uuid,
+    /// What its account's password was hashed to when it was checked ([`Login::stored`](super::accounts::Login::stored)).
+    pub checked: Vec<u8>,
     /// With which program it was begun.
     pub agent: Option<String>,
     /// The hash of its first refresh token.
@@ -97,8 +99,9 @@ pub struct TokenKey {
 /// What the vault keeps of sessions.
 #[async_trait]
 pub trait SessionStore {
-    /// Stores a session and its first refresh token.
-    async fn insert_session(&self, new: &NewSession) -> Result<(), Error>;
+    /// Stores a session and its first refresh token; false, and nothing stored, when the account has another password by now, or is
+    /// deactivated: who changes either ends every session, and none that is being begun meanwhile escapes.
+    async fn insert_session(&self, new: &NewSession) -> Result<bool, Error>;
 
     /// A session, ended ones included.
     async fn session(&self, id: Uuid) -> Result<Option<Session>, Error>;

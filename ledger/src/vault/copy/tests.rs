@@ -91,8 +91,11 @@ async fn filled(url: &Url, subjects: u64) -> Arc<dyn Vault> {
     let account = Account { id, issuer: issuer.id, roles: Role::Member.into(), profile, created_at: now, deactivated_at: None };
     let new = NewAccount { account, username: [1; 32], email: [2; 32], password: "a hash".to_owned().into() };
     assert!(vault.insert_account(&new, Timestamp::EPOCH).await.unwrap());
-    let begun = NewSession { id, account: id, agent: Some("a browser".to_owned()), token: [3; 32], created_at: now, expires_at: now };
-    vault.insert_session(&begun).await.unwrap();
+    assert!(vault.confirm_account(id).await.unwrap());
+    let checked = vault.login_of(id).await.unwrap().unwrap().stored;
+    let begun =
+        NewSession { id, account: id, checked, agent: Some("a browser".to_owned()), token: [3; 32], created_at: now, expires_at: now };
+    assert!(vault.insert_session(&begun).await.unwrap());
     vault.add_token_key(Timestamp::EPOCH, now).await.unwrap();
     vault
 }

@@ -2,7 +2,8 @@
 
 use async_trait::async_trait;
 use sqlx::Row as _;
-use sqlx::postgres::PgRow;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
 use uuid::Uuid;
 
 use super::{Postgres, optional_time, roles, sql, time};
@@ -13,6 +14,21 @@ use crate::vault::accounts::{Account, Accounts, Change, Login, NewAccount, Profi
 use crate::vault::master_key::Secret;
 use crate::vault::rows::Keyring;
 use crate::vault::{Reference, Roles};
+
+type Statement<'q> = Query<'q, sqlx::Postgres, PgArguments>;
+
+impl Postgres {
+    /// Changes an account and ends its sessions but one, in one transaction. The sessions are looked for by a statement of their own, after
+    /// the account's row is locked: whoever begins one meanwhile holds that row, and has committed by then.
+    async fn change_and_end(&self, change: Statement<'_>, id: Uuid, kept: Option<Uuid>, now: Timestamp) -> Result<bool, Error> {
+        let mut transaction = bounded(self.pool.begin()).await?;
+        let changed = bounded(change.execute(&mut *transaction)).await?.rows_affected() == 1;
+        let end = sqlx::query(sql::END_SESSIONS).bind(id).bind(now.as_micros_i64()).bind(kept);
+        bounded(end.execute(&mut *transaction)).await?;
+        bounded(transaction.commit()).await?;
+        Ok(changed)
+    }
+}
 
 #[async_trait]
 impl Accounts for Postgres {
@@ -27,8 +43,12 @@ impl Accounts for Postgres {
         Ok(bounded(insert.execute(&self.pool)).await?.rows_affected() == 1)
     }
 
-    async fn confirm_account(&self, id: Uuid) -> Result<(), Error> {
-        bounded(sqlx::query(sql::CONFIRM_ACCOUNT).bind(id).execute(&self.pool)).await.map(drop)
+    async fn confirm_account(&self, id: Uuid) -> Result<bool, Error> {
+        Ok(bounded(sqlx::query(sql::CONFIRM_ACCOUNT).bind(id).execute(&self.pool)).await?.rows_affected() == 1)
+    }
+
+    async fn withdraw_account(&self, id: Uuid) -> Result<(), Error> {
+        bounded(sqlx::query(sql::WITHDRAW_ACCOUNT).bind(id).execute(&self.pool)).await.map(drop)
     }
 
     async fn account(&self, id: Uuid) -> Result<Option<Account>, Error> {
@@ -66,8 +86,7 @@ impl Accounts for Postgres {
 
     async fn set_password(&self, id: Uuid, password: &str, kept: Option<Uuid>, now: Timestamp) -> Result<bool, Error> {
         let password = self.keyring.wrap_text(Secret::AccountPassword(id), password);
-        let set = sqlx::query(sql::SET_PASSWORD).bind(id).bind(password).bind(kept).bind(now.as_micros_i64());
-        Ok(bounded(set.fetch_optional(&self.pool)).await?.is_some())
+        self.change_and_end(sqlx::query(sql::SET_PASSWORD).bind(id).bind(password), id, kept, now).await
     }
 
     async fn rehash_password(&self, id: Uuid, stored: &[u8], password: &str) -> Result<(), Error> {
@@ -84,8 +103,7 @@ impl Accounts for Postgres {
         if active {
             return Ok(bounded(sqlx::query(sql::ACTIVATE_ACCOUNT).bind(id).execute(&self.pool)).await?.rows_affected() == 1);
         }
-        let deactivate = sqlx::query(sql::DEACTIVATE_ACCOUNT).bind(id).bind(now.as_micros_i64());
-        Ok(bounded(deactivate.fetch_optional(&self.pool)).await?.is_some())
+        self.change_and_end(sqlx::query(sql::DEACTIVATE_ACCOUNT).bind(id).bind(now.as_micros_i64()), id, None, now).await
     }
 }
 

@@ -23,11 +23,12 @@ impl Postgres {
 
 #[async_trait]
 impl SessionStore for Postgres {
-    async fn insert_session(&self, new: &NewSession) -> Result<(), Error> {
-        let NewSession { id, account, agent, token, created_at, expires_at } = new;
+    async fn insert_session(&self, new: &NewSession) -> Result<bool, Error> {
+        let NewSession { id, account, checked, agent, token, created_at, expires_at } = new;
         let agent = agent.as_ref().map(|agent| self.keyring.wrap_text(Secret::SessionAgent(*id), agent));
         let insert = sqlx::query(sql::INSERT_SESSION).bind(id).bind(account).bind(agent).bind(created_at.as_micros_i64());
-        bounded(insert.bind(expires_at.as_micros_i64()).bind(token.to_vec()).execute(&self.pool)).await.map(drop)
+        let insert = insert.bind(expires_at.as_micros_i64()).bind(token.to_vec()).bind(checked);
+        Ok(bounded(insert.execute(&self.pool)).await?.rows_affected() == 1)
     }
 
     async fn session(&self, id: Uuid) -> Result<Option<Session>, Error> {

@@ -78,6 +78,8 @@ statements! {
     SELECT_SESSION_OF_REFRESH_TOKEN "select_session_of_refresh_token"
     USE_REFRESH_TOKEN "use_refresh_token"
     SET_PASSWORD "set_password"
+    END_SESSIONS "end_sessions"
+    WITHDRAW_ACCOUNT "withdraw_account"
     DEACTIVATE_ACCOUNT "deactivate_account"
     SELECT_ACCOUNTS "select_accounts"
     SET_PROFILE "set_profile"

@@ -38,8 +38,12 @@ impl Accounts for Sqlite {
         .await
     }
 
-    async fn confirm_account(&self, id: Uuid) -> Result<(), Error> {
-        self.write(move |connection, _| run(connection, sql::CONFIRM_ACCOUNT, params![id.as_bytes()])).await
+    async fn confirm_account(&self, id: Uuid) -> Result<bool, Error> {
+        self.write(move |connection, _| changes(connection, sql::CONFIRM_ACCOUNT, params![id.as_bytes()])).await
+    }
+
+    async fn withdraw_account(&self, id: Uuid) -> Result<(), Error> {
+        self.write(move |connection, _| run(connection, sql::WITHDRAW_ACCOUNT, params![id.as_bytes()])).await
     }
 
     async fn account(&self, id: Uuid) -> Result<Option<Account>, Error> {

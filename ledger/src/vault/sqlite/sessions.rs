@@ -14,13 +14,18 @@ use crate::vault::sessions::{NewSession, Refreshed, Seen, Session, SessionStore,
 
 #[async_trait]
 impl SessionStore for Sqlite {
-    async fn insert_session(&self, new: &NewSession) -> Result<(), Error> {
-        let NewSession { id, account, agent, token, created_at, expires_at } = new;
+    async fn insert_session(&self, new: &NewSession) -> Result<bool, Error> {
+        let NewSession { id, account, checked, agent, token, created_at, expires_at } = new;
+        let checked = checked.clone();
         let (id, account, token, created_at, expires_at) = (*id, *account, *token, created_at.as_micros_i64(), expires_at.as_micros_i64());
         let agent = agent.as_ref().map(|agent| self.keyring.wrap_text(Secret::SessionAgent(id), agent));
         self.write(move |connection, _| {
-            run(connection, sql::INSERT_SESSION, params![id.as_bytes(), account.as_bytes(), agent, created_at, expires_at])?;
-            run(connection, sql::INSERT_REFRESH_TOKEN, params![token, id.as_bytes(), created_at])
+            let row = params![id.as_bytes(), account.as_bytes(), agent, created_at, expires_at, checked];
+            let is_begun = changes(connection, sql::INSERT_SESSION, row)?;
+            if is_begun {
+                run(connection, sql::INSERT_REFRESH_TOKEN, params![token, id.as_bytes(), created_at])?;
+            }
+            Ok(is_begun)
         })
         .await
     }

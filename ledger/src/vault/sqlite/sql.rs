@@ -79,6 +79,7 @@ statements! {
     REFRESH_SESSION "refresh_session"
     END_SESSIONS "end_sessions"
     SET_PASSWORD "set_password"
+    WITHDRAW_ACCOUNT "withdraw_account"
     DEACTIVATE_ACCOUNT "deactivate_account"
     SELECT_ACCOUNTS "select_accounts"
     SET_PROFILE "set_profile"

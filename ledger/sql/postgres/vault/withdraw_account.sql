@@ -1,0 +1,1 @@
+delete from accounts where id = $1 and is_recorded = 0
