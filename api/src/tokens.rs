@@ -4,13 +4,13 @@
 //! new one is published for a while before it signs, so that whoever keeps the published ones for some minutes knows it, and an old one
 //! is kept until nothing that it signed holds.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use credence_ledger::Timestamp;
 use credence_ledger::store::Error;
 use credence_ledger::vault::sessions::TokenKey;
 use credence_ledger::vault::{Roles, Vault};
-use credence_ledger::{Timestamp, store};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -128,7 +128,7 @@ impl Tokens {
 
     /// The key of that name, if what it signed holds.
     async fn published(&self, kid: &str) -> Result<Option<TokenKey>, Error> {
-        let known = self.known(&self.keys).clone().filter(|(at, _)| at.elapsed() < KEYS_KNOWN_MAX).map(|(_, keys)| keys);
+        let known = lock(&self.keys).clone().filter(|(at, _)| at.elapsed() < KEYS_KNOWN_MAX).map(|(_, keys)| keys);
         let find = |keys: &[TokenKey]| keys.iter().find(|key| key.kid == kid).cloned();
         let found = match known.as_deref().and_then(find) {
             Some(key) => Some(key),
@@ -141,7 +141,7 @@ impl Tokens {
     async fn ask(&self) -> Result<Arc<[TokenKey]>, Error> {
         let at = Instant::now();
         let keys: Arc<[TokenKey]> = self.vault.token_keys().await?.into();
-        *self.known(&self.keys) = Some((at, keys.clone()));
+        *lock(&self.keys) = Some((at, keys.clone()));
         Ok(keys)
     }
 
@@ -155,22 +155,21 @@ impl Tokens {
         let first = usable.clone().next();
         let key = usable.rfind(|key| now.since(key.created_at) >= PUBLISHED_BEFORE).or(first);
         let key = key.ok_or_else(|| Error::Corrupt("a key for access tokens just made is gone".to_owned()))?;
-        if let Some((kid, signing)) = &*self.known(&self.signing)
+        if let Some((kid, signing)) = &*lock(&self.signing)
             && *kid == key.kid
         {
             return Ok((kid.clone(), signing.clone()));
         }
         let signing = self.vault.token_signing_key(&key.kid).await?;
-        let signing = signing.ok_or_else(|| store::Error::Corrupt(format!("the vault has no key {} for access tokens", key.kid)))?;
+        let signing = signing.ok_or_else(|| Error::Corrupt(format!("the vault has no key {} for access tokens", key.kid)))?;
         let signing = EncodingKey::from_ed_der(&pkcs8(signing.expose()));
-        *self.known(&self.signing) = Some((key.kid.clone(), signing.clone()));
+        *lock(&self.signing) = Some((key.kid.clone(), signing.clone()));
         Ok((key.kid.clone(), signing))
     }
+}
 
-    #[expect(clippy::unused_self, reason = "one way in for both")]
-    fn known<'a, T>(&self, of: &'a Mutex<T>) -> std::sync::MutexGuard<'a, T> {
-        of.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// RFC 8410, section 7: a private key's algorithm and seed.

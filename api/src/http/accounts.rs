@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::body::{self, OptionalJson};
 use super::headers::Id;
 use super::problem::{Kind, Problem, problems};
-use super::query::{IdCursor, LIMIT_MAX, Parameters};
+use super::query::{LIMIT_MAX, Parameters, end_page, one_more};
 use super::{Part, Route};
 use crate::caller::{Caller, Who};
 use crate::services::{App, Services};
@@ -97,11 +97,8 @@ async fn list_accounts(State(app): State<App>, caller: Caller, mut parameters: P
     let limit = parameters.limit(LIMIT_MAX);
     let before = parameters.id_cursor();
     parameters.finish()?;
-    let wanted = u32::try_from(limit + 1).unwrap_or(u32::MAX);
-    let mut found = accounts::list(&app, caller.known()?, before, wanted).await?;
-    let more = found.len() > limit;
-    found.truncate(limit);
-    let next_cursor = found.last().filter(|_| more).map(|last| IdCursor(last.id).to_string());
+    let mut found = accounts::list(&app, caller.known()?, before, one_more(limit)).await?;
+    let next_cursor = end_page(&mut found, limit, |account| account.id);
     let mut items = Vec::with_capacity(found.len());
     for account in &found {
         items.push(told(&app, account).await?);
@@ -273,5 +270,5 @@ async fn told(app: &Services, account: &Account) -> Result<AccountBody, Problem>
 /// An organisation's name.
 pub(super) async fn organisation(app: &Services, id: Uuid) -> Result<String, Problem> {
     let issuer = app.issuers.by_id(id).await?;
-    issuer.map(|issuer| issuer.name).ok_or_else(|| Problem::internal("an account of no organisation"))
+    issuer.map(|issuer| issuer.name).ok_or_else(|| Problem::internal("an organisation that the vault does not know"))
 }

@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 use super::body::Json;
 use super::headers::{Id, LEDGER_POSITION, set};
 use super::problem::{Kind, Problem, problems};
-use super::query::{IdCursor, LIMIT_MAX, Parameters};
+use super::query::{LIMIT_MAX, Parameters, end_page, one_more};
 use super::{Part, Route};
 use crate::caller::Caller;
 use crate::services::App;
@@ -91,11 +91,8 @@ async fn list_issuers(State(app): State<App>, caller: Caller, mut parameters: Pa
     let limit = parameters.limit(LIMIT_MAX);
     let before = parameters.id_cursor();
     parameters.finish()?;
-    let wanted = u32::try_from(limit + 1).unwrap_or(u32::MAX);
-    let mut found = issuers::list(&app, caller.known()?, before, wanted).await?;
-    let more = found.len() > limit;
-    found.truncate(limit);
-    let next_cursor = found.last().filter(|_| more).map(|last| IdCursor(last.issuer.id).to_string());
+    let mut found = issuers::list(&app, caller.known()?, before, one_more(limit)).await?;
+    let next_cursor = end_page(&mut found, limit, |organisation| organisation.issuer.id);
     Ok(Answer(IssuerPage { items: found.into_iter().map(IssuerSummary::from).collect(), next_cursor }).into_response())
 }
 

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use credence_ledger::vault::{ApiKey, Terms};
 use utoipa_axum::routes;
 
+use super::accounts::organisation;
 use super::body::{Fields, Json, OptionalJson};
 use super::headers::{Id, set};
 use super::problem::{Kind, Problem, problems};
@@ -85,9 +86,8 @@ fn told(app: &Services, made: &Made) -> Response {
 }
 
 async fn shown(app: &Services, key: &ApiKey) -> Result<KeyBody, Problem> {
-    let issuer = app.issuers.by_id(key.terms.issuer).await?;
-    let issuer = issuer.ok_or_else(|| Problem::internal("a key of an organisation that the vault does not know"))?;
-    Ok(KeyBody::new(key, &issuer.name, app.clock.now()))
+    let issuer = organisation(app, key.terms.issuer).await?;
+    Ok(KeyBody::new(key, &issuer, app.clock.now()))
 }
 
 /// List API keys, newest first, those that hold no longer included.

@@ -62,6 +62,19 @@ impl FromStr for IdCursor {
     }
 }
 
+/// What is asked for, so that it shows whether there is another page.
+#[must_use]
+pub fn one_more(limit: usize) -> u32 {
+    u32::try_from(limit + 1).unwrap_or(u32::MAX)
+}
+
+/// Takes from a page what is [one more](one_more), and answers where the next one begins, if there is one.
+pub fn end_page<T>(found: &mut Vec<T>, limit: usize, id: impl Fn(&T) -> Uuid) -> Option<String> {
+    let more = found.len() > limit;
+    found.truncate(limit);
+    found.last().filter(|_| more).map(|last| IdCursor(id(last)).to_string())
+}
+
 /// The parameters that nobody has taken yet, and what is wrong with those that were.
 #[derive(Debug)]
 pub struct Parameters {

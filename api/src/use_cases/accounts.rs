@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use credence_ledger::Stream;
 use credence_ledger::event::audit::{
     AccountActivated, AccountDeactivated, AccountRegistered, PasswordChanged, ProfileChanged, RolesChanged,
 };
@@ -13,11 +14,10 @@ use credence_ledger::log::Expected;
 use credence_ledger::stream::category;
 use credence_ledger::vault::accounts::{Change, NewAccount, Profile};
 use credence_ledger::vault::{Account, Role, Roles};
-use credence_ledger::{Stream, subject};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::{Error, audit, sessions};
+use super::{Error, audit, issuers, sessions};
 use crate::caller::{Caller, Principal};
 use crate::services::Services;
 use crate::stores::DEFAULT_ISSUER;
@@ -54,7 +54,7 @@ pub async fn register(services: &Services, caller: &Caller, command: &RegisterAc
         deactivated_at: None,
     };
     let new = NewAccount {
-        username: services.vault.lookup().account(&subject::normal_email(&account.profile.username)),
+        username: sessions::reference(services, &account.profile.username),
         email: services.vault.lookup().account(&account.profile.email),
         password: services.passwords.hash(&command.password).await?,
         account,
@@ -75,21 +75,15 @@ pub async fn register(services: &Services, caller: &Caller, command: &RegisterAc
 }
 
 /// The organisation that an account is made in.
-async fn organisation(services: &Services, principal: Option<&Principal>, named: Option<&str>) -> Result<Uuid, Error> {
-    principal.map_or(Ok(()), unlimited)?;
-    let own = principal.map(|principal| principal.issuer);
-    let Some(name) = named else {
-        return match own {
-            Some(own) => Ok(own),
-            None => Ok(services.issuers.by_name(DEFAULT_ISSUER).await?.ok_or_else(|| Error::corrupt("there is no default issuer"))?.id),
-        };
-    };
-    let found = services.issuers.by_name(name).await?.map(|issuer| issuer.id);
-    match (found, principal) {
-        (Some(found), _) if own == Some(found) => Ok(found),
-        (Some(found), Some(principal)) if principal.roles.contains(Role::Operator) => Ok(found),
-        (None, Some(principal)) if principal.roles.contains(Role::Operator) => Err(Error::NoSuchIssuer),
-        _ => Err(Error::Forbidden("only an operator names another organisation")),
+async fn organisation(services: &Services, principal: Option<&Principal>, name: Option<&str>) -> Result<Uuid, Error> {
+    const OTHERS: &str = "only an operator names another organisation";
+    match (principal, name) {
+        (Some(principal), name) => {
+            unlimited(principal)?;
+            issuers::named(services, principal, name, OTHERS).await
+        }
+        (None, Some(_)) => Err(Error::Forbidden(OTHERS)),
+        (None, None) => Ok(services.issuers.by_name(DEFAULT_ISSUER).await?.ok_or_else(|| Error::corrupt("there is no default issuer"))?.id),
     }
 }
 
@@ -156,10 +150,9 @@ pub async fn change_password(
     new: &str,
 ) -> Result<(), Error> {
     let login = services.vault.login_of(id).await?.ok_or(Error::NotFound)?;
-    let lookup = services.vault.lookup();
-    let identifier = lookup.account(&subject::normal_email(&login.account.profile.username));
+    let identifier = sessions::reference(services, &login.account.profile.username);
     // Counted apart from logins: whoever is let in already is not kept from it by others who try the name.
-    let bucket = lookup.account(&session.to_string());
+    let bucket = services.vault.lookup().account(&session.to_string());
     if sessions::check(services, caller, (identifier, bucket), Some(&login), current).await?.is_none() {
         return Err(Error::WrongPassword);
     }

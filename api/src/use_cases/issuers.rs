@@ -62,6 +62,20 @@ pub async fn create(services: &Services, caller: &Caller, command: &CreateIssuer
     Ok(((known(services, issuer.id).await?, services.vault.issuer_keys(issuer.id).await?), position))
 }
 
+/// The organisation that something is made for: the one of that name, or the caller's own.
+///
+/// # Errors
+/// [`Error::Forbidden`], with these words, to whoever names another one and is no operator: whether there is one is not told.
+/// [`Error::NoSuchIssuer`], or the vault's.
+pub(super) async fn named(services: &Services, principal: &Principal, name: Option<&str>, refused: &'static str) -> Result<Uuid, Error> {
+    let Some(name) = name else { return Ok(principal.issuer) };
+    match services.issuers.by_name(name).await?.map(|issuer| issuer.id) {
+        Some(found) if principal.acts_for(found) => Ok(found),
+        None if principal.roles.contains(Role::Operator) => Err(Error::NoSuchIssuer),
+        _ => Err(Error::Forbidden(refused)),
+    }
+}
+
 /// Organisations that the caller may know of, newest first: its own, or all, before the one called `before`, at most `limit`.
 ///
 /// # Errors

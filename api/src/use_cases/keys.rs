@@ -15,7 +15,7 @@ use credence_ledger::{Stream, Timestamp};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::{Error, accounts, audit};
+use super::{Error, accounts, audit, issuers};
 use crate::caller::{Caller, Principal};
 use crate::services::Services;
 
@@ -51,14 +51,7 @@ pub struct ListKeys {
 /// # Errors
 /// [`Error::Forbidden`] to whoever administers another one; [`Error::NoSuchIssuer`], or the vault's.
 pub async fn organisation(services: &Services, principal: &Principal, name: Option<&str>) -> Result<Uuid, Error> {
-    let Some(name) = name else { return Ok(principal.issuer) };
-    let found = services.issuers.by_name(name).await?.map(|issuer| issuer.id);
-    match found {
-        Some(found) if found == principal.issuer || principal.roles.contains(Role::Operator) => Ok(found),
-        None if principal.roles.contains(Role::Operator) => Err(Error::NoSuchIssuer),
-        // Whether there is one is not told.
-        _ => Err(OTHERS),
-    }
+    issuers::named(services, principal, name, OTHERS).await
 }
 
 /// Makes a key, and records that it was made and for what it holds.
@@ -131,7 +124,7 @@ pub async fn revoke(services: &Services, caller: &Caller, id: Uuid) -> Result<()
     end(services, caller, id).await
 }
 
-const OTHERS: Error = Error::Forbidden("another organisation's keys are an operator's affair");
+const OTHERS: &str = "another organisation's keys are an operator's affair";
 
 /// An administrator makes and takes away keys of its organisation that do not reach beyond it, an operator any.
 fn may_take(caller: &Caller, terms: &Terms) -> Result<(), Error> {
@@ -141,8 +134,8 @@ fn may_take(caller: &Caller, terms: &Terms) -> Result<(), Error> {
     if !principal.roles.intersects(Roles::of(&[Role::Admin, Role::Operator])) {
         return Err(Error::Forbidden("keys are an administrator's affair"));
     }
-    if terms.issuer != principal.issuer && !principal.roles.contains(Role::Operator) {
-        return Err(OTHERS);
+    if !principal.acts_for(terms.issuer) {
+        return Err(Error::Forbidden(OTHERS));
     }
     if !terms.roles.is_within(accounts::grantable(principal)) {
         return Err(Error::Forbidden("roles that reach beyond an organisation are an operator's to give and to take"));

@@ -40,10 +40,11 @@ pub struct Tokens {
 /// # Errors
 /// [`Error::BadCredentials`], whatever is wrong with them; the audit log or the vault fails.
 pub async fn login(services: &Services, caller: &Caller, identifier: &str, password: &str) -> Result<Tokens, Error> {
-    let identifier = services.vault.lookup().account(&subject::normal_email(identifier));
+    let identifier = reference(services, identifier);
     let found = services.vault.find_login(identifier).await?;
-    let name = found.as_ref().map_or(identifier, |login| bucket(services, login));
-    let checked = check(services, caller, (identifier, name), found.as_ref(), password).await?;
+    // By whichever of its names: an account's failures are counted together.
+    let bucket = found.as_ref().map_or(identifier, |login| reference(services, &login.account.profile.username));
+    let checked = check(services, caller, (identifier, bucket), found.as_ref(), password).await?;
     let (Some(is_outdated), Some(Login { account, stored, .. })) = (checked, found) else { return Err(Error::BadCredentials) };
 
     let id = new_id(&services.clock, &services.random);
@@ -66,9 +67,9 @@ pub async fn login(services: &Services, caller: &Caller, identifier: &str, passw
     tokens(services, &session, refresh).await
 }
 
-/// What an account's failed logins are counted by, whichever of its names was given.
-fn bucket(services: &Services, login: &Login) -> Reference {
-    services.vault.lookup().account(&subject::normal_email(&login.account.profile.username))
+/// What an account is found by: its username or its address, in whichever spelling.
+pub(super) fn reference(services: &Services, identifier: &str) -> Reference {
+    services.vault.lookup().account(&subject::normal_email(identifier))
 }
 
 /// Checks a password, and records it if it is wrong: `found` is whose it should be, `identifier` what was asked for, `bucket` what its

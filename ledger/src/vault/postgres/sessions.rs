@@ -13,14 +13,6 @@ use crate::store::postgres::{bounded, error};
 use crate::vault::master_key::Secret;
 use crate::vault::sessions::{NewSession, Refreshed, Seen, Session, SessionStore, TokenKey};
 
-impl Postgres {
-    async fn insert_token_key(&self, unless_since: Timestamp, now: Timestamp) -> Result<(), Error> {
-        let new = self.keyring.new_token_key();
-        let add = sqlx::query(sql::ADD_TOKEN_KEY).bind(new.kid).bind(new.public.to_vec()).bind(new.wrapped);
-        bounded(add.bind(now.as_micros_i64()).bind(unless_since.as_micros_i64()).execute(&self.pool)).await.map(drop)
-    }
-}
-
 #[async_trait]
 impl SessionStore for Postgres {
     async fn insert_session(&self, new: &NewSession) -> Result<bool, Error> {
@@ -84,12 +76,14 @@ impl SessionStore for Postgres {
     }
 
     async fn add_token_key(&self, unless_since: Timestamp, now: Timestamp) -> Result<(), Error> {
-        self.insert_token_key(unless_since, now).await
+        let new = self.keyring.new_token_key();
+        let add = sqlx::query(sql::ADD_TOKEN_KEY).bind(new.kid).bind(new.public.to_vec()).bind(new.wrapped);
+        bounded(add.bind(now.as_micros_i64()).bind(unless_since.as_micros_i64()).execute(&self.pool)).await.map(drop)
     }
 
     async fn replace_token_keys(&self, now: Timestamp) -> Result<(), Error> {
         bounded(sqlx::query(sql::RETIRE_TOKEN_KEYS).bind(now.as_micros_i64()).execute(&self.pool)).await?;
-        self.insert_token_key(now, now).await
+        self.add_token_key(now, now).await
     }
 
     async fn forget_token_keys(&self, before: Timestamp) -> Result<(), Error> {
