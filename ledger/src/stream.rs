@@ -28,6 +28,8 @@ pub mod category {
     pub const SESSION: &str = "session";
     /// Rebuilds of read models, by the rebuild's id; audit log.
     pub const REBUILD: &str = "rebuild";
+    /// Details that were let go, one stream each time; audit log.
+    pub const RETENTION: &str = "retention";
 }
 
 impl Stream {
