@@ -28,7 +28,7 @@ pub mod category {
     pub const SESSION: &str = "session";
     /// Rebuilds of read models, by the rebuild's id; audit log.
     pub const REBUILD: &str = "rebuild";
-    /// Details that were let go, one stream each time; audit log.
+    /// Details that were let go: one stream, of the nil UUID; audit log.
     pub const RETENTION: &str = "retention";
 }
 
@@ -49,6 +49,12 @@ impl Stream {
     #[must_use]
     pub fn issuer(id: Uuid) -> Stream {
         Stream::new(category::ISSUER, id)
+    }
+
+    /// The one stream of the audit log's details that were let go.
+    #[must_use]
+    pub fn retention() -> Stream {
+        Stream::new(category::RETENTION, Uuid::nil())
     }
 
     /// The whole name.

@@ -65,6 +65,7 @@ pub(super) async fn services(config: &StoreConfig) -> Result<App, Error> {
         staleness_max: Duration::MAX,
         wait_max: Duration::ZERO,
         idempotency_kept: Duration::ZERO,
+        audit_details_kept: None,
         open_issuance: false,
         accounts: Accounts::default(),
     };

@@ -16,6 +16,7 @@ pub mod read;
 pub mod rebuild;
 pub mod receipt;
 pub mod replay;
+pub mod retention;
 pub mod rotate;
 pub mod scope;
 pub mod sessions;

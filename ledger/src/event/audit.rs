@@ -265,8 +265,8 @@ pub struct RebuildFinished {
     pub projection: String,
 }
 
-/// The details of whole months are about to become unreadable, for good: the months' keys go, and no month of these gets one again. Stream
-/// `retention/<uuid>`.
+/// The details of whole months are about to become unreadable, for good: the months' keys go, and none of them gets another. There is one
+/// stream of these, [`Stream::retention`](crate::Stream::retention): together they tell all months that went.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuditDetailsShredded {
