@@ -15,6 +15,7 @@ mod races;
 mod rebuild;
 mod replayed;
 mod roles;
+mod schemas;
 mod script;
 mod secrecy;
 mod staleness;
