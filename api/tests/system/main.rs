@@ -17,6 +17,8 @@ mod replayed;
 mod roles;
 mod schemas;
 mod script;
+#[path = "../support/search.rs"]
+mod search;
 mod secrecy;
 mod staleness;
 mod store;
