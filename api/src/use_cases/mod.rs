@@ -20,6 +20,8 @@ pub mod retention;
 pub mod rotate;
 pub mod scope;
 pub mod sessions;
+#[cfg(feature = "bench-unsealed")]
+mod unsealed;
 pub mod verify;
 
 use credence_ledger::decision::credential::Rejection;
