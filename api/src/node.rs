@@ -336,6 +336,10 @@ async fn heartbeat(app: &Services, started_at: Timestamp) {
             cursors.insert(projection.to_string(), cursor.as_of().map(|position| position.to_string()).into());
         }
     }
+    // First, so that what is said of master keys is what is done from now on.
+    if let Err(error) = app.vault.follow_master_key().await {
+        tracing::error!(error = &error as &dyn std::error::Error, "the vault's master key is not at hand, or could not be asked for");
+    }
     let now = app.clock.now();
     let worker = Worker {
         instance: app.instance,
@@ -345,6 +349,7 @@ async fn heartbeat(app: &Services, started_at: Timestamp) {
         started_at,
         last_seen_at: now,
         cursors: serde_json::Value::Object(cursors).to_string(),
+        master_keys: app.vault.ring().fingerprints(),
     };
     if let Err(error) = app.vault.heartbeat(&worker, now.minus(FORGOTTEN_AFTER)).await {
         tracing::warn!(error = &error as &dyn std::error::Error, "the vault was not told that this worker lives");

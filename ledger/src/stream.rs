@@ -28,6 +28,8 @@ pub mod category {
     pub const SESSION: &str = "session";
     /// Rebuilds of read models, by the rebuild's id; audit log.
     pub const REBUILD: &str = "rebuild";
+    /// Backups of the vault and what was restored from them, by the backup's or restoration's id; audit log.
+    pub const VAULT: &str = "vault";
 }
 
 impl Stream {

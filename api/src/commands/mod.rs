@@ -16,6 +16,7 @@ mod progress;
 pub mod rebuild;
 pub mod replay;
 pub mod serve;
+pub mod vault;
 pub mod verify;
 pub mod version;
 mod whole_file;
@@ -65,6 +66,8 @@ enum Command {
     Verify(Box<verify::Options>),
     /// Make, list and revoke API keys; rotate and list issuers' signing keys.
     Keys(Box<keys::Options>),
+    /// Rotate the master key.
+    Vault(Box<vault::Options>),
     /// Make the stores, or bring them up to date.
     Migrate(Box<migrate::Options>),
     /// Print the OpenAPI document.
@@ -105,6 +108,7 @@ async fn dispatch(command: Command, environment: impl Iterator<Item = (OsString,
         Command::Copy(options) => copy::run(&options, environment).await,
         Command::Verify(options) => verify::run(&options).await,
         Command::Keys(options) => keys::run(&options, environment).await,
+        Command::Vault(options) => vault::run(&options, environment).await,
         Command::Migrate(options) => migrate::run(&options, environment).await,
         Command::Openapi => openapi::run(),
         Command::Version(options) => version::run(&options, environment).await,

@@ -12,6 +12,7 @@ pub mod issue;
 pub mod issuers;
 pub mod keys;
 pub mod list;
+pub mod master_key;
 pub mod read;
 pub mod rebuild;
 pub mod receipt;

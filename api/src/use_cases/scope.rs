@@ -100,6 +100,9 @@ impl Of {
             // The installation's own affairs, whoever ordered them; and what is not understood.
             Ok(
                 AuditEvent::LogKeyRotated(_)
+                | AuditEvent::MasterKeyRotated(_)
+                | AuditEvent::VaultBackedUp(_)
+                | AuditEvent::VaultRestored(_)
                 | AuditEvent::TokenKeysReplaced(_)
                 | AuditEvent::RebuildStarted(_)
                 | AuditEvent::RebuildFinished(_),

@@ -11,9 +11,9 @@ use super::*;
 use crate::chain::{self, Origin};
 use crate::event::audit::{
     AccessRefused, AccountActivated, AccountDeactivated, AccountRegistered, AuditEvent, Cause, CredentialVerified, EndedBy, FailedBy,
-    IssuerChanged, KeyCreated, KeyLimited, KeyReplaced, KeyRevoked, LogKeyRotated, LoginFailed, PasswordChanged, PersonalDataRead,
-    PresentedBy, ProfileChanged, RebuildFinished, RebuildStarted, RolesChanged, SessionEnded, SessionStarted, SigningKeyRotated,
-    TokenKeysReplaced,
+    IssuerChanged, KeyCreated, KeyLimited, KeyReplaced, KeyRevoked, LogKeyRotated, LoginFailed, MasterKeyRotated, PasswordChanged,
+    PersonalDataRead, PresentedBy, ProfileChanged, RebuildFinished, RebuildStarted, RolesChanged, SessionEnded, SessionStarted,
+    SigningKeyRotated, TokenKeysReplaced, VaultBackedUp, VaultRestored,
 };
 use crate::event::credential::{CredentialEvent, CredentialIssued, CredentialReinstated, CredentialRevoked, CredentialSuspended};
 use crate::event::issuer::{IssuerEvent, IssuerKeyRotated, IssuerRegistered};
@@ -138,6 +138,9 @@ fn audit() -> Vec<Examples> {
     let created = || KeyCreated { role: "issuer".to_owned(), issuer: id(2) };
     let rotated = || SigningKeyRotated { did: "did:key:z6MktwupdmLXVVqTzCw4i46r4uGyosGXRnR3XjN4Zq7oMMsw".to_owned() };
     let log_rotated = || LogKeyRotated { log: "ledger".to_owned() };
+    let master_key_rotated = || MasterKeyRotated { to: "88251c3a893aa72c".to_owned(), from: "0123456789abcdef".to_owned() };
+    let backed_up = || VaultBackedUp { valid_until: time("2026-03-02T12:00:00Z") };
+    let restored = || VaultRestored { erased: 3, made_at: time("2026-01-31T12:00:00Z") };
     let started = || RebuildStarted { generation: 2, projection: "verification".to_owned() };
     let finished = |equal| RebuildFinished { equal, generation: 2, projection: "verification".to_owned() };
     vec![
@@ -236,6 +239,9 @@ fn audit() -> Vec<Examples> {
             AuditEvent::IssuerChanged,
         ),
         examples(log, category::KEY, [TokenKeysReplaced {}, TokenKeysReplaced {}], AuditEvent::decode, AuditEvent::TokenKeysReplaced),
+        examples(log, category::KEY, [master_key_rotated(), master_key_rotated()], AuditEvent::decode, AuditEvent::MasterKeyRotated),
+        examples(log, category::VAULT, [backed_up(), backed_up()], AuditEvent::decode, AuditEvent::VaultBackedUp),
+        examples(log, category::VAULT, [restored(), restored()], AuditEvent::decode, AuditEvent::VaultRestored),
         examples(log, category::REBUILD, [started(), started()], AuditEvent::decode, AuditEvent::RebuildStarted),
         examples(log, category::REBUILD, [finished(Some(true)), finished(None)], AuditEvent::decode, AuditEvent::RebuildFinished),
     ]
@@ -262,6 +268,9 @@ fn every_type_has_examples(issuer: &IssuerEvent, credential: &CredentialEvent, a
         | AuditEvent::KeyRevoked(_)
         | AuditEvent::SigningKeyRotated(_)
         | AuditEvent::LogKeyRotated(_)
+        | AuditEvent::MasterKeyRotated(_)
+        | AuditEvent::VaultBackedUp(_)
+        | AuditEvent::VaultRestored(_)
         | AuditEvent::KeyLimited(_)
         | AuditEvent::KeyReplaced(_)
         | AuditEvent::AccountRegistered(_)

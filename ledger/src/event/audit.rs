@@ -242,6 +242,35 @@ pub struct LogKeyRotated {
     pub log: String,
 }
 
+/// The vault's master key is about to be replaced by another, on the order of whoever the metadata names. Stream `key/<uuid>`. In
+/// encoded-key order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MasterKeyRotated {
+    /// The new key's fingerprint.
+    pub to: String,
+    /// The old key's.
+    pub from: String,
+}
+
+/// The vault is about to be written into a backup. Stream `vault/<uuid>`. In encoded-key order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VaultBackedUp {
+    /// Until when the backup may be restored.
+    pub valid_until: Timestamp,
+}
+
+/// The vault was restored from a backup. Stream `vault/<uuid>`. In encoded-key order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VaultRestored {
+    /// How many subjects of the backup were left out because they have been erased since.
+    pub erased: u64,
+    /// When the backup was made.
+    pub made_at: Timestamp,
+}
+
 /// A read model is being built anew. Stream `rebuild/<uuid>`. In encoded-key order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -333,6 +362,12 @@ payloads! {
     IssuerChanged,
     /// See [`TokenKeysReplaced`].
     TokenKeysReplaced,
+    /// See [`MasterKeyRotated`].
+    MasterKeyRotated,
+    /// See [`VaultBackedUp`].
+    VaultBackedUp,
+    /// See [`VaultRestored`].
+    VaultRestored,
     /// See [`RebuildStarted`].
     RebuildStarted,
     /// See [`RebuildFinished`].

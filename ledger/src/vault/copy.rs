@@ -44,6 +44,7 @@ pub(super) struct Table {
 /// What is copied, in an order in which no row refers to one that is not there yet. The settings come first: they tell whose vault it is.
 pub(super) const TABLES: &[Table] = &[
     Table { name: "settings", columns: &[("origin_base", Kind::Text), ("lookup_keys", Kind::Bytes)] },
+    Table { name: "master_key_rotation", columns: &[("from_key", Kind::Text), ("to_key", Kind::Text), ("stage", Kind::Text)] },
     Table {
         name: "subjects",
         columns: &[
@@ -216,13 +217,14 @@ pub fn require_key(keyring: &Keyring, settings: &Settings) -> Result<(), OpenErr
     keyring.lookup_keys(settings).map(drop)
 }
 
-/// Makes the vault at `to` what the one at `from` is, and answers how many rows it has. Where there is none, its tables are made.
+/// Makes the vault at `to` what the one at `from` is, and answers how many rows it has. Where there is none, its tables are made. By
+/// `keyring` it is seen that both are one vault's where one of them was wrapped anew.
 ///
 /// # Errors
 /// [`CopyError::Another`]; a store failed.
-pub async fn copy(from: &Url, to: &Url) -> Result<u64, CopyError> {
+pub async fn copy(from: &Url, to: &Url, keyring: &Keyring) -> Result<u64, CopyError> {
     let theirs = settings(from).await?.ok_or(Error::NotMigrated)?;
-    if settings(to).await?.is_some_and(|ours| ours != theirs) {
+    if settings(to).await?.is_some_and(|ours| !keyring.is_one_vault(&ours, &theirs)) {
         return Err(CopyError::Another);
     }
     let (sender, receiver) = mpsc::channel(2);
@@ -244,4 +246,4 @@ pub async fn copy(from: &Url, to: &Url) -> Result<u64, CopyError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

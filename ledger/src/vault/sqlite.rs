@@ -8,6 +8,7 @@ mod accounts;
 mod copy;
 mod issuers;
 mod log_keys;
+mod rotation;
 mod rows;
 mod sessions;
 mod sql;
@@ -30,10 +31,11 @@ use zeroize::Zeroizing;
 pub(super) use self::copy::{read_all, stored_settings, write_all};
 use self::rows::{api_key, issuer, query, query_one, run, uuid, worker};
 use super::api_key::{self, NewApiKey, Terms, Wanted};
+use super::master_key::source::create_private;
 use super::rows::{Keyring, NewSubject, Settings};
 use super::{
     ApiKey, FIRST_START_WAIT, FirstStart, Issuer, IssuerKey, KeyState, LookupKeys, OpenError, Reference, Subject, SubjectRefs, Vault,
-    Worker, master_key,
+    Worker, fingerprints_to_text,
 };
 use crate::Timestamp;
 use crate::sealing::{KeyId, SealingKey};
@@ -69,6 +71,7 @@ pub fn migrations() -> Migrations<'static> {
         M::up(include_str!("../../../migrations/sqlite/vault/0002_issuer_keys.sql")),
         M::up(include_str!("../../../migrations/sqlite/vault/0003_log_keys.sql")),
         M::up(include_str!("../../../migrations/sqlite/vault/0004_accounts.sql")),
+        M::up(include_str!("../../../migrations/sqlite/vault/0006_master_key_rotation.sql")),
     ])
 }
 
@@ -134,7 +137,10 @@ impl Sqlite {
         });
         let (lookup, origin_base) = prepared.await??;
         let reader = store::connect(&path, READER).await?;
-        Ok(Sqlite { folder: folder.to_owned(), file: OpenFile::at(&path)?, keyring, lookup, origin_base, writer, reader })
+        let opened = Sqlite { folder: folder.to_owned(), file: OpenFile::at(&path)?, keyring, lookup, origin_base, writer, reader };
+        let (standing, read_at) = opened.standing().await?;
+        opened.keyring.ring().follow(standing, read_at).await?;
+        Ok(opened)
     }
 
     async fn read<T, F>(&self, work: F) -> Result<T, Error>
@@ -142,6 +148,7 @@ impl Sqlite {
         F: FnOnce(&Connection, &Keyring) -> Result<T, Error> + Send + 'static,
         T: Send + 'static,
     {
+        self.keep_up().await?;
         let keyring = Arc::clone(&self.keyring);
         store::call(&self.reader, move |connection| work(connection, &keyring)).await
     }
@@ -160,6 +167,7 @@ impl Sqlite {
         F: FnOnce(&Connection, &Keyring) -> Result<T, Error> + Send + 'static,
         T: Send + 'static,
     {
+        self.keep_up().await?;
         let (keyring, file) = (Arc::clone(&self.keyring), self.file.clone());
         let work = move |connection: &mut Connection| {
             let transaction = connection.transaction().map_err(store::error)?;
@@ -202,6 +210,7 @@ impl Vault for Sqlite {
     }
 
     async fn subjects(&self, wanted: &[SubjectRefs], now: Timestamp) -> Result<Vec<Subject>, Error> {
+        self.keep_up().await?;
         // For those, too, that turn out to be there, as on PostgreSQL: so that with randomness from a test both engines draw alike.
         let prepared: Vec<(SubjectRefs, NewSubject)> = wanted.iter().map(|refs| (*refs, self.keyring.new_subject(now))).collect();
         // Where all are there nothing is written, and the commit costs nothing.
@@ -384,9 +393,11 @@ impl Vault for Sqlite {
     async fn heartbeat(&self, worker: &Worker, forget_before: Timestamp) -> Result<(), Error> {
         let worker = worker.clone();
         let beat = move |connection: &Connection, _: &Keyring| {
-            let Worker { instance, name, role, version, started_at, last_seen_at, cursors } = worker;
-            let times = (started_at.as_micros_i64(), last_seen_at.as_micros_i64());
-            run(connection, sql::UPSERT_WORKER, params![instance.as_bytes(), name, role, version, times.0, times.1, cursors])?;
+            let Worker { instance, name, role, version, started_at, last_seen_at, cursors, master_keys } = worker;
+            let (started_at, last_seen_at) = (started_at.as_micros_i64(), last_seen_at.as_micros_i64());
+            let master_keys = fingerprints_to_text(&master_keys);
+            let row = params![instance.as_bytes(), name, role, version, started_at, last_seen_at, cursors, master_keys];
+            run(connection, sql::UPSERT_WORKER, row)?;
             run(connection, sql::DELETE_OLD_WORKERS, params![forget_before.as_micros_i64()])
         };
         self.write(beat).await
@@ -413,7 +424,7 @@ impl Vault for Sqlite {
 
 /// SQLite gives the files beside it (`-wal`, `-shm`) the same rights.
 fn make_private(path: &Path) -> io::Result<()> {
-    match master_key::create_private(path) {
+    match create_private(path) {
         Err(there) if there.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         made => made.map(drop),
     }

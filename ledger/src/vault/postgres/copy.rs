@@ -109,11 +109,11 @@ fn array_type(kind: Kind) -> &'static str {
 }
 
 /// As these four: the value as its column takes it, null included; `None` for one of another type.
-fn id(value: &Value) -> Option<Option<Uuid>> {
+pub(super) fn id(value: &Value) -> Option<Option<Uuid>> {
     bytes(value)?.map(|bytes| Uuid::from_slice(bytes).ok()).map_or(Some(None), |id| id.map(Some))
 }
 
-fn bytes(value: &Value) -> Option<Option<&[u8]>> {
+pub(super) fn bytes(value: &Value) -> Option<Option<&[u8]>> {
     match value {
         Value::Null => Some(None),
         Value::Bytes(bytes) => Some(Some(bytes)),
@@ -121,7 +121,7 @@ fn bytes(value: &Value) -> Option<Option<&[u8]>> {
     }
 }
 
-fn text(value: &Value) -> Option<Option<&str>> {
+pub(super) fn text(value: &Value) -> Option<Option<&str>> {
     match value {
         Value::Null => Some(None),
         Value::Text(text) => Some(Some(text)),

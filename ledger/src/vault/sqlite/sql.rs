@@ -10,6 +10,9 @@ macro_rules! statements {
 }
 
 statements! {
+    SELECT_STANDING "select_standing"
+    INSERT_ROTATION "insert_rotation"
+    UPDATE_ROTATION "update_rotation"
     INSERT_LOG_KEY "insert_log_key"
     SELECT_LOG_KEYS "select_log_keys"
     SELECT_GUARD "select_guard"
