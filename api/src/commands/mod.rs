@@ -66,7 +66,7 @@ enum Command {
     Verify(Box<verify::Options>),
     /// Make, list and revoke API keys; rotate and list issuers' signing keys.
     Keys(Box<keys::Options>),
-    /// Rotate the master key.
+    /// Back the vault up and restore it; rotate its master key.
     Vault(Box<vault::Options>),
     /// Make the stores, or bring them up to date.
     Migrate(Box<migrate::Options>),

@@ -104,6 +104,25 @@ pub async fn vault_opened_by(config: &StoreConfig, TheirKey(keyring): TheirKey) 
     .await
 }
 
+/// The master keys at hand where a vault is to be restored: of all sources there.
+///
+/// # Errors
+/// There is none, or one cannot be used; nothing was written.
+pub async fn keyring_at_hand(config: &StoreConfig, sources: &Sources) -> Result<Keyring, config::Error> {
+    let mut found: Option<Keyring> = None;
+    for source in sources_there(config) {
+        let loaded = source.load().await.map_err(|error| refused(&*source, error_chain(&error)))?;
+        match &found {
+            Some(keyring) => keyring.ring().add(&loaded),
+            None => found = Some(Keyring::new(loaded, sources.random.clone())),
+        }
+    }
+    found.ok_or_else(|| config::Error {
+        source_name: config::variable("master_key_file"),
+        problem: "required: the master key under which the backup was made".to_owned(),
+    })
+}
+
 /// The key at hand where the vault of these settings will be: all of the sources there hold one that opens it.
 ///
 /// # Errors

@@ -7,6 +7,7 @@
 mod client;
 mod durability;
 mod kills;
+mod master_key;
 mod moments;
 mod moving;
 mod process;

@@ -57,7 +57,7 @@ impl Store {
         self.url.starts_with("sqlite:")
     }
 
-    fn master_key(&self) -> PathBuf {
+    pub(crate) fn master_key(&self) -> PathBuf {
         self.folder().join("master.key")
     }
 

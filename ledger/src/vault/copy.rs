@@ -159,6 +159,15 @@ pub(super) struct Rows {
     pub(super) rows: Vec<Vec<Value>>,
 }
 
+/// What may stand where rows are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Onto {
+    /// The same vault, which is replaced, or none.
+    Vault,
+    /// None.
+    Nothing,
+}
+
 pub(super) type Sender = mpsc::Sender<Result<Rows, Error>>;
 pub(super) type Receiver = mpsc::Receiver<Result<Rows, Error>>;
 
@@ -236,8 +245,8 @@ pub async fn copy(from: &Url, to: &Url, keyring: &Keyring) -> Result<u64, CopyEr
     };
     let writing = async {
         match to {
-            Url::Sqlite(folder) => sqlite::write_all(folder, receiver).await,
-            Url::Postgres(url) => postgres::write_all(url.expose_secret(), receiver).await,
+            Url::Sqlite(folder) => sqlite::write_all(folder, receiver, Onto::Vault).await,
+            Url::Postgres(url) => postgres::write_all(url.expose_secret(), receiver, Onto::Vault).await,
         }
     };
     // The reader tells the writer of its failures, and ends when the writer has.

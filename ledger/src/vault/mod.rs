@@ -10,6 +10,7 @@
 
 pub mod accounts;
 pub mod api_key;
+pub mod backup;
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
 pub mod copy;

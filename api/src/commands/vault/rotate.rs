@@ -1,16 +1,16 @@
 //! `credence vault rotate-master-key`: another master key, beside running servers. Interrupted, it is gone on with by the next.
 
 use std::ffi::OsString;
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, value_parser};
 
+use super::{refused, say};
 use crate::caller::Caller;
 use crate::commands::open;
 use crate::commands::progress::Progress;
-use crate::config::{self, StoreOptions};
+use crate::config::StoreOptions;
 use crate::stores;
 use crate::use_cases::master_key::{self, Done, Error, Told};
 
@@ -61,13 +61,4 @@ pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (Os
         Err(Error::Source(error)) => Err(refused(&name, format!("{:#}", anyhow::Error::new(error))).into()),
         Err(other) => Err(other.into()),
     }
-}
-
-fn refused(source_name: &str, problem: String) -> config::Error {
-    config::Error { source_name: source_name.to_owned(), problem }
-}
-
-fn say(line: &str) {
-    // Nobody may be reading; that must not stop the work.
-    let _ = writeln!(std::io::stderr(), "credence: {line}");
 }

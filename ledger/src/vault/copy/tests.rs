@@ -195,8 +195,8 @@ async fn a_vault_that_was_not_sent_to_its_end_is_none() {
             }
             drop(sender);
             let written = match &to {
-                Url::Sqlite(folder) => sqlite::write_all(folder, receiver).await,
-                Url::Postgres(url) => postgres::write_all(url.expose_secret(), receiver).await,
+                Url::Sqlite(folder) => sqlite::write_all(folder, receiver, Onto::Vault).await,
+                Url::Postgres(url) => postgres::write_all(url.expose_secret(), receiver, Onto::Vault).await,
             };
             assert!(written.is_err());
             assert_eq!(settings(&to).await.unwrap(), None);
