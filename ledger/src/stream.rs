@@ -16,6 +16,8 @@ pub mod category {
     pub const ISSUER: &str = "issuer";
     /// Credentials; ledger log.
     pub const CREDENTIAL: &str = "credential";
+    /// Whom credentials are about; ledger log. Empty until the subject is erased.
+    pub const SUBJECT: &str = "subject";
     /// One stream a verdict; audit log.
     pub const VERIFICATION: &str = "verification";
     /// Reads that opened sealed fields, one stream a request; audit log.
@@ -49,6 +51,12 @@ impl Stream {
     #[must_use]
     pub fn issuer(id: Uuid) -> Stream {
         Stream::new(category::ISSUER, id)
+    }
+
+    /// A subject's stream.
+    #[must_use]
+    pub fn subject(id: Uuid) -> Stream {
+        Stream::new(category::SUBJECT, id)
     }
 
     /// The whole name.

@@ -153,7 +153,9 @@ fn opened(field: &str, plain: &[u8]) -> Value {
 /// The fields whose meaning is more than their CBOR says.
 fn known(kind: &str, field: &str, value: &Cbor) -> Option<Value> {
     match (kind, field) {
-        ("CredentialIssued", "issuer" | "subject_id") | ("CredentialVerified", "credential") | ("KeyCreated", "issuer") => {
+        ("CredentialIssued", "issuer" | "subject_id")
+        | ("CredentialVerified", "credential")
+        | ("KeyCreated" | "SubjectErased", "issuer") => {
             let id = Uuid::from_slice(value.as_bytes()?).ok()?;
             Some(Value::String(id.to_string()))
         }

@@ -76,7 +76,7 @@ impl Load {
 async fn logs_in(client: &Client, name: &str) {
     let account = json!({"username": name, "email": format!("{name}@example.org"), "password": "a long and winding password"});
     client.post("/v1/auth/register", &account).await.expect(201);
-    let login = json!({"username": name, "password": "a long and winding password"});
+    let login = json!({"identifier": name, "password": "a long and winding password"});
     client.post("/v1/auth/login", &login).await.expect(200);
 }
 
@@ -153,7 +153,7 @@ async fn a_master_key_is_rotated_under_load_by_a_process_that_is_killed_without_
         assert!(shown.body["document"].is_object(), "{shown:?}");
     }
     logs_in(&client, "afterwards").await;
-    client.post("/v1/auth/login", &json!({"username": "ada0x0", "password": "a long and winding password"})).await.expect(200);
+    client.post("/v1/auth/login", &json!({"identifier": "ada0x0", "password": "a long and winding password"})).await.expect(200);
     run_well(&store, &["fsck"]);
     let recorded = run_well(&store, &["replay", "--log", "audit", "--type", "MasterKeyRotated"]);
     assert_eq!(String::from_utf8_lossy(&recorded).lines().count(), 2, "one rotation, however often it was gone on with");

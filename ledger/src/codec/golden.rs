@@ -17,6 +17,7 @@ use crate::event::audit::{
 };
 use crate::event::credential::{CredentialEvent, CredentialIssued, CredentialReinstated, CredentialRevoked, CredentialSuspended};
 use crate::event::issuer::{IssuerEvent, IssuerKeyRotated, IssuerRegistered};
+use crate::event::subject::{SubjectErased, SubjectEvent};
 use crate::event::{Metadata, New, Payload, Recorded};
 use crate::sealing::{KeyId, Sealed};
 use crate::stream::category;
@@ -86,6 +87,7 @@ fn ledger() -> Vec<Examples> {
     let registered =
         || IssuerRegistered { did: "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK".to_owned(), name: "Ærø A/S".to_owned() };
     let rotated = || IssuerKeyRotated { did: "did:key:z6MktwupdmLXVVqTzCw4i46r4uGyosGXRnR3XjN4Zq7oMMsw".to_owned() };
+    let erased = || SubjectErased { keys: vec![KeyId::Subject(id(3)).to_string()], issuer: id(2), credentials: 300 };
     let issued = |every_field: bool| CredentialIssued {
         credential_type: "developer-certificate".to_owned(),
         digest: ByteArray::new([0xd1; 32]),
@@ -120,6 +122,7 @@ fn ledger() -> Vec<Examples> {
             CredentialEvent::decode,
             CredentialEvent::Revoked,
         ),
+        examples(log, category::SUBJECT, [erased(), erased()], SubjectEvent::decode, SubjectEvent::Erased),
     ]
 }
 
@@ -253,12 +256,15 @@ fn all() -> Vec<Examples> {
 
 /// Fails to compile when a family grows, to remind of the examples above.
 #[expect(dead_code, reason = "it is compiled, not run")]
-fn every_type_has_examples(issuer: &IssuerEvent, credential: &CredentialEvent, audit: &AuditEvent) {
+fn every_type_has_examples(issuer: &IssuerEvent, credential: &CredentialEvent, subject: &SubjectEvent, audit: &AuditEvent) {
     match issuer {
         IssuerEvent::Registered(_) | IssuerEvent::KeyRotated(_) => {}
     }
     match credential {
         CredentialEvent::Issued(_) | CredentialEvent::Suspended(_) | CredentialEvent::Reinstated(_) | CredentialEvent::Revoked(_) => {}
+    }
+    match subject {
+        SubjectEvent::Erased(_) => {}
     }
     match audit {
         AuditEvent::CredentialVerified(_)

@@ -140,8 +140,13 @@ pub fn open(path: &Path, options: Options) -> Result<Connection, Error> {
     };
     // A commit that fills the write-ahead log moves it into the file, and all who wait for it, or for the disk beside it, wait for
     // that: where they are many, seldom and long is worse than often and short.
+    // What is deleted from a store that lasts is overwritten.
+    let secure_delete = match options.durability {
+        Durability::Durable => "on",
+        Durability::Derived => "off",
+    };
     let pragmas = format!(
-        "pragma synchronous = {synchronous}; pragma foreign_keys = on; pragma temp_store = memory; pragma cache_size = -{}; \
+        "pragma synchronous = {synchronous}; pragma secure_delete = {secure_delete}; pragma foreign_keys = on; pragma temp_store = memory; pragma cache_size = -{}; \
          pragma wal_autocheckpoint = 1000;",
         options.cache_kib
     );
