@@ -66,6 +66,7 @@ PAYLOADS = {
     ("audit", "issuer", "SigningKeyRotated"): ("did", ""),
     ("audit", "rebuild", "RebuildStarted"): ("generation projection", ""),
     ("audit", "rebuild", "RebuildFinished"): ("generation projection", "equal"),
+    ("audit", "retention", "AuditDetailsShredded"): ("months", ""),
 }
 
 # What may follow what in a credential's stream.

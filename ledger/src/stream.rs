@@ -32,6 +32,8 @@ pub mod category {
     pub const REBUILD: &str = "rebuild";
     /// Backups of the vault and what was restored from them, by the backup's or restoration's id; audit log.
     pub const VAULT: &str = "vault";
+    /// Details that were let go, one stream each time; audit log.
+    pub const RETENTION: &str = "retention";
 }
 
 impl Stream {

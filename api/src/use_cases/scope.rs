@@ -106,7 +106,8 @@ impl Of {
                 | AuditEvent::VaultRestored(_)
                 | AuditEvent::TokenKeysReplaced(_)
                 | AuditEvent::RebuildStarted(_)
-                | AuditEvent::RebuildFinished(_),
+                | AuditEvent::RebuildFinished(_)
+                | AuditEvent::AuditDetailsShredded(_),
             )
             | Err(_) => Of::Nobody,
         }

@@ -10,10 +10,10 @@ use uuid::Uuid;
 use super::*;
 use crate::chain::{self, Origin};
 use crate::event::audit::{
-    AccessRefused, AccountActivated, AccountDeactivated, AccountRegistered, AuditEvent, Cause, CredentialVerified, EndedBy, FailedBy,
-    IssuerChanged, KeyCreated, KeyLimited, KeyReplaced, KeyRevoked, LogKeyRotated, LoginFailed, MasterKeyRotated, PasswordChanged,
-    PersonalDataRead, PresentedBy, ProfileChanged, RebuildFinished, RebuildStarted, RolesChanged, SessionEnded, SessionStarted,
-    SigningKeyRotated, TokenKeysReplaced, VaultBackedUp, VaultRestored,
+    AccessRefused, AccountActivated, AccountDeactivated, AccountRegistered, AuditDetailsShredded, AuditEvent, Cause, CredentialVerified,
+    EndedBy, FailedBy, IssuerChanged, KeyCreated, KeyLimited, KeyReplaced, KeyRevoked, LogKeyRotated, LoginFailed, MasterKeyRotated,
+    PasswordChanged, PersonalDataRead, PresentedBy, ProfileChanged, RebuildFinished, RebuildStarted, RolesChanged, SessionEnded,
+    SessionStarted, SigningKeyRotated, TokenKeysReplaced, VaultBackedUp, VaultRestored,
 };
 use crate::event::credential::{CredentialEvent, CredentialIssued, CredentialReinstated, CredentialRevoked, CredentialSuspended};
 use crate::event::issuer::{IssuerEvent, IssuerKeyRotated, IssuerRegistered};
@@ -146,6 +146,7 @@ fn audit() -> Vec<Examples> {
     let restored = || VaultRestored { erased: 3, made_at: time("2026-01-31T12:00:00Z") };
     let started = || RebuildStarted { generation: 2, projection: "verification".to_owned() };
     let finished = |equal| RebuildFinished { equal, generation: 2, projection: "verification".to_owned() };
+    let shredded = || AuditDetailsShredded { months: vec!["2025-12".to_owned(), "2026-01".to_owned()] };
     vec![
         examples(log, category::VERIFICATION, [verified(true), verified(false)], AuditEvent::decode, AuditEvent::CredentialVerified),
         examples(
@@ -247,6 +248,7 @@ fn audit() -> Vec<Examples> {
         examples(log, category::VAULT, [restored(), restored()], AuditEvent::decode, AuditEvent::VaultRestored),
         examples(log, category::REBUILD, [started(), started()], AuditEvent::decode, AuditEvent::RebuildStarted),
         examples(log, category::REBUILD, [finished(Some(true)), finished(None)], AuditEvent::decode, AuditEvent::RebuildFinished),
+        examples(log, category::RETENTION, [shredded(), shredded()], AuditEvent::decode, AuditEvent::AuditDetailsShredded),
     ]
 }
 
@@ -291,7 +293,8 @@ fn every_type_has_examples(issuer: &IssuerEvent, credential: &CredentialEvent, s
         | AuditEvent::IssuerChanged(_)
         | AuditEvent::TokenKeysReplaced(_)
         | AuditEvent::RebuildStarted(_)
-        | AuditEvent::RebuildFinished(_) => {}
+        | AuditEvent::RebuildFinished(_)
+        | AuditEvent::AuditDetailsShredded(_) => {}
     }
 }
 

@@ -294,6 +294,15 @@ pub struct RebuildFinished {
     pub projection: String,
 }
 
+/// The details of whole months are about to become unreadable, for good: the months' keys go, and no month of these gets one again. Stream
+/// `retention/<uuid>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditDetailsShredded {
+    /// The months, such as `2026-01`, earliest first.
+    pub months: Vec<String>,
+}
+
 macro_rules! payloads {
     ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
         $(impl Payload for $name {
@@ -372,4 +381,6 @@ payloads! {
     RebuildStarted,
     /// See [`RebuildFinished`].
     RebuildFinished,
+    /// See [`AuditDetailsShredded`].
+    AuditDetailsShredded,
 }

@@ -56,7 +56,9 @@ impl Since {
         each(ledger, Query { kind: Some(SubjectErased::TYPE.to_owned()), ..all_from(0) }, |event| {
             let erased: SubjectErased = event.payload()?;
             since.erased.insert(event.stream.id());
-            since.erased.extend(erased.keys.iter().filter_map(|key| if let Ok(KeyId::Subject(id)) = key.parse() { Some(id) } else { None }));
+            since
+                .erased
+                .extend(erased.keys.iter().filter_map(|key| if let Ok(KeyId::Subject(id)) = key.parse() { Some(id) } else { None }));
             Ok(())
         })
         .await?;
