@@ -68,7 +68,8 @@ async fn of_an_erased_credential_is_left_what_its_document_is_known_by_at_every_
 
 async fn what_comes_after_the_erasure_goes_the_same_way(engine: &Engine) {
     let (store, logs) = (engine.open().await, Logs::new());
-    logs.register(id(0), "default").await;
+    let runner = logs.run_in_chunks(VERIFICATION, &store, 1);
+    applied(&store, logs.register(id(0), "default").await).await;
     logs.issue(id(1), id(0), |issued| issued.subject_id = Some(id(100))).await;
     logs.erase(id(100)).await;
     // Decided by those who had not heard of it.
@@ -77,7 +78,6 @@ async fn what_comes_after_the_erasure_goes_the_same_way(engine: &Engine) {
     logs.suspend(id(2)).await;
     // And where nothing is known of, an erasure takes nothing away.
     let last = logs.erase(id(300)).await;
-    let runner = logs.run_in_chunks(VERIFICATION, &store, 1);
     applied(&store, last).await;
     runner.stop().await;
     let (found, _) = store.find(&Lookup::Id(id(2)), At::Position(late)).await.unwrap();
