@@ -343,8 +343,8 @@ fn a_payload_with_a_member_that_its_type_does_not_know_is_refused() {
 #[test]
 fn the_words_for_cause_and_presentation_stay() {
     let words = |bytes: Vec<u8>| decode::<String>(&bytes).unwrap();
-    let causes = [Cause::Found, Cause::Unknown, Cause::Mismatch, Cause::Tampered].map(|cause| words(encode(&cause)));
-    assert_eq!(causes, ["found", "unknown", "mismatch", "tampered"]);
+    let causes = [Cause::Found, Cause::Unknown, Cause::Mismatch, Cause::Tampered, Cause::Erased];
+    assert_eq!(causes.map(|cause| words(encode(&cause))), ["found", "unknown", "mismatch", "tampered", "erased"]);
     let ways = [PresentedBy::Id, PresentedBy::Digest, PresentedBy::Document, PresentedBy::Secret].map(|way| words(encode(&way)));
     assert_eq!(ways, ["id", "digest", "document", "secret"]);
 }

@@ -36,6 +36,8 @@ pub enum Cause {
     Mismatch,
     /// A document names it but is not its document, or is, with a proof that does not hold.
     Tampered,
+    /// It was found, but its subject has been erased. The status says so to whoever presented its document or digest alone.
+    Erased,
 }
 
 /// A verdict was given. Stream `verification/<uuid>`, always a fresh one. In encoded-key order.
