@@ -91,7 +91,7 @@ begin
 
     grant select, insert, update, delete
         on vault.settings, vault.subjects, vault.issuers, vault.month_keys, vault.api_keys, vault.workers, vault.log_keys,
-            vault.checkpoint_guard, vault.accounts, vault.sessions, vault.refresh_tokens, vault.token_keys
+            vault.checkpoint_guard, vault.accounts, vault.sessions, vault.refresh_tokens, vault.token_keys, vault.erasures
         to credence_issuance;
     -- signing keys are kept for ever and never changed; nobody else sees them
     grant select, insert on vault.issuer_keys to credence_issuance;

@@ -10,10 +10,10 @@ use uuid::Uuid;
 use super::*;
 use crate::chain::{self, Origin};
 use crate::event::audit::{
-    AccessRefused, AccountActivated, AccountDeactivated, AccountRegistered, AuditEvent, Cause, CredentialVerified, EndedBy, FailedBy,
-    IssuerChanged, KeyCreated, KeyLimited, KeyReplaced, KeyRevoked, LogKeyRotated, LoginFailed, PasswordChanged, PersonalDataRead,
-    PresentedBy, ProfileChanged, RebuildFinished, RebuildStarted, RolesChanged, SessionEnded, SessionStarted, SigningKeyRotated,
-    TokenKeysReplaced,
+    AccessRefused, AccountActivated, AccountDeactivated, AccountRegistered, AuditEvent, Cause, CredentialVerified, EndedBy, ErasureOrdered,
+    FailedBy, IssuerChanged, KeyCreated, KeyLimited, KeyReplaced, KeyRevoked, LogKeyRotated, LoginFailed, PasswordChanged,
+    PersonalDataRead, PresentedBy, ProfileChanged, RebuildFinished, RebuildStarted, RolesChanged, SessionEnded, SessionStarted,
+    SigningKeyRotated, TokenKeysReplaced,
 };
 use crate::event::credential::{CredentialEvent, CredentialIssued, CredentialReinstated, CredentialRevoked, CredentialSuspended};
 use crate::event::issuer::{IssuerEvent, IssuerKeyRotated, IssuerRegistered};
@@ -141,6 +141,7 @@ fn audit() -> Vec<Examples> {
     let created = || KeyCreated { role: "issuer".to_owned(), issuer: id(2) };
     let rotated = || SigningKeyRotated { did: "did:key:z6MktwupdmLXVVqTzCw4i46r4uGyosGXRnR3XjN4Zq7oMMsw".to_owned() };
     let log_rotated = || LogKeyRotated { log: "ledger".to_owned() };
+    let ordered = || ErasureOrdered { issuer: id(2), reason: sealed(&KeyId::Month("2026-01".to_owned())), subjects: vec![id(3), id(7)] };
     let started = || RebuildStarted { generation: 2, projection: "verification".to_owned() };
     let finished = |equal| RebuildFinished { equal, generation: 2, projection: "verification".to_owned() };
     vec![
@@ -239,6 +240,7 @@ fn audit() -> Vec<Examples> {
             AuditEvent::IssuerChanged,
         ),
         examples(log, category::KEY, [TokenKeysReplaced {}, TokenKeysReplaced {}], AuditEvent::decode, AuditEvent::TokenKeysReplaced),
+        examples(log, category::ERASURE, [ordered(), ordered()], AuditEvent::decode, AuditEvent::ErasureOrdered),
         examples(log, category::REBUILD, [started(), started()], AuditEvent::decode, AuditEvent::RebuildStarted),
         examples(log, category::REBUILD, [finished(Some(true)), finished(None)], AuditEvent::decode, AuditEvent::RebuildFinished),
     ]
@@ -281,6 +283,7 @@ fn every_type_has_examples(issuer: &IssuerEvent, credential: &CredentialEvent, s
         | AuditEvent::LoginFailed(_)
         | AuditEvent::IssuerChanged(_)
         | AuditEvent::TokenKeysReplaced(_)
+        | AuditEvent::ErasureOrdered(_)
         | AuditEvent::RebuildStarted(_)
         | AuditEvent::RebuildFinished(_) => {}
     }

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::{DecodeError, Payload, Recorded};
 use crate::Timestamp;
+use crate::sealing::Sealed;
 
 /// How a credential was presented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -267,6 +268,20 @@ pub struct RebuildFinished {
     pub projection: String,
 }
 
+/// Subjects of an organisation were to be erased, on the order of whoever the metadata names. Stream `erasure/<uuid>`. In encoded-key order.
+///
+/// Whether they were, the ledger tells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ErasureOrdered {
+    /// The organisation's id.
+    pub issuer: Uuid,
+    /// Why, in the words of whoever ordered it; under the month's key.
+    pub reason: Sealed,
+    /// The subjects' ids.
+    pub subjects: Vec<Uuid>,
+}
+
 macro_rules! payloads {
     ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
         $(impl Payload for $name {
@@ -335,6 +350,8 @@ payloads! {
     IssuerChanged,
     /// See [`TokenKeysReplaced`].
     TokenKeysReplaced,
+    /// See [`ErasureOrdered`].
+    ErasureOrdered,
     /// See [`RebuildStarted`].
     RebuildStarted,
     /// See [`RebuildFinished`].

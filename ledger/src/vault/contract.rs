@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::accounts::{Change, NewAccount, Profile};
 use super::api_key::{Terms, Wanted};
+use super::erasures::Noted;
 use super::issuers::{Organisation, ProfileChange};
 use super::rows::{Keyring, NewIssuer};
 use super::sessions::{NewSession, Refreshed};
@@ -48,6 +49,9 @@ macro_rules! vault_contract {
             many_subjects_are_made_in_one_call
             subjects_are_found_by_name_and_address
             a_subjects_references_can_be_read
+            a_forgotten_subject_is_gone_and_its_person_another_one
+            handles_that_ask_for_a_subject_while_it_is_forgotten_get_one
+            an_erasure_is_noted_until_it_is_settled
             the_keys_that_exist_are_opened_and_the_others_left_out
             a_month_has_one_key_however_many_ask_at_once
             an_issuer_is_made_once_however_many_ask_at_once
@@ -278,6 +282,49 @@ pub async fn a_subjects_references_can_be_read(fixture: &dyn Fixture) {
     let made = vault.subjects(&[ada], second(1)).await.unwrap().remove(0);
     assert_eq!(vault.subject_refs(&[issuer(9), made.id, issuer(9), made.id]).await.unwrap(), [None, Some(ada), None, Some(ada)]);
     assert_eq!(vault.subject_refs(&[]).await.unwrap(), []);
+}
+
+pub async fn a_forgotten_subject_is_gone_and_its_person_another_one(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    let (ada, grace) = (numbered(&*vault, 1), numbered(&*vault, 2));
+    let made = ids(&vault.subjects(&[ada, grace], second(1)).await.unwrap());
+    assert_eq!(vault.forget_subjects(&[]).await.unwrap(), 0);
+    assert_eq!(vault.forget_subjects(&[made[0], Uuid::from_u128(9)]).await.unwrap(), 1);
+    assert_eq!(vault.forget_subjects(&made[..1]).await.unwrap(), 0);
+    for vault in [vault, open(fixture).await] {
+        let keys = [KeyId::Subject(made[0]), KeyId::Subject(made[1])];
+        assert_eq!(vault.open_keys(&keys).await.unwrap().into_keys().collect::<Vec<_>>(), [KeyId::Subject(made[1])]);
+        assert_eq!(vault.subject_refs(&made).await.unwrap(), [None, Some(grace)]);
+        assert!(vault.find_subjects(Some(ada.name), Some(ada.email)).await.unwrap().is_empty());
+    }
+    let again = ids(&open(fixture).await.subjects(&[ada, grace], second(2)).await.unwrap());
+    assert_ne!(again[0], made[0]);
+    assert_eq!(again[1], made[1]);
+}
+
+pub async fn handles_that_ask_for_a_subject_while_it_is_forgotten_get_one(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    let other = open(fixture).await;
+    let ada = numbered(&*vault, 1);
+    for time in 0..30 {
+        let known = vault.subjects(&[ada], second(time)).await.unwrap().remove(0).id;
+        let (wanted, known) = ([ada], [known]);
+        let (asked, forgotten) = tokio::join!(vault.subjects(&wanted, second(time)), other.forget_subjects(&known));
+        assert_eq!((asked.unwrap().len(), forgotten.unwrap()), (1, 1));
+    }
+}
+
+pub async fn an_erasure_is_noted_until_it_is_settled(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    let [one, two, three] = [1, 2, 3].map(Uuid::from_u128);
+    assert!(vault.noted_erasures().await.unwrap().is_empty());
+    vault.note_erasures(&[], second(1)).await.unwrap();
+    vault.note_erasures(&[three, one, one], second(1)).await.unwrap();
+    vault.note_erasures(&[two, three], second(2)).await.unwrap();
+    let noted = [(one, 1), (three, 1), (two, 2)].map(|(subject, at)| Noted { subject, noted_at: second(at) });
+    assert_eq!(open(fixture).await.noted_erasures().await.unwrap(), noted);
+    vault.settle_erasures(&[one, three, Uuid::from_u128(9)]).await.unwrap();
+    assert_eq!(vault.noted_erasures().await.unwrap(), noted[2..]);
 }
 
 pub async fn the_keys_that_exist_are_opened_and_the_others_left_out(fixture: &dyn Fixture) {

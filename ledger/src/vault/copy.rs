@@ -139,6 +139,7 @@ pub(super) const TABLES: &[Table] = &[
         ],
     },
     Table { name: "checkpoint_guard", columns: &[("log", Kind::Text), ("note", Kind::Text)] },
+    Table { name: "erasures", columns: &[("subject", Kind::Id), ("noted_at", Kind::Number)] },
 ];
 
 /// Tables that belong to a place: who runs there.

@@ -13,6 +13,7 @@ pub mod api_key;
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
 pub mod copy;
+pub mod erasures;
 pub mod issuers;
 pub mod log_keys;
 pub mod master_key;
@@ -35,6 +36,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 pub use self::accounts::{Account, Accounts};
 pub use self::api_key::{ApiKey, Terms, Wanted};
+pub use self::erasures::Erasures;
 pub use self::issuers::{Organisation, Organisations};
 pub use self::log_keys::LogKeys;
 pub use self::master_key::MasterKey;
@@ -257,7 +259,7 @@ pub const FIRST_START_WAIT: Duration = Duration::from_secs(60);
 ///
 /// What a call answered, having made or changed it, is durable.
 #[async_trait]
-pub trait Vault: LogKeys + Accounts + SessionStore + Organisations + Send + Sync + 'static {
+pub trait Vault: LogKeys + Accounts + SessionStore + Organisations + Erasures + Send + Sync + 'static {
     /// The look-up keys, read once when the vault was opened.
     fn lookup(&self) -> &LookupKeys;
 

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod copy;
+mod erasures;
 mod issuers;
 mod log_keys;
 mod sessions;
@@ -44,9 +45,12 @@ const STEPS: &[Step] = &[
     (2, "issuer_keys", include_str!("../../../migrations/postgres/vault/0002_issuer_keys.sql")),
     (3, "log_keys", include_str!("../../../migrations/postgres/vault/0003_log_keys.sql")),
     (4, "accounts", include_str!("../../../migrations/postgres/vault/0004_accounts.sql")),
+    (5, "erasures", include_str!("../../../migrations/postgres/vault/0005_erasures.sql")),
 ];
 /// How often a next signing key is asked for that others keep using.
 const NEXT_KEY_TRIES: usize = 3;
+/// How often a subject is asked for that is forgotten between being there and being read.
+const SUBJECT_TRIES: usize = 3;
 
 /// A vault in a PostgreSQL database.
 pub struct Postgres {
@@ -191,15 +195,22 @@ impl Vault for Postgres {
     }
 
     async fn subjects(&self, wanted: &[SubjectRefs], now: Timestamp) -> Result<Vec<Subject>, Error> {
-        let distinct: BTreeSet<SubjectRefs> = wanted.iter().copied().collect();
-        let mut found = self.make(distinct.iter().map(|refs| (*refs, self.keyring.new_subject(now))).collect()).await?;
-        let missing: BTreeSet<SubjectRefs> = distinct.into_iter().filter(|refs| !found.contains_key(refs)).collect();
-        if !missing.is_empty() {
-            found.extend(self.find(&missing).await?);
+        let mut missing: BTreeSet<SubjectRefs> = wanted.iter().copied().collect();
+        let mut found = HashMap::with_capacity(missing.len());
+        for _ in 0..SUBJECT_TRIES {
+            found.extend(self.make(missing.iter().map(|refs| (*refs, self.keyring.new_subject(now))).collect()).await?);
+            missing.retain(|refs| !found.contains_key(refs));
+            if !missing.is_empty() {
+                found.extend(self.find(&missing).await?);
+                missing.retain(|refs| !found.contains_key(refs));
+            }
+            if missing.is_empty() {
+                break;
+            }
+            // What stood in the way of its being made is not there to be found: it was forgotten in between.
         }
-        let gone = || Error::Corrupt("a subject just made is gone".to_owned());
         // One that was found may have been made a moment ago by another process, by a commit that was not waited for either.
-        let answer = |refs| Ok(Subject { is_durable: self.is_durable, ..found.get(refs).cloned().ok_or_else(gone)? });
+        let answer = |refs| Ok(Subject { is_durable: self.is_durable, ..found.get(refs).cloned().ok_or(Error::Busy)? });
         wanted.iter().map(answer).collect()
     }
 

@@ -1,11 +1,11 @@
 //! The vault in a file, `vault.sqlite`.
 //!
-//! One connection writes, another reads, so that a look-up never waits for a commit to reach the disk. Deleted content is
-//! overwritten (`secure_delete`), and the file is for its owner only. Whatever is made once, under races, is made in a
+//! One connection writes, another reads, so that a look-up never waits for a commit to reach the disk. The file is for its owner only. Whatever is made once, under races, is made in a
 //! transaction that looks for it first while it holds the write lock.
 
 mod accounts;
 mod copy;
+mod erasures;
 mod issuers;
 mod log_keys;
 mod rows;
@@ -69,6 +69,7 @@ pub fn migrations() -> Migrations<'static> {
         M::up(include_str!("../../../migrations/sqlite/vault/0002_issuer_keys.sql")),
         M::up(include_str!("../../../migrations/sqlite/vault/0003_log_keys.sql")),
         M::up(include_str!("../../../migrations/sqlite/vault/0004_accounts.sql")),
+        M::up(include_str!("../../../migrations/sqlite/vault/0005_erasures.sql")),
     ])
 }
 
@@ -129,7 +130,6 @@ impl Sqlite {
         let writer = store::connect(&path, options).await?;
         let ring = Arc::clone(&keyring);
         let prepared = store::call(&writer, move |connection| {
-            connection.execute_batch("pragma secure_delete = on").map_err(store::error)?;
             Ok(prepare(connection, &ring).and_then(|settings| Ok((ring.lookup_keys(&settings)?, settings.origin_base))))
         });
         let (lookup, origin_base) = prepared.await??;

@@ -78,7 +78,6 @@ pub(in crate::vault) async fn write_all(folder: &Path, receiver: Receiver) -> Re
 }
 
 fn write(connection: &mut Connection, mut receiver: Receiver) -> Result<u64, Error> {
-    connection.execute_batch("pragma secure_delete = on").map_err(store::error)?;
     store::migrate(connection, &migrations())?;
     let transaction = connection.transaction().map_err(store::error)?;
     for table in TABLES.iter().rev() {
