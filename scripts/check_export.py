@@ -64,6 +64,7 @@ PAYLOADS = {
     ("audit", "access", "LoginFailed"): ("cause identifier", ""),
     ("audit", "issuer", "IssuerChanged"): ("is_active", "url display_name"),
     ("audit", "issuer", "SigningKeyRotated"): ("did", ""),
+    ("audit", "erasure", "ErasureOrdered"): ("issuer reason subjects", ""),
     ("audit", "rebuild", "RebuildStarted"): ("generation projection", ""),
     ("audit", "rebuild", "RebuildFinished"): ("generation projection", "equal"),
     ("audit", "retention", "AuditDetailsShredded"): ("months", ""),

@@ -31,7 +31,7 @@ use crate::oidc::Provider;
 use crate::proofs::{LogProofs, Proofs};
 use crate::services::{App, LogAccess, Services, Settings, Stores};
 use crate::stores::{self, Error, Schema, Sources};
-use crate::{tokens, witness};
+use crate::{tokens, use_cases, witness};
 
 /// How often a process says that it lives.
 pub const HEARTBEAT: Duration = Duration::from_secs(3);
@@ -39,6 +39,8 @@ pub const HEARTBEAT: Duration = Duration::from_secs(3);
 pub const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// How often repeated requests that are recognised no longer are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(600);
+/// How often it is looked whether an erasure was left half done: at the start, and as long as a read model was behind.
+const FINISH_EVERY: Duration = Duration::from_secs(10);
 /// For how long it is remembered of a session that is over that it was one.
 const SESSIONS_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// How long a body may take to arrive.
@@ -305,6 +307,7 @@ fn background(app: &App) -> Vec<JoinHandle<()>> {
         tasks.push(every(redis::PROBE_EVERY, app, |app| async move { app.limits.probe().await }));
     }
     if matches!(app.role, Role::All | Role::Issuance) {
+        tasks.push(every(FINISH_EVERY, app, |app| async move { finish_erasures(&app).await }));
         tasks.push(every(FORGET_EVERY, app, |app| async move { forget_repeats(&app).await }));
         tasks.push(every(FORGET_EVERY, app, |app| async move { keep_sessions(&app).await }));
     }
@@ -377,6 +380,15 @@ async fn forget_repeats(app: &Services) {
         Ok(0) => {}
         Ok(rows) => tracing::info!(rows, "forgot repeats that are recognised no longer"),
         Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "repeats could not be forgotten"),
+    }
+}
+
+/// Goes on with what a process left that was killed, or that did not wait for a read model.
+async fn finish_erasures(app: &Services) {
+    match use_cases::erase::finish(app).await {
+        Ok(0) => {}
+        Ok(subjects) => tracing::info!(subjects, "erasures were seen through"),
+        Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "erasures could not be seen through yet"),
     }
 }
 

@@ -28,6 +28,8 @@ pub mod category {
     pub const ACCOUNT: &str = "account";
     /// Sessions of accounts, by the session's id; audit log.
     pub const SESSION: &str = "session";
+    /// Orders to erase somebody, one stream an order; audit log.
+    pub const ERASURE: &str = "erasure";
     /// Rebuilds of read models, by the rebuild's id; audit log.
     pub const REBUILD: &str = "rebuild";
     /// Backups of the vault and what was restored from them, by the backup's or restoration's id; audit log.

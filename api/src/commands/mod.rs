@@ -4,6 +4,7 @@
 
 pub mod copy;
 pub mod demo;
+pub mod erase;
 pub mod export;
 pub mod fsck;
 pub mod import;
@@ -68,6 +69,8 @@ enum Command {
     Keys(Box<keys::Options>),
     /// Back the vault up and restore it; rotate its master key.
     Vault(Box<vault::Options>),
+    /// Erase a person for good: what is sealed about it can never be opened again, and every proof stays.
+    Erase(Box<erase::Options>),
     /// Make the stores, or bring them up to date.
     Migrate(Box<migrate::Options>),
     /// Print the OpenAPI document.
@@ -109,6 +112,7 @@ async fn dispatch(command: Command, environment: impl Iterator<Item = (OsString,
         Command::Verify(options) => verify::run(&options).await,
         Command::Keys(options) => keys::run(&options, environment).await,
         Command::Vault(options) => vault::run(&options, environment).await,
+        Command::Erase(options) => erase::run(&options, environment).await,
         Command::Migrate(options) => migrate::run(&options, environment).await,
         Command::Openapi => openapi::run(),
         Command::Version(options) => version::run(&options, environment).await,

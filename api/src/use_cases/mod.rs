@@ -7,6 +7,7 @@ pub mod accounts;
 pub mod audit;
 pub mod change;
 pub mod credential;
+pub mod erase;
 pub mod idempotency;
 pub mod issue;
 pub mod issuers;

@@ -83,6 +83,7 @@ impl Of {
             }
             Ok(AuditEvent::AccessRefused(_)) => Of::actor(event),
             Ok(AuditEvent::KeyCreated(created)) => Of::Issuer(created.issuer),
+            Ok(AuditEvent::ErasureOrdered(ordered)) => Of::Issuer(ordered.issuer),
             Ok(AuditEvent::AccountRegistered(registered)) => Of::Issuer(registered.issuer),
             Ok(
                 AuditEvent::KeyRevoked(_)

@@ -155,10 +155,8 @@ fn known(kind: &str, field: &str, value: &Cbor) -> Option<Value> {
     match (kind, field) {
         ("CredentialIssued", "issuer" | "subject_id")
         | ("CredentialVerified", "credential")
-        | ("KeyCreated" | "SubjectErased", "issuer") => {
-            let id = Uuid::from_slice(value.as_bytes()?).ok()?;
-            Some(Value::String(id.to_string()))
-        }
+        | ("KeyCreated" | "SubjectErased" | "ErasureOrdered", "issuer") => uuid(value),
+        ("ErasureOrdered", "subjects") => value.as_array()?.iter().map(uuid).collect(),
         ("CredentialIssued", "valid_from" | "valid_until") | ("CredentialVerified", "as_of") => {
             let micros = u64::try_from(value.as_integer()?).ok()?;
             let time = Timestamp::from_micros(micros);
@@ -170,6 +168,10 @@ fn known(kind: &str, field: &str, value: &Cbor) -> Option<Value> {
         }
         _ => None,
     }
+}
+
+fn uuid(value: &Cbor) -> Option<Value> {
+    Some(Value::String(Uuid::from_slice(value.as_bytes()?).ok()?.to_string()))
 }
 
 /// Anything else: byte strings in hex, and what events cannot hold as the text that CBOR's diagnostic notation has for it.

@@ -11,9 +11,9 @@ use super::*;
 use crate::chain::{self, Origin};
 use crate::event::audit::{
     AccessRefused, AccountActivated, AccountDeactivated, AccountRegistered, AuditDetailsShredded, AuditEvent, Cause, CredentialVerified,
-    EndedBy, FailedBy, IssuerChanged, KeyCreated, KeyLimited, KeyReplaced, KeyRevoked, LogKeyRotated, LoginFailed, MasterKeyRotated,
-    PasswordChanged, PersonalDataRead, PresentedBy, ProfileChanged, RebuildFinished, RebuildStarted, RolesChanged, SessionEnded,
-    SessionStarted, SigningKeyRotated, TokenKeysReplaced, VaultBackedUp, VaultRestored,
+    EndedBy, ErasureOrdered, FailedBy, IssuerChanged, KeyCreated, KeyLimited, KeyReplaced, KeyRevoked, LogKeyRotated, LoginFailed,
+    MasterKeyRotated, PasswordChanged, PersonalDataRead, PresentedBy, ProfileChanged, RebuildFinished, RebuildStarted, RolesChanged,
+    SessionEnded, SessionStarted, SigningKeyRotated, TokenKeysReplaced, VaultBackedUp, VaultRestored,
 };
 use crate::event::credential::{CredentialEvent, CredentialIssued, CredentialReinstated, CredentialRevoked, CredentialSuspended};
 use crate::event::issuer::{IssuerEvent, IssuerKeyRotated, IssuerRegistered};
@@ -144,6 +144,7 @@ fn audit() -> Vec<Examples> {
     let master_key_rotated = || MasterKeyRotated { to: "88251c3a893aa72c".to_owned(), from: "0123456789abcdef".to_owned() };
     let backed_up = || VaultBackedUp { valid_until: time("2026-03-02T12:00:00Z") };
     let restored = || VaultRestored { erased: 3, made_at: time("2026-01-31T12:00:00Z") };
+    let ordered = || ErasureOrdered { issuer: id(2), reason: sealed(&KeyId::Month("2026-01".to_owned())), subjects: vec![id(3), id(7)] };
     let started = || RebuildStarted { generation: 2, projection: "verification".to_owned() };
     let finished = |equal| RebuildFinished { equal, generation: 2, projection: "verification".to_owned() };
     let shredded = || AuditDetailsShredded { months: vec!["2025-12".to_owned(), "2026-01".to_owned()] };
@@ -246,6 +247,7 @@ fn audit() -> Vec<Examples> {
         examples(log, category::KEY, [master_key_rotated(), master_key_rotated()], AuditEvent::decode, AuditEvent::MasterKeyRotated),
         examples(log, category::VAULT, [backed_up(), backed_up()], AuditEvent::decode, AuditEvent::VaultBackedUp),
         examples(log, category::VAULT, [restored(), restored()], AuditEvent::decode, AuditEvent::VaultRestored),
+        examples(log, category::ERASURE, [ordered(), ordered()], AuditEvent::decode, AuditEvent::ErasureOrdered),
         examples(log, category::REBUILD, [started(), started()], AuditEvent::decode, AuditEvent::RebuildStarted),
         examples(log, category::REBUILD, [finished(Some(true)), finished(None)], AuditEvent::decode, AuditEvent::RebuildFinished),
         examples(log, category::RETENTION, [shredded(), shredded()], AuditEvent::decode, AuditEvent::AuditDetailsShredded),
@@ -292,6 +294,7 @@ fn every_type_has_examples(issuer: &IssuerEvent, credential: &CredentialEvent, s
         | AuditEvent::LoginFailed(_)
         | AuditEvent::IssuerChanged(_)
         | AuditEvent::TokenKeysReplaced(_)
+        | AuditEvent::ErasureOrdered(_)
         | AuditEvent::RebuildStarted(_)
         | AuditEvent::RebuildFinished(_)
         | AuditEvent::AuditDetailsShredded(_) => {}
@@ -355,8 +358,8 @@ fn a_payload_with_a_member_that_its_type_does_not_know_is_refused() {
 #[test]
 fn the_words_for_cause_and_presentation_stay() {
     let words = |bytes: Vec<u8>| decode::<String>(&bytes).unwrap();
-    let causes = [Cause::Found, Cause::Unknown, Cause::Mismatch, Cause::Tampered].map(|cause| words(encode(&cause)));
-    assert_eq!(causes, ["found", "unknown", "mismatch", "tampered"]);
+    let causes = [Cause::Found, Cause::Unknown, Cause::Mismatch, Cause::Tampered, Cause::Erased];
+    assert_eq!(causes.map(|cause| words(encode(&cause))), ["found", "unknown", "mismatch", "tampered", "erased"]);
     let ways = [PresentedBy::Id, PresentedBy::Digest, PresentedBy::Document, PresentedBy::Secret].map(|way| words(encode(&way)));
     assert_eq!(ways, ["id", "digest", "document", "secret"]);
 }

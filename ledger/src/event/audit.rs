@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::{DecodeError, Payload, Recorded};
 use crate::Timestamp;
+use crate::sealing::Sealed;
 
 /// How a credential was presented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +37,8 @@ pub enum Cause {
     Mismatch,
     /// A document names it but is not its document, or is, with a proof that does not hold.
     Tampered,
+    /// It was found, but its subject has been erased. The status says so to whoever presented its document or digest alone.
+    Erased,
 }
 
 /// A verdict was given. Stream `verification/<uuid>`, always a fresh one. In encoded-key order.
@@ -303,6 +306,20 @@ pub struct AuditDetailsShredded {
     pub months: Vec<String>,
 }
 
+/// Subjects of an organisation were to be erased, on the order of whoever the metadata names. Stream `erasure/<uuid>`. In encoded-key order.
+///
+/// Whether they were, the ledger tells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ErasureOrdered {
+    /// The organisation's id.
+    pub issuer: Uuid,
+    /// Why, in the words of whoever ordered it; under the month's key.
+    pub reason: Sealed,
+    /// The subjects' ids.
+    pub subjects: Vec<Uuid>,
+}
+
 macro_rules! payloads {
     ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
         $(impl Payload for $name {
@@ -377,6 +394,8 @@ payloads! {
     VaultBackedUp,
     /// See [`VaultRestored`].
     VaultRestored,
+    /// See [`ErasureOrdered`].
+    ErasureOrdered,
     /// See [`RebuildStarted`].
     RebuildStarted,
     /// See [`RebuildFinished`].
