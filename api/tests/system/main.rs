@@ -7,6 +7,7 @@
 mod backups;
 mod client;
 mod durability;
+mod erasure;
 mod kills;
 mod master_key;
 mod moments;
