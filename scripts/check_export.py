@@ -13,6 +13,7 @@ import hashlib
 import io
 import re
 import sys
+import uuid
 
 import cbor2
 from blake3 import blake3
@@ -39,6 +40,7 @@ PAYLOADS = {
     ("ledger", "credential", "CredentialSuspended"): ("", "reason"),
     ("ledger", "credential", "CredentialReinstated"): ("", "reason"),
     ("ledger", "credential", "CredentialRevoked"): ("", "reason"),
+    ("ledger", "subject", "SubjectErased"): ("keys issuer credentials", ""),
     ("audit", "verification", "CredentialVerified"): ("as_of cause status presented_by", "position credential"),
     ("audit", "access", "PersonalDataRead"): ("via", "what"),
     ("audit", "access", "AccessRefused"): ("via problem", ""),
@@ -49,6 +51,9 @@ PAYLOADS = {
     ("audit", "key", "KeyLimited"): ("", "types expires_at"),
     ("audit", "key", "KeyReplaced"): ("expires_at replaced_by", ""),
     ("audit", "key", "TokenKeysReplaced"): ("", ""),
+    ("audit", "key", "MasterKeyRotated"): ("to from", ""),
+    ("audit", "vault", "VaultBackedUp"): ("valid_until", ""),
+    ("audit", "vault", "VaultRestored"): ("erased made_at", ""),
     ("audit", "account", "AccountRegistered"): ("roles issuer", ""),
     ("audit", "account", "ProfileChanged"): ("", ""),
     ("audit", "account", "PasswordChanged"): ("", ""),
@@ -60,6 +65,7 @@ PAYLOADS = {
     ("audit", "access", "LoginFailed"): ("cause identifier", ""),
     ("audit", "issuer", "IssuerChanged"): ("is_active", "url display_name"),
     ("audit", "issuer", "SigningKeyRotated"): ("did", ""),
+    ("audit", "erasure", "ErasureOrdered"): ("issuer reason subjects", ""),
     ("audit", "rebuild", "RebuildStarted"): ("generation projection", ""),
     ("audit", "rebuild", "RebuildFinished"): ("generation projection", "equal"),
     ("audit", "retention", "AuditDetailsShredded"): ("months", ""),
@@ -177,6 +183,7 @@ class Checker:
             raise Wrong("the header's log and origin are not those of a log")
         self.chain, self.recorded_at, self.tree, self.checkpoints = hashed(self.origin.encode()), 0, Tree(), 0
         self.versions, self.states, self.owners, self.claims = {}, {}, {}, {}
+        self.subjects, self.issued, self.erased = {}, {}, set()
         self.signed = 0
 
     def event(self, event):
@@ -229,15 +236,23 @@ class Checker:
             del self.owners[self.claims.pop(stream)]
 
     def follows(self, stream, category, kind, payload):
-        """Whether the event keeps its stream's rules. The state of an issuer is the dids that it has had."""
+        """Whether the event keeps its stream's rules. The state of an issuer is the dids that it has had; after an erasure nothing happens."""
         if category == "issuer":
             dids = self.states.setdefault(stream, set())
             fits = (kind == "IssuerRegistered") == (not dids) and payload["did"] not in dids
             dids.add(payload["did"])
             return fits
+        if category == "subject":
+            subject = stream.partition("/")[2]
+            fits = subject not in self.erased and payload["credentials"] <= self.issued.get(subject, 0)
+            self.erased.add(subject)
+            return fits
+        if "subject_id" in payload:
+            self.subjects[stream] = subject = str(uuid.UUID(bytes=payload["subject_id"]))
+            self.issued[subject] = self.issued.get(subject, 0) + 1
         state = CREDENTIAL[self.states.get(stream)].get(kind)
         self.states[stream] = state or "revoked"
-        return state is not None
+        return state is not None and self.subjects.get(stream) not in self.erased
 
     def checkpoint(self, checkpoint):
         if checkpoint["size"] != self.tree.size:

@@ -39,6 +39,8 @@ pub const HEARTBEAT: Duration = Duration::from_secs(3);
 pub const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// How often repeated requests that are recognised no longer are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(600);
+/// How often it is looked whether an erasure was left half done: at the start, and as long as a read model was behind.
+const FINISH_EVERY: Duration = Duration::from_secs(10);
 /// How often it is looked whether details of the audit log have grown too old.
 const SHRED_EVERY: Duration = Duration::from_secs(3600);
 /// For how long it is remembered of a session that is over that it was one.
@@ -308,6 +310,7 @@ fn background(app: &App) -> Vec<JoinHandle<()>> {
         tasks.push(every(redis::PROBE_EVERY, app, |app| async move { app.limits.probe().await }));
     }
     if matches!(app.role, Role::All | Role::Issuance) {
+        tasks.push(every(FINISH_EVERY, app, |app| async move { finish_erasures(&app).await }));
         tasks.push(every(FORGET_EVERY, app, |app| async move { forget_repeats(&app).await }));
         tasks.push(every(FORGET_EVERY, app, |app| async move { keep_sessions(&app).await }));
         tasks.push(every(SHRED_EVERY, app, |app| async move { shred(&app).await }));
@@ -340,6 +343,10 @@ async fn heartbeat(app: &Services, started_at: Timestamp) {
             cursors.insert(projection.to_string(), cursor.as_of().map(|position| position.to_string()).into());
         }
     }
+    // First, so that what is said of master keys is what is done from now on.
+    if let Err(error) = app.vault.follow_master_key().await {
+        tracing::error!(error = &error as &dyn std::error::Error, "the vault's master key is not at hand, or could not be asked for");
+    }
     let now = app.clock.now();
     let worker = Worker {
         instance: app.instance,
@@ -349,6 +356,7 @@ async fn heartbeat(app: &Services, started_at: Timestamp) {
         started_at,
         last_seen_at: now,
         cursors: serde_json::Value::Object(cursors).to_string(),
+        master_keys: app.vault.ring().fingerprints(),
     };
     if let Err(error) = app.vault.heartbeat(&worker, now.minus(FORGOTTEN_AFTER)).await {
         tracing::warn!(error = &error as &dyn std::error::Error, "the vault was not told that this worker lives");
@@ -376,6 +384,15 @@ async fn forget_repeats(app: &Services) {
         Ok(0) => {}
         Ok(rows) => tracing::info!(rows, "forgot repeats that are recognised no longer"),
         Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "repeats could not be forgotten"),
+    }
+}
+
+/// Goes on with what a process left that was killed, or that did not wait for a read model.
+async fn finish_erasures(app: &Services) {
+    match use_cases::erase::finish(app).await {
+        Ok(0) => {}
+        Ok(subjects) => tracing::info!(subjects, "erasures were seen through"),
+        Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "erasures could not be seen through yet"),
     }
 }
 

@@ -19,8 +19,10 @@ use credence_ledger::random::SystemRandom;
 use credence_ledger::store::postgres::{self, Durability};
 use credence_ledger::store::{self, Url};
 use credence_ledger::tiles::Tiles;
+use credence_ledger::vault::master_key::source::File;
+use credence_ledger::vault::master_key::{self, MasterKeys, Source};
 use credence_ledger::vault::rows::Keyring;
-use credence_ledger::vault::{MasterKey, OpenError, Vault, master_key};
+use credence_ledger::vault::{OpenError, Vault};
 use credence_ledger::{Clock, LogName, Random, appender, log, tiles, vault};
 use credence_projections::generation;
 use credence_projections::read_store;
@@ -32,7 +34,7 @@ use crate::oidc;
 use crate::services::AppendError;
 
 pub use first_start::{DEFAULT_ISSUER, first_start, register, register_issuer};
-pub use moved::{TheirKey, source_log, target_log, their_key, vault_opened_by, vault_settings};
+pub use moved::{TheirKey, keyring_at_hand, source_log, target_log, their_key, vault_opened_by, vault_settings};
 
 /// For how long a store that cannot be reached is tried.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -121,16 +123,17 @@ impl Error {
 pub async fn vault(config: &StoreConfig, schema: Schema, sources: &Sources) -> Result<Arc<dyn Vault>, Error> {
     let url = &config.stores.vault;
     patiently("vault", url, async || {
-        let keyring = Keyring::new(master_key(config, schema, sources).await?, sources.random.clone());
+        let (keyring, source) = keyring(config, schema, sources).await?;
         if schema == Schema::Migrate && !vault_exists(config).await? {
             require_no_log(config).await?;
         }
         match open_vault(config, schema, keyring).await {
             Ok(vault) => Ok(vault),
-            Err(OpenError::WrongMasterKey) => Err(Unopened::Configuration(config::Error {
-                source_name: master_key_name(config),
-                problem: "this master key does not open the vault".to_owned(),
-            })),
+            Err(OpenError::WrongMasterKey) => Err(Unopened::Configuration(refused(&*source, "this master key does not open the vault"))),
+            Err(OpenError::OtherMasterKey(other)) => {
+                let problem = format!("this master key does not open the vault, whose master key is {other} by now");
+                Err(Unopened::Configuration(refused(&*source, problem)))
+            }
             Err(OpenError::Store(error)) => Err(error.into()),
         }
     })
@@ -314,36 +317,48 @@ pub fn data_folder(config: &StoreConfig) -> Option<&Path> {
     }
 }
 
-fn master_key_name(config: &StoreConfig) -> String {
-    match (&config.master_key_file, data_folder(config)) {
-        (None, Some(folder)) => folder.join("master.key").display().to_string(),
-        _ => config::variable("master_key_file"),
-    }
+/// The file beside the vault, for whom nothing else is configured.
+fn file_beside(config: &StoreConfig) -> Option<File> {
+    data_folder(config).map(|folder| File::at(folder.join("master.key")))
 }
 
-/// The master key: the file configured, or the one beside the vault, which is made only where there is no vault yet.
-async fn master_key(config: &StoreConfig, schema: Schema, sources: &Sources) -> Result<MasterKey, Unopened> {
-    let refused = |error: master_key::Error| {
-        let problem = error_chain(&error);
-        Unopened::Configuration(config::Error { source_name: master_key_name(config), problem })
-    };
-    if let Some(file) = &config.master_key_file {
-        return MasterKey::load(file).map_err(refused);
-    }
-    let Some(folder) = data_folder(config) else {
+/// Where the master key comes from: what is configured, or the file beside the vault.
+#[must_use]
+pub fn master_key_source(config: &StoreConfig) -> Option<Arc<dyn Source>> {
+    config.master_key.clone().or_else(|| file_beside(config).map(|file| Arc::new(file) as Arc<dyn Source>))
+}
+
+/// What cannot be used of a master key's source.
+fn refused(source: &dyn Source, problem: impl Into<String>) -> config::Error {
+    config::Error { source_name: source.name(), problem: problem.into() }
+}
+
+/// What the source configured holds, or the file beside the vault, which is made only where there is no vault yet.
+async fn keyring(config: &StoreConfig, schema: Schema, sources: &Sources) -> Result<(Keyring, Arc<dyn Source>), Unopened> {
+    let Some(source) = master_key_source(config) else {
         let problem = "required when the vault is on PostgreSQL: a file of 64 hex digits (or set CREDENCE_DATA_DIR, where one is made)";
-        return Err(Unopened::Configuration(config::Error { source_name: master_key_name(config), problem: problem.to_owned() }));
+        let source_name = config::variable("master_key_file");
+        return Err(Unopened::Configuration(config::Error { source_name, problem: problem.to_owned() }));
     };
-    let file = folder.join("master.key");
-    if file.exists() || vault_exists(config).await? {
-        return MasterKey::load(&file).map_err(refused);
-    }
-    if schema == Schema::AsItIs {
-        return Err(Unopened::Store(store::Error::NotMigrated));
-    }
-    require_no_log(config).await?;
-    std::fs::create_dir_all(folder).map_err(|error| store::Error::Unavailable(error.into()))?;
-    MasterKey::load_or_generate(&file, &*sources.random).map_err(refused)
+    let loaded = match source.load().await {
+        Err(master_key::Error::Missing) if config.master_key.is_none() && !vault_exists(config).await? => {
+            if schema == Schema::AsItIs {
+                return Err(Unopened::Store(store::Error::NotMigrated));
+            }
+            require_no_log(config).await?;
+            generate(config, sources)
+        }
+        loaded => loaded,
+    };
+    let loaded = loaded.map_err(|error| Unopened::Configuration(refused(&*source, error_chain(&error))))?;
+    Ok((Keyring::from_source(&loaded, source.clone(), sources.random.clone()), source))
+}
+
+/// Makes the file beside a vault that is not there yet.
+fn generate(config: &StoreConfig, sources: &Sources) -> Result<MasterKeys, master_key::Error> {
+    let (Some(folder), Some(file)) = (data_folder(config), file_beside(config)) else { return Err(master_key::Error::Missing) };
+    std::fs::create_dir_all(folder).map_err(master_key::Error::Io)?;
+    file.load_or_generate(&*sources.random)
 }
 
 /// A file that nobody has come to write a vault into is none.

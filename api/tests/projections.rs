@@ -52,7 +52,7 @@ async fn the_read_models_standing_is_told(engine: Engine) {
     assert_eq!(names, ["verification", "history"]);
     let verification = &list["items"][0];
     assert_eq!((&verification["head_seen"], &verification["lag_events"]), (&json!("ledger@1"), &json!(0)));
-    assert_eq!(verification["version"], 1);
+    assert_eq!(verification["version"], 2);
     assert!(verification["lag_s"].is_u64() && verification["generation"].is_u64());
     app.anonymous().get("/v1/projections").await.expect_problem(401, "unauthenticated");
     app.issuer().await.get("/v1/projections").await.expect_problem(403, "forbidden");

@@ -216,6 +216,41 @@ fn another_master_key_or_none_exits_2_and_writes_nothing() {
 }
 
 #[test]
+fn a_master_key_comes_from_one_source_and_is_never_shown() {
+    let folder = TempDir::new().unwrap();
+    let url = store(folder.path());
+    assert_eq!(Child::serve(folder.path(), &["--store", &url]).terminate().code(), Some(0));
+    let file = folder.path().join("data/master.key");
+    let right = std::fs::read_to_string(&file).unwrap().trim().to_owned();
+    let (file, wrong) = (file.display().to_string(), "12".repeat(32));
+    let (path, key, command) = ("CREDENCE_MASTER_KEY_FILE", "CREDENCE_MASTER_KEY", "CREDENCE_MASTER_KEY_COMMAND");
+    let command_text = format!("echo {right}");
+    for (environment, named) in [
+        (vec![(path, file.as_str()), (key, &right)], vec![path, key]),
+        (vec![(path, file.as_str()), (command, &command_text)], vec![path, command]),
+        (vec![(key, right.as_str()), (command, &command_text)], vec![key, command]),
+        (vec![(key, wrong.as_str())], vec![key, "does not open"]),
+        (vec![(key, "hunter2")], vec![key, "64 hex digits"]),
+        (vec![(command, "exit 7")], vec![command, "the command failed", "7"]),
+        (vec![(command, "echo hunter2")], vec![command, "64 hex digits"]),
+    ] {
+        let (status, stderr) = fails(&["serve", "--store", &url], &environment);
+        assert_eq!(status, 2, "{stderr}");
+        assert!(named.iter().all(|name| stderr.contains(name)), "{named:?}: {stderr}");
+        assert!(!stderr.contains(&right) && !stderr.contains(&wrong) && !stderr.contains("hunter2"), "{stderr}");
+    }
+    // Not even an option of the command line, which everybody on the host can read.
+    let (status, stderr) = fails(&["serve", "--store", &url, "--master-key", &right], &[]);
+    assert_eq!(status, 2, "{stderr}");
+    assert!(stderr.contains("--master-key"), "{stderr}");
+    // A vault that is not there is not made either.
+    let elsewhere = folder.path().join("elsewhere");
+    let nowhere = format!("sqlite:{}", elsewhere.display());
+    assert_eq!(fails(&["serve", "--store", &nowhere], &[(command, "exit 7")]).0, 2);
+    assert!(!elsewhere.exists());
+}
+
+#[test]
 fn a_vault_on_postgresql_needs_a_master_key_before_anything_else() {
     let (status, stderr) = fails(&["serve", "--store", "postgres://nobody:hunter2@127.0.0.1:1/none"], &[]);
     assert_eq!(status, 2, "{stderr}");

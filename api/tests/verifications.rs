@@ -11,6 +11,7 @@ use credence_api::config::Role;
 use credence_ledger::event::New;
 use credence_ledger::event::Origination;
 use credence_ledger::event::audit::{AuditEvent, CredentialVerified};
+use credence_ledger::event::subject::SubjectErased;
 use credence_ledger::log::{Append, Expected};
 use credence_ledger::testing::ManualClock;
 use credence_ledger::{Clock, LogPosition, Stream};
@@ -30,6 +31,7 @@ engines!(
     a_moment_that_is_not_reached_is_waited_for,
     a_secret_is_found_at_its_issuer_and_the_newest_speaks,
     each_verdict_is_recorded_with_its_true_cause,
+    what_was_erased_is_told_to_whoever_has_its_document_alone,
     without_a_record_there_is_no_verdict,
     a_malformed_question_is_told_what_is_wrong,
     a_read_model_that_stopped_gives_no_verdict,
@@ -370,6 +372,98 @@ async fn each_verdict_is_recorded_with_its_true_cause(engine: Engine) {
     send(app.anonymous().request(Method::POST, "/v1/verifications").bearer_auth("wrong").json(&json!({"id": issued["id"]})))
         .await
         .expect_problem(401, "unauthenticated");
+}
+
+/// Appends that the subject of a credential was erased, without destroying anything: the verdicts rest on what the log says.
+async fn erased(app: &TestApp, issued: &Value) {
+    let ledger = app.services().ledger().unwrap();
+    let stream: Stream = format!("credential/{}", issued["id"].as_str().unwrap()).parse().unwrap();
+    let first = ledger.log.read_first(&[stream]).await.unwrap().remove(0);
+    let of: credence_ledger::event::credential::CredentialIssued = first.payload().unwrap();
+    let subject = Stream::subject(of.subject_id.unwrap());
+    let payload = SubjectErased { keys: vec![subject.to_string()], issuer: of.issuer, credentials: 1 };
+    let event = New::of(&payload, &Origination::system("test").metadata(&app.services().random));
+    ledger.appender.append(Append::to(subject, Expected::None, vec![event])).await.unwrap();
+}
+
+async fn what_was_erased_is_told_to_whoever_has_its_document_alone(engine: Engine) {
+    let (app, clock) = started(engine).await;
+    let issuer = app.issuer().await;
+    let issued = issuer.post("/v1/credentials", &credential("Ada", "ada@example.org")).await.expect(201).body;
+    let other = issuer.post("/v1/credentials", &credential("Bob", "bob@example.org")).await.expect(201).body;
+    clock.advance(Duration::from_secs(60));
+    let before = (clock.now(), head(&app).await);
+    act(&issuer, &issued, "suspend").await;
+    clock.advance(Duration::from_secs(60));
+    assert_eq!(status(&app, json!({"id": issued["id"]})).await, "suspended");
+    erased(&app, &issued).await;
+
+    let mut changed = issued["document"].clone();
+    changed["salt"] = json!("00000000000000000000000000000000");
+    let mut forged = issued["document"].clone();
+    forged["proof"]["proofValue"] = json!("z1111");
+    let named = issued["id"].clone();
+    let expected = [
+        (json!({"digest": issued["digest"]}), "erased", "Erased"),
+        (json!({"digest": issued["digest"], "issuer": "default"}), "erased", "Erased"),
+        (json!({"digest": issued["digest"], "issuer": "another"}), "not_found", "Unknown"),
+        (json!({"document": issued["document"]}), "erased", "Erased"),
+        (json!({"document": support::unsigned(&issued["document"])}), "erased", "Erased"),
+        (json!({"document": forged}), "tampered", "Tampered"),
+        (json!({"document": changed}), "not_found", "Erased"),
+        (json!({"id": issued["id"]}), "not_found", "Erased"),
+        (json!({"id": issued["id"], "subject": {"name": "Ada"}}), "not_found", "Erased"),
+        (json!({"id": issued["id"], "subject": {"name": "Eve"}}), "not_found", "Erased"),
+    ];
+    for (question, expected, cause) in expected {
+        let (time, position) = (json!(before.0.to_string()), json!(before.1));
+        for (moment, at) in [(None, Value::Null), (Some("as_of"), time), (Some("as_of_position"), position)] {
+            let mut question = question.clone();
+            if let Some(moment) = moment {
+                question[moment] = at;
+            }
+            let verdict = ask(&app, question.clone()).await;
+            let told = (&verdict["status"], &verdict["valid"], &verdict["credential"]);
+            assert_eq!(told, (&json!(expected), &json!(false), &Value::Null), "{question}");
+            let at: LogPosition = verdict["audit_position"].as_str().unwrap().parse().unwrap();
+            let recorded = app.services().audit.log.read_at(&[at.position]).await.unwrap().remove(0);
+            let AuditEvent::CredentialVerified(event) = AuditEvent::decode(&recorded).unwrap() else { panic!("{}", recorded.kind) };
+            let found = event.credential.map_or(Value::Null, |id| json!(id.to_string()));
+            let is_known = if cause == "Unknown" { Value::Null } else { named.clone() };
+            assert_eq!((format!("{:?}", event.cause), &*event.status, found), (cause.to_owned(), expected, is_known), "{question}");
+        }
+    }
+    // An id that was erased is answered as one that never was.
+    let unknown = "0198c5a2-0000-7000-8000-000000000001";
+    let bare = async |id: &str| {
+        let mut verdict = ask(&app, json!({ "id": id })).await;
+        verdict["audit_position"] = Value::Null;
+        verdict
+    };
+    assert_eq!(bare(issued["id"].as_str().unwrap()).await, bare(unknown).await);
+    assert_eq!(status(&app, json!({"id": other["id"]})).await, "active");
+
+    // The older dialect; lists and searches; but who may know of it still learns of its verifications.
+    let question = json!({"id": issued["id"], "name": "Ada", "email": "ada@example.org"});
+    let answer = app.anonymous().post("/verification/credentials", &question).await.expect(404).body;
+    assert_eq!(answer["message"], "Credential not found or invalid");
+    for listed in [
+        issuer.get("/v1/credentials").await,
+        issuer.post("/v1/credentials/search", &json!({"type": "badge"})).await,
+        app.operator().await.get("/v1/credentials?type=badge").await,
+    ] {
+        let ids: Vec<Value> = listed.expect(200).body["items"].as_array().unwrap().iter().map(|item| item["id"].clone()).collect();
+        assert_eq!(ids, [other["id"].clone()]);
+    }
+    for status in ["active", "suspended", "revoked"] {
+        let listed = issuer.get(&format!("/v1/credentials?status={status}")).await.expect(200).body;
+        assert!(!listed.to_string().contains(issued["id"].as_str().unwrap()), "{listed}");
+    }
+    let path = format!("/v1/credentials/{}/verifications?limit=100", issued["id"].as_str().unwrap());
+    app.eventually("its verifications are told", || async {
+        issuer.get(&path).await.expect(200).body["items"].as_array().unwrap().len() >= 1 + 27
+    })
+    .await;
 }
 
 async fn without_a_record_there_is_no_verdict(engine: Engine) {

@@ -16,6 +16,7 @@
 //! judged without it.
 
 mod destroyed;
+mod erased;
 mod events;
 mod keys;
 mod page;
@@ -36,6 +37,7 @@ use crate::tiles::Tiles;
 use crate::tree::{Hash as TreeHash, TreeSize};
 use crate::{LogName, Position};
 pub use destroyed::keys_destroyed;
+pub use erased::erased;
 use events::Events;
 pub use state::{Keep, KeepNothing, Refused, State};
 use sums::{Salt, Span};
@@ -73,6 +75,8 @@ pub enum Kind {
     File,
     /// A key that the log says was destroyed exists.
     Destroyed,
+    /// An event is about a subject that was erased before.
+    Erased,
 }
 
 impl fmt::Display for Kind {
@@ -91,6 +95,7 @@ impl fmt::Display for Kind {
             Kind::Checkpoint => "checkpoint",
             Kind::File => "file",
             Kind::Destroyed => "destroyed",
+            Kind::Erased => "erased",
         })
     }
 }

@@ -44,12 +44,25 @@ pub struct Wanted {
 /// An idempotency row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remembered {
-    /// HMAC of the command that appended.
-    pub command: [u8; 32],
+    /// HMAC of the command that appended; `None` once it was forgotten ([`Log::forget_commands`](crate::log::Log::forget_commands)).
+    pub command: Option<[u8; 32]>,
     /// The position of its first event.
     pub position: Position,
     /// When that event was recorded.
     pub recorded_at: Timestamp,
+}
+
+impl Remembered {
+    /// From a row as an engine stores it; `None` if it is none of ours.
+    pub(crate) fn from_stored(command: &[u8], position: Position, recorded_at: Timestamp) -> Option<Remembered> {
+        let command = if command.is_empty() { None } else { Some(command.try_into().ok()?) };
+        Some(Remembered { command, position, recorded_at })
+    }
+
+    /// The command as an engine stores it: no bytes where it was forgotten.
+    pub(crate) fn stored_command(&self) -> &[u8] {
+        self.command.as_ref().map_or(&[], |command| command)
+    }
 }
 
 /// What the store holds of what was [`Wanted`]. What is absent there is absent here.
@@ -182,7 +195,8 @@ impl Planner {
     fn repeat(&self, idempotency: &Idempotency) -> Option<Outcome> {
         let remembered = self.remembered.get(&idempotency.key)?;
         let expired = remembered.recorded_at.plus(idempotency.kept) <= self.recorded_at;
-        match (expired, remembered.command == idempotency.command) {
+        // Whose command was forgotten is taken for the same: nobody can tell any more.
+        match (expired, remembered.command.is_none_or(|command| command == idempotency.command)) {
             (true, _) => None,
             (false, true) => Some(Outcome::Repeated(remembered.position)),
             (false, false) => Some(Outcome::Refused(Refusal::IdempotencyKeyReused)),
@@ -216,7 +230,7 @@ impl Planner {
             self.plan.keys.insert(key.clone(), Some(owner));
         }
         if let Some(idempotency) = &append.idempotency {
-            let row = Remembered { command: idempotency.command, position: first, recorded_at: self.recorded_at };
+            let row = Remembered { command: Some(idempotency.command), position: first, recorded_at: self.recorded_at };
             self.remembered.insert(idempotency.key, row.clone());
             self.plan.idempotency.insert(idempotency.key, row);
         }

@@ -16,6 +16,8 @@ pub mod category {
     pub const ISSUER: &str = "issuer";
     /// Credentials; ledger log.
     pub const CREDENTIAL: &str = "credential";
+    /// Whom credentials are about; ledger log. Empty until the subject is erased.
+    pub const SUBJECT: &str = "subject";
     /// One stream a verdict; audit log.
     pub const VERIFICATION: &str = "verification";
     /// Reads that opened sealed fields, one stream a request; audit log.
@@ -26,8 +28,12 @@ pub mod category {
     pub const ACCOUNT: &str = "account";
     /// Sessions of accounts, by the session's id; audit log.
     pub const SESSION: &str = "session";
+    /// Orders to erase somebody, one stream an order; audit log.
+    pub const ERASURE: &str = "erasure";
     /// Rebuilds of read models, by the rebuild's id; audit log.
     pub const REBUILD: &str = "rebuild";
+    /// Backups of the vault and what was restored from them, by the backup's or restoration's id; audit log.
+    pub const VAULT: &str = "vault";
     /// Details that were let go: one stream, of the nil UUID; audit log.
     pub const RETENTION: &str = "retention";
 }
@@ -49,6 +55,12 @@ impl Stream {
     #[must_use]
     pub fn issuer(id: Uuid) -> Stream {
         Stream::new(category::ISSUER, id)
+    }
+
+    /// A subject's stream.
+    #[must_use]
+    pub fn subject(id: Uuid) -> Stream {
+        Stream::new(category::SUBJECT, id)
     }
 
     /// The one stream of the audit log's details that were let go.

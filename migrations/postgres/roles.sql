@@ -91,11 +91,13 @@ begin
 
     grant select, insert, update, delete
         on vault.settings, vault.subjects, vault.issuers, vault.month_keys, vault.api_keys, vault.workers, vault.log_keys,
-            vault.checkpoint_guard, vault.accounts, vault.sessions, vault.refresh_tokens, vault.token_keys
+            vault.checkpoint_guard, vault.accounts, vault.sessions, vault.refresh_tokens, vault.token_keys, vault.erasures
         to credence_issuance;
     -- signing keys are kept for ever and never changed; nobody else sees them
     grant select, insert on vault.issuer_keys to credence_issuance;
 
+    -- by which master key one wraps: it is rotated by the owner of the tables
+    grant select on vault.master_key_rotation to credence_issuance, credence_verification, credence_projector;
     -- Wrapped by the master key. By opening them a process learns that its master key is the vault's, before it makes a month's
     -- key with it: therefore the projector, too.
     grant select on vault.settings to credence_verification, credence_projector;

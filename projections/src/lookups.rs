@@ -10,15 +10,15 @@ use uuid::Uuid;
 
 use crate::projection::{Cursor, Error};
 use crate::read_store::ReadStore;
-use crate::verification::{At, Credential, Lookup};
+use crate::verification::{At, Found, Lookup};
 
-type Found = (Option<Credential>, Cursor);
+type Answer = (Option<Found>, Cursor);
 
 /// The way to the task, which ends when all its clones are dropped.
 #[derive(Clone)]
 pub struct Lookups<S: ?Sized> {
     store: Arc<S>,
-    batcher: Batcher<Uuid, Option<Found>>,
+    batcher: Batcher<Uuid, Option<Answer>>,
 }
 
 impl<S: ReadStore + ?Sized> Lookups<S> {
@@ -38,11 +38,11 @@ impl<S: ReadStore + ?Sized> Lookups<S> {
         Lookups { store, batcher }
     }
 
-    /// The credential with this id in its newest state, and the cursor of the same snapshot.
+    /// The credential with this id in its newest state, or what is left of it, and the cursor of the same snapshot.
     ///
     /// # Errors
     /// As [`ReadStore::find`].
-    pub async fn by_id(&self, id: Uuid) -> Result<Found, Error> {
+    pub async fn by_id(&self, id: Uuid) -> Result<Answer, Error> {
         match self.batcher.ask(id).await {
             Ok(Some(found)) => Ok(found),
             Ok(None) => self.store.find(&Lookup::Id(id), At::Newest).await,

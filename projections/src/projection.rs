@@ -32,7 +32,11 @@ impl Projection {
     /// The version of its fold and tables. A new one is built beside the old one and never compared with it.
     #[must_use]
     pub fn version(self) -> u32 {
-        1
+        match self {
+            // 2: erasures.
+            Projection::Verification => 2,
+            Projection::History => 1,
+        }
     }
 
     /// The log that it folds.

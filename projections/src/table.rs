@@ -48,7 +48,13 @@ pub struct Table {
 /// The tables of a projection, in the order in which they are hashed and compared.
 #[must_use]
 pub fn of(projection: Projection) -> &'static [&'static Table] {
-    static VERIFICATION: [&Table; 3] = [&verification::ISSUERS, &verification::CREDENTIALS, &verification::STATUS_CHANGES];
+    static VERIFICATION: [&Table; 5] = [
+        &verification::ISSUERS,
+        &verification::CREDENTIALS,
+        &verification::STATUS_CHANGES,
+        &verification::ERASURES,
+        &verification::ERASED_CREDENTIALS,
+    ];
     static HISTORY: [&Table; 1] = [&history::VERIFICATIONS];
     match projection {
         Projection::Verification => &VERIFICATION,

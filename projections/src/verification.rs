@@ -3,6 +3,7 @@
 use credence_ledger::event::Recorded;
 use credence_ledger::event::credential::CredentialEvent;
 use credence_ledger::event::issuer::IssuerEvent;
+use credence_ledger::event::subject::SubjectEvent;
 use credence_ledger::stream::category;
 use credence_ledger::{Position, Timestamp};
 use uuid::Uuid;
@@ -114,6 +115,74 @@ pub struct Credential {
     pub status_changed_at: Option<Timestamp>,
 }
 
+/// What is left of a credential whose subject's personal data was erased: no moment brings back more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Erased {
+    /// Its id.
+    pub id: Uuid,
+    /// Its issuer's id.
+    pub issuer: Uuid,
+    /// Its issuer's name.
+    pub issuer_name: String,
+    /// Whom it was about.
+    pub subject_id: Uuid,
+    /// Its document's BLAKE3 digest.
+    pub digest: [u8; 32],
+    /// The position of its `CredentialIssued`.
+    pub position: Position,
+}
+
+/// What a look-up finds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// A credential.
+    Credential(Credential),
+    /// What is left of one, whatever the moment asked for.
+    Erased(Erased),
+}
+
+impl Found {
+    /// The credential's id.
+    #[must_use]
+    pub fn id(&self) -> Uuid {
+        match self {
+            Found::Credential(credential) => credential.id,
+            Found::Erased(erased) => erased.id,
+        }
+    }
+
+    /// The name of the credential's issuer.
+    #[must_use]
+    pub fn issuer_name(&self) -> &str {
+        match self {
+            Found::Credential(credential) => &credential.issuer_name,
+            Found::Erased(erased) => &erased.issuer_name,
+        }
+    }
+
+    /// The credential, unless it was erased.
+    #[must_use]
+    pub fn credential(self) -> Option<Credential> {
+        match self {
+            Found::Credential(credential) => Some(credential),
+            Found::Erased(_) => None,
+        }
+    }
+}
+
+/// A subject's credential, and where it was issued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OfSubject {
+    /// Its id.
+    pub id: Uuid,
+    /// Whom it is about.
+    pub subject_id: Uuid,
+    /// The position of its `CredentialIssued`.
+    pub position: Position,
+    /// Whether its subject's personal data was erased.
+    pub is_erased: bool,
+}
+
 /// What a credential is looked up by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lookup {
@@ -222,7 +291,32 @@ pub static STATUS_CHANGES: Table = Table {
     known_by: None,
 };
 
-/// What an event adds to the model. That a status change also shows in its credential's row is settled by the store.
+/// Subjects whose personal data was erased, by the position of that.
+pub static ERASURES: Table = Table {
+    name: "erasures",
+    columns: &[
+        Column { name: "position", kind: Kind::Integer },
+        Column { name: "subject_id", kind: Kind::Uuid },
+        Column { name: "recorded_at", kind: Kind::Integer },
+    ],
+    known_by: Some(1),
+};
+
+/// What is left of their credentials, by the position of the issuance. No event adds a row: the store settles them.
+pub static ERASED_CREDENTIALS: Table = Table {
+    name: "erased_credentials",
+    columns: &[
+        Column { name: "position", kind: Kind::Integer },
+        Column { name: "id", kind: Kind::Uuid },
+        Column { name: "issuer", kind: Kind::Uuid },
+        Column { name: "subject_id", kind: Kind::Uuid },
+        Column { name: "digest", kind: Kind::Bytes },
+    ],
+    known_by: Some(1),
+};
+
+/// What an event adds to the model. That a status change also shows in its credential's row, and that an erasure takes credentials
+/// away, is settled by the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// An issuer was registered.
@@ -272,6 +366,15 @@ pub enum Change {
         /// The state from then on.
         state: State,
     },
+    /// A subject's personal data was erased.
+    AddErasure {
+        /// Where.
+        position: Position,
+        /// Whose.
+        subject_id: Uuid,
+        /// When, by the ledger's clock.
+        recorded_at: Timestamp,
+    },
 }
 
 impl Change {
@@ -313,11 +416,14 @@ impl Change {
             Change::AddStatusChange { position, credential, recorded_at, state } => {
                 (&STATUS_CHANGES, Row(vec![position.into(), credential.into(), recorded_at.into(), state.code().into()]))
             }
+            Change::AddErasure { position, subject_id, recorded_at } => {
+                (&ERASURES, Row(vec![position.into(), subject_id.into(), recorded_at.into()]))
+            }
         }
     }
 }
 
-/// Folds one event of the ledger log. Other categories than `issuer` and `credential` change nothing.
+/// Folds one event of the ledger log. Other categories than `issuer`, `credential` and `subject` change nothing.
 ///
 /// # Errors
 /// This program does not know an event of these categories.
@@ -338,6 +444,11 @@ pub fn fold(event: &Recorded) -> Result<Option<Change>, FoldError> {
             }))
         }
         category::CREDENTIAL => fold_credential(event).map(Some),
+        category::SUBJECT => match SubjectEvent::decode(event)? {
+            SubjectEvent::Erased(_) => {
+                Ok(Some(Change::AddErasure { position: event.position, subject_id: event.stream.id(), recorded_at: event.recorded_at }))
+            }
+        },
         _ => Ok(None),
     }
 }

@@ -151,4 +151,7 @@ impl Log for Counted {
     async fn forget_idempotency(&self, before: Timestamp) -> Result<u64, store::Error> {
         self.log.forget_idempotency(before).await
     }
+    async fn forget_commands(&self, positions: &[Position]) -> Result<u64, store::Error> {
+        self.log.forget_commands(positions).await
+    }
 }

@@ -65,10 +65,10 @@ pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (Os
         return Err(config::Error { source_name: "--to".to_owned(), problem: "it is where --from is".to_owned() }.into());
     }
     let settings = stores::vault_settings(&from).await?.ok_or_else(|| of_vault(&from, store::Error::Archive))?;
-    let key = stores::their_key(&to, &settings, &Sources::default())?;
-    require_room(&to, &settings).await?;
+    let key = stores::their_key(&to, &settings, &Sources::default()).await?;
+    require_room(&to, &settings, &key).await?;
     let mut pairs = pairs(&from, &to, &settings).await?;
-    let stood_still = copy(&from, &to, &mut pairs).await?;
+    let stood_still = copy(&from, &to, &key, &mut pairs).await?;
     let mut findings = 0;
     for pair in &pairs {
         findings += fsck::check_alone(&pair.to).await?;
@@ -104,9 +104,9 @@ fn of_vault(config: &StoreConfig, source: store::Error) -> Error {
 }
 
 /// Another vault is found before anything is written.
-async fn require_room(to: &StoreConfig, settings: &Settings) -> Result<(), Error> {
+async fn require_room(to: &StoreConfig, settings: &Settings, TheirKey(keyring): &TheirKey) -> Result<(), Error> {
     match stores::vault_settings(to).await? {
-        Some(there) if there != *settings => {
+        Some(there) if !keyring.is_one_vault(&there, settings) => {
             let (found, expected) = (there.origin_base, settings.origin_base.clone());
             Err(of_vault(
                 to,
@@ -143,14 +143,14 @@ async fn pairs(from: &StoreConfig, to: &StoreConfig, settings: &Settings) -> any
 }
 
 /// Whether the source stood still at the end.
-async fn copy(from: &StoreConfig, to: &StoreConfig, pairs: &mut [Pair]) -> anyhow::Result<bool> {
+async fn copy(from: &StoreConfig, to: &StoreConfig, TheirKey(keyring): &TheirKey, pairs: &mut [Pair]) -> anyhow::Result<bool> {
     for _ in 0..ROUNDS_MAX {
         for pair in &mut *pairs {
             let mut progress = Progress::new(format!("copy {}", pair.from.log.name()));
             let copied = transfer::copy(&pair.from, &pair.to, pair.known, &mut |done, total| progress.at("writing", done, total)).await?;
             pair.known = copied.size;
         }
-        let copied = vault::copy::copy(&from.stores.vault, &to.stores.vault).await;
+        let copied = vault::copy::copy(&from.stores.vault, &to.stores.vault, keyring).await;
         copied.map_err(|error| match error {
             CopyError::Store(source) => anyhow::Error::new(of_vault(to, source)),
             CopyError::Another => error.into(),

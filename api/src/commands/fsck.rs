@@ -100,6 +100,9 @@ async fn check(kept: &Kept, evidence: &Evidence, file: Option<StateFile>) -> any
     let advance = &mut |done, total| progress.at("checking", done, total);
     let mut summary = fsck::check_from(&**log, &against, state, keeping, &mut report, advance).await?;
     drop(progress);
+    let found = fsck::erased(&**log, evidence.vault()).await?;
+    summary.findings += found.len() as u64;
+    found.into_iter().for_each(&mut report);
     if let Some(vault) = evidence.vault() {
         let found = fsck::keys_destroyed(&**log, vault).await?;
         summary.findings += found.len() as u64;

@@ -55,7 +55,7 @@ pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (Os
 async fn migrate(config: &StoreConfig) -> anyhow::Result<()> {
     let sources = Sources::default();
     let vault = match (stores::vault(config, Schema::Migrate, &sources).await, &config.stores.vault) {
-        (Err(Error::Configuration(_)), Url::Postgres(url)) if config.master_key_file.is_none() => {
+        (Err(Error::Configuration(_)), Url::Postgres(url)) if config.master_key.is_none() => {
             vault::postgres::Postgres::migrate(url.expose_secret()).await?;
             None
         }

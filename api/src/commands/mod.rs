@@ -4,6 +4,7 @@
 
 pub mod copy;
 pub mod demo;
+pub mod erase;
 pub mod export;
 pub mod fsck;
 pub mod import;
@@ -16,6 +17,7 @@ mod progress;
 pub mod rebuild;
 pub mod replay;
 pub mod serve;
+pub mod vault;
 pub mod verify;
 pub mod version;
 mod whole_file;
@@ -65,6 +67,10 @@ enum Command {
     Verify(Box<verify::Options>),
     /// Make, list and revoke API keys; rotate and list issuers' signing keys.
     Keys(Box<keys::Options>),
+    /// Back the vault up and restore it; rotate its master key.
+    Vault(Box<vault::Options>),
+    /// Erase a person for good: what is sealed about it can never be opened again, and every proof stays.
+    Erase(Box<erase::Options>),
     /// Make the stores, or bring them up to date.
     Migrate(Box<migrate::Options>),
     /// Print the OpenAPI document.
@@ -105,6 +111,8 @@ async fn dispatch(command: Command, environment: impl Iterator<Item = (OsString,
         Command::Copy(options) => copy::run(&options, environment).await,
         Command::Verify(options) => verify::run(&options).await,
         Command::Keys(options) => keys::run(&options, environment).await,
+        Command::Vault(options) => vault::run(&options, environment).await,
+        Command::Erase(options) => erase::run(&options, environment).await,
         Command::Migrate(options) => migrate::run(&options, environment).await,
         Command::Openapi => openapi::run(),
         Command::Version(options) => version::run(&options, environment).await,

@@ -55,15 +55,21 @@ fn require_folder(store: &str, url: &Url) -> Result<(), Error> {
 
 /// Opens all stores, to do what is recorded.
 pub(super) async fn services(config: &StoreConfig) -> Result<App, Error> {
+    // Most commands ask no read model for an answer.
+    services_that_wait(config, Duration::ZERO).await
+}
+
+/// As [`services`], for a command that waits so long for a read model.
+pub(super) async fn services_that_wait(config: &StoreConfig, wait_max: Duration) -> Result<App, Error> {
     let sources = Sources::default();
     let vault = vault(config).await?;
     let ledger = LogAccess::new(log(config, LogName::LEDGER).await?, sources.appender);
     let audit = LogAccess::new(log(config, LogName::AUDIT).await?, sources.appender);
     let read = stores::read(config).await?;
-    // No command asks a read model for an answer or repeats a request.
+    // No command repeats a request.
     let settings = Settings {
         staleness_max: Duration::MAX,
-        wait_max: Duration::ZERO,
+        wait_max,
         idempotency_kept: Duration::ZERO,
         audit_details_kept: None,
         open_issuance: false,

@@ -10,9 +10,10 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 /// And one whenever so much more is done: at most twenty lines a stage, however fast it goes.
 const LINE_PERCENT: u64 = 5;
 
-/// The progress of one piece of work, counted in events.
+/// The progress of one piece of work, counted in events unless something else is named.
 pub(super) struct Progress {
     what: String,
+    counted: &'static str,
     bar: Option<ProgressBar>,
     started: Instant,
     stage: &'static str,
@@ -23,18 +24,23 @@ pub(super) struct Progress {
 impl Progress {
     /// Work called `what` begins.
     pub(super) fn new(what: impl Into<String>) -> Progress {
+        Progress::counting("events", what)
+    }
+
+    /// The same, counted in something else.
+    pub(super) fn counting(counted: &'static str, what: impl Into<String>) -> Progress {
         let what = what.into();
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
-            let template = "{msg}  {wide_bar} {human_pos}/{human_len} events, {per_sec}, {eta} left";
-            bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+            let template = format!("{{msg}}  {{wide_bar}} {{human_pos}}/{{human_len}} {counted}, {{per_sec}}, {{eta}} left");
+            bar.set_style(ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar.set_message(what.clone());
             bar
         });
-        Progress { what, bar, started: Instant::now(), stage: "", told: Instant::now(), told_percent: 0 }
+        Progress { what, counted, bar, started: Instant::now(), stage: "", told: Instant::now(), told_percent: 0 }
     }
 
-    /// `done` of `total` events are done in this stage of the work.
+    /// `done` of `total` are done in this stage of the work.
     pub(super) fn at(&mut self, stage: &'static str, done: u64, total: u64) {
         if let Some(bar) = &self.bar {
             bar.set_message(format!("{} {stage}", self.what));
@@ -46,7 +52,7 @@ impl Progress {
         if stage != self.stage || percent >= self.told_percent + LINE_PERCENT || self.told.elapsed() >= LINE_EVERY {
             (self.stage, self.told, self.told_percent) = (stage, Instant::now(), percent);
             // Nobody may be reading; that must not stop the work.
-            let _ = writeln!(std::io::stderr(), "{}", line(&self.what, stage, done, total, self.started.elapsed()));
+            let _ = writeln!(std::io::stderr(), "{}", line(&self.what, stage, (done, total, self.counted), self.started.elapsed()));
         }
     }
 }
@@ -64,10 +70,10 @@ impl Drop for Progress {
     }
 }
 
-fn line(what: &str, stage: &str, done: u64, total: u64, elapsed: Duration) -> String {
+fn line(what: &str, stage: &str, (done, total, counted): (u64, u64, &str), elapsed: Duration) -> String {
     let rate = u128::from(done) * 1000 / elapsed.as_millis().max(1);
     let left = u128::from(total.saturating_sub(done)).checked_div(rate).map(|seconds| format!(", {seconds} s left")).unwrap_or_default();
-    format!("{what}: {stage} {}%, {done} of {total} events, {rate}/s{left}", percent(done, total))
+    format!("{what}: {stage} {}%, {done} of {total} {counted}, {rate}/s{left}", percent(done, total))
 }
 
 #[cfg(test)]
@@ -76,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_line_tells_the_rate_and_the_time_left() {
-        let after_5_s = |done| line("fsck ledger", "checking", done, 20_000, Duration::from_secs(5));
+        let after_5_s = |done| line("fsck ledger", "checking", (done, 20_000, "events"), Duration::from_secs(5));
         assert_eq!(after_5_s(5000), "fsck ledger: checking 25%, 5000 of 20000 events, 1000/s, 15 s left");
         // A damaged head may say any number.
         assert_eq!(percent(u64::MAX, u64::MAX), 100);

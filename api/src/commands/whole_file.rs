@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufWriter, ErrorKind, Write};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// A file that is being written. Dropped before its end it is taken away.
@@ -20,6 +20,18 @@ impl WholeFile {
     /// # Errors
     /// Something else stands there, another process is at it, or the operating system's.
     pub(super) fn create(path: &Path, replace: bool) -> io::Result<WholeFile> {
+        WholeFile::with_mode(path, replace, 0o666)
+    }
+
+    /// The same for a file that is its owner's alone, where nothing stands.
+    ///
+    /// # Errors
+    /// As [`WholeFile::create`].
+    pub(super) fn create_private(path: &Path) -> io::Result<WholeFile> {
+        WholeFile::with_mode(path, false, 0o600)
+    }
+
+    fn with_mode(path: &Path, replace: bool, mode: u32) -> io::Result<WholeFile> {
         match fs::metadata(path) {
             Ok(there) if there.is_file() && replace => {}
             Ok(there) if there.is_file() => return Err(ErrorKind::AlreadyExists.into()),
@@ -30,7 +42,7 @@ impl WholeFile {
         let mut name = path.file_name().ok_or(ErrorKind::InvalidFilename)?.to_owned();
         name.push(".partial");
         let partial = path.with_file_name(name);
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&partial)?;
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(mode).open(&partial)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(io::Error::other("another process is writing it")),

@@ -16,11 +16,13 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::HeaderValue;
 use credence_ledger::publisher::anchor::Anchor;
 use credence_ledger::store;
+use credence_ledger::vault::master_key;
 use tracing_subscriber::EnvFilter;
 
 pub use layers::{Error, variable};
@@ -42,8 +44,8 @@ pub struct StoreConfig {
     pub stores: Stores,
     /// Where keys are written when the vault is on PostgreSQL.
     pub data_dir: Option<PathBuf>,
-    /// The vault's master key.
-    pub master_key_file: Option<PathBuf>,
+    /// Where the vault's master key comes from; `None` is the file beside the vault.
+    pub master_key: Option<Arc<dyn master_key::Source>>,
     /// Names the logs in the world, when they are created.
     pub origin: Option<String>,
     /// This process's name.
@@ -244,7 +246,7 @@ impl StoreConfig {
         Ok(StoreConfig {
             stores,
             data_dir: path("data_dir"),
-            master_key_file: path("master_key_file"),
+            master_key: master_key_source(layers)?,
             origin: value(layers, "origin", origin)?,
             worker: value(layers, "worker_id", worker)?.unwrap_or_else(host_name),
             allow_unsafe_durability: value(layers, "allow_unsafe_durability", flag)?.unwrap_or(false),
@@ -348,6 +350,22 @@ fn given_or_in_file<T: FromStr<Err: fmt::Display>>(layers: &Layers, name: &'stat
         text
     };
     text.trim().parse().map(Some).map_err(|error: T::Err| Error::of(&source, error))
+}
+
+/// A file, a value or a command. Whoever gives two of them, wherever, is told so: the one that is passed over might be the one that
+/// opens the vault.
+fn master_key_source(layers: &Layers) -> Result<Option<Arc<dyn master_key::Source>>, Error> {
+    let (file, text, command) = (layers.get("master_key_file"), layers.get("master_key"), layers.get("master_key_command"));
+    let given: Vec<&Source> = [&file, &text, &command].into_iter().flatten().map(|(source, _)| source).collect();
+    if let [one, other, ..] = given[..] {
+        return Err(Error::of(one, format!("give this or {other}, not both")));
+    }
+    Ok(match (file, text, command) {
+        (Some((_, path)), ..) => Some(Arc::new(master_key::source::File::new(variable("master_key_file"), path.into()))),
+        (_, Some((source, text)), _) => Some(Arc::new(master_key::source::Given::new(source.to_string(), text.into()))),
+        (.., Some((source, command))) => Some(Arc::new(master_key::source::Command::new(source.to_string(), command))),
+        _ => None,
+    })
 }
 
 fn tls_files(layers: &Layers) -> Result<Option<tls::Files>, Error> {

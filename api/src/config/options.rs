@@ -77,6 +77,12 @@ options! {
         /// The file with the vault's master key: 64 hex digits.
         #[arg(long, value_name = "FILE")]
         master_key_file,
+        /// The key itself. No option of the command line, which everybody on the host can read.
+        #[arg(skip)]
+        master_key,
+        /// A command for /bin/sh that prints the vault's master key, such as one that asks a key management service.
+        #[arg(long, value_name = "COMMAND")]
+        master_key_command,
         /// Host and optional path that name the logs in the world; read once, when the stores are created.
         #[arg(long, value_name = "HOST[/PATH]")]
         origin,

@@ -28,6 +28,7 @@ pub mod query;
 pub mod serve;
 pub mod services;
 pub mod sessions;
+pub mod subjects;
 pub mod tls;
 pub mod verifications;
 
@@ -143,6 +144,7 @@ pub fn table() -> Vec<Route> {
         verifications::routes(),
         issuers::routes(),
         keys::routes(),
+        subjects::routes(),
         logs::routes(),
         proofs::routes(),
         projections::routes(),

@@ -7,12 +7,14 @@ use credence_ledger::log::Restore;
 use credence_ledger::store::{self, Url};
 use credence_ledger::tiles::{self, Tiles};
 use credence_ledger::transfer::Kept;
+use credence_ledger::vault::master_key::Source;
+use credence_ledger::vault::master_key::source::File;
 use credence_ledger::vault::rows::{Keyring, Settings};
-use credence_ledger::vault::{self, MasterKey, OpenError, Vault};
+use credence_ledger::vault::{self, OpenError, Vault};
 use credence_ledger::{LogName, log};
 use secrecy::ExposeSecret as _;
 
-use super::{Error, Schema, Sources, data_folder, durability, error_chain, log_exists, open_vault, patiently, url_of};
+use super::{Error, Schema, Sources, data_folder, durability, error_chain, log_exists, open_vault, patiently, refused, url_of};
 use crate::config::{self, StoreConfig};
 
 /// Opens a log as it is.
@@ -97,30 +99,51 @@ pub async fn vault_opened_by(config: &StoreConfig, TheirKey(keyring): TheirKey) 
     patiently("vault", &config.stores.vault, async || match open_vault(config, Schema::AsItIs, keyring.clone()).await {
         Ok(vault) => Ok(vault),
         Err(OpenError::Store(error)) => Err(error.into()),
-        Err(wrong @ OpenError::WrongMasterKey) => Err(store::Error::Failed(wrong.into()).into()),
+        Err(wrong) => Err(store::Error::Failed(wrong.into()).into()),
     })
     .await
 }
 
-/// The key at hand where the vault of these settings will be: all of the key files there open it.
+/// The master keys at hand where a vault is to be restored: of all sources there.
+///
+/// # Errors
+/// There is none, or one cannot be used; nothing was written.
+pub async fn keyring_at_hand(config: &StoreConfig, sources: &Sources) -> Result<Keyring, config::Error> {
+    let mut found: Option<Keyring> = None;
+    for source in sources_there(config) {
+        let loaded = source.load().await.map_err(|error| refused(&*source, error_chain(&error)))?;
+        match &found {
+            Some(keyring) => keyring.ring().add(&loaded),
+            None => found = Some(Keyring::new(loaded, sources.random.clone())),
+        }
+    }
+    found.ok_or_else(|| config::Error {
+        source_name: config::variable("master_key_file"),
+        problem: "required: the master key under which the backup was made".to_owned(),
+    })
+}
+
+/// The key at hand where the vault of these settings will be: all of the sources there hold one that opens it.
 ///
 /// # Errors
 /// There is none, or one is another vault's; nothing was written.
-pub fn their_key(config: &StoreConfig, settings: &Settings, sources: &Sources) -> Result<TheirKey, config::Error> {
-    let beside = data_folder(config).map(|folder| folder.join("master.key")).filter(|file| file.exists());
-    let given = config.master_key_file.clone().map(|file| (config::variable("master_key_file"), file));
-    let files: Vec<_> = given.into_iter().chain(beside.map(|file| (file.display().to_string(), file))).collect();
+pub async fn their_key(config: &StoreConfig, settings: &Settings, sources: &Sources) -> Result<TheirKey, config::Error> {
     let mut key = None;
-    for (source_name, file) in files {
-        let refused = |problem: String| config::Error { source_name: source_name.clone(), problem };
-        let master_key = MasterKey::load(&file).map_err(|error| refused(error_chain(&error)))?;
-        let keyring = Keyring::new(master_key, sources.random.clone());
-        let wrong = |_| refused("this master key does not open the vault that is copied: both are opened by the same one".to_owned());
-        vault::copy::require_key(&keyring, settings).map_err(wrong)?;
+    for source in sources_there(config) {
+        let loaded = source.load().await.map_err(|error| refused(&*source, error_chain(&error)))?;
+        let keyring = Keyring::new(loaded, sources.random.clone());
+        let wrong = "this master key does not open the vault that is copied: both are opened by the same one";
+        vault::copy::require_key(&keyring, settings).map_err(|_| refused(&*source, wrong))?;
         key = key.or(Some(TheirKey(keyring)));
     }
     key.ok_or_else(|| config::Error {
         source_name: config::variable("master_key_file"),
         problem: "required: the master key of the vault that is copied, which is wrapped by it there, too".to_owned(),
     })
+}
+
+/// What is configured, and the file beside the vault, where there is one.
+fn sources_there(config: &StoreConfig) -> impl Iterator<Item = Arc<dyn Source>> {
+    let beside = data_folder(config).map(|folder| folder.join("master.key")).filter(|file| file.exists());
+    config.master_key.clone().into_iter().chain(beside.map(|file| Arc::new(File::at(file)) as Arc<dyn Source>))
 }

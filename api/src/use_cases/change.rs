@@ -6,11 +6,13 @@
 //! The answer shows the credential's personal data to whoever changed it. That is no read of its own: the event in the ledger
 //! names who it was, and it does not wait for the audit log.
 
+use credence_ledger::Stream;
 use credence_ledger::decision::credential::{self as decision, Change};
 use credence_ledger::event::Payload;
 use credence_ledger::event::credential::{CredentialReinstated, CredentialRevoked, CredentialSuspended};
 use credence_ledger::log::{Append, Expected, Outcome, Refusal};
 use credence_ledger::sealing::{KeyId, Sealed, SealingKey};
+use credence_ledger::stream::category;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -70,7 +72,7 @@ pub async fn change(
         let event = match decision::change(credential.state, command.change, reason) {
             Ok(event) => event.encode(&metadata),
             Err(rejection) => {
-                let before = idempotency::done_before(services, idempotency, credential.stream(), &metadata).await?;
+                let before = idempotency::done_before(services, idempotency, &metadata).await?;
                 return credential::repeated(services, before.ok_or(Error::Rejected(rejection))?).await;
             }
         };
@@ -78,6 +80,11 @@ pub async fn change(
             releases: if command.change == Change::Revoke { vec![credential.unique_key()] } else { Vec::new() },
             idempotency,
             ..Append::to(credential.stream(), Expected::Exact(credential.last.version), vec![event])
+        };
+        // Nothing happens any more to what is an erased subject's.
+        let append = match credential.issued.subject_id {
+            Some(subject_id) => append.while_empty(Stream::subject(subject_id)),
+            None => append,
         };
         match services.ledger()?.append(append).await? {
             Outcome::Appended(events) => {
@@ -87,6 +94,7 @@ pub async fn change(
                 return Ok(Done { opened, position: event.position, repeated: false });
             }
             Outcome::Repeated(position) => return credential::repeated(services, position).await,
+            Outcome::Refused(Refusal::StaleVersion { stream, .. }) if stream.category() == category::SUBJECT => return Err(Error::Erased),
             Outcome::Refused(Refusal::StaleVersion { .. }) => {}
             Outcome::Refused(Refusal::IdempotencyKeyReused) => return Err(Error::IdempotencyKeyReused),
             Outcome::Refused(Refusal::KeyTaken { .. }) => return Err(Error::corrupt("a key taken that was not claimed")),

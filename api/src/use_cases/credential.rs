@@ -158,9 +158,14 @@ pub(super) async fn load(services: &Services, id: Uuid, to: Option<Position>) ->
 pub(super) async fn sealing_key(services: &Services, credential: &Credential) -> Result<(KeyId, SealingKey), Error> {
     match credential.issued.subject_id {
         Some(subject_id) => {
-            let id = KeyId::Subject(subject_id);
-            let key = services.vault.open_keys(std::slice::from_ref(&id)).await?.remove(&id);
-            key.map(|key| (id, key)).ok_or(Error::Erased)
+            let (id, stream) = (KeyId::Subject(subject_id), [Stream::subject(subject_id)]);
+            let keys = services.vault.open_keys(std::slice::from_ref(&id));
+            let (mut keys, erased) = futures::try_join!(keys, services.ledger()?.log.read_first(&stream))?;
+            // What the ledger says holds, though the key may be about to be destroyed.
+            if !erased.is_empty() {
+                return Err(Error::Erased);
+            }
+            keys.remove(&id).map(|key| (id, key)).ok_or(Error::Erased)
         }
         None => {
             let issuer = credential.issued.issuer;

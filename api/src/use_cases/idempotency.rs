@@ -4,9 +4,9 @@
 //! back. The scope is principal, organisation and route, so that nobody meets another's keys. Only what appended is remembered.
 
 use credence_ledger::event::credential::CredentialRevoked;
-use credence_ledger::event::{Metadata, New};
+use credence_ledger::event::{Metadata, New, new_id};
 use credence_ledger::log::{Append, Expected, Idempotency, Outcome, Refusal};
-use credence_ledger::{Position, Stream, json};
+use credence_ledger::{Position, Stream, Version, json};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -47,23 +47,23 @@ pub(super) fn remember(services: &Services, caller: &Caller, key: &Key, command:
 /// Where the same command was done before under the same key, for one that can no longer be decided as it was then: after a
 /// revocation, revoking is refused, yet its repeat is not.
 ///
-/// The log alone knows, and tells only those who append. So this offers it an append that it can only refuse: `stream` is known
-/// to have events, and the offer is for one that has none. Idempotency is judged before that.
+/// The log alone knows, and tells only those who append. So this offers it an append that it can only refuse: one that goes on with
+/// a stream which nobody has begun. Idempotency is judged before that.
 pub(super) async fn done_before(
     services: &Services,
     idempotency: Option<Idempotency>,
-    stream: Stream,
     metadata: &Metadata,
 ) -> Result<Option<Position>, Error> {
     if idempotency.is_none() {
         return Ok(None);
     }
     let event = New::of(&CredentialRevoked { reason: None }, metadata);
-    let offer = Append { idempotency, ..Append::to(stream, Expected::None, vec![event]) };
+    let nobodys = Stream::credential(new_id(&services.clock, &services.random));
+    let offer = Append { idempotency, ..Append::to(nobodys, Expected::Exact(Version::FIRST), vec![event]) };
     match services.ledger()?.append(offer).await? {
         Outcome::Repeated(position) => Ok(Some(position)),
         Outcome::Refused(Refusal::IdempotencyKeyReused) => Err(Error::IdempotencyKeyReused),
         Outcome::Refused(_) => Ok(None),
-        Outcome::Appended(_) => Err(Error::corrupt("a stream that had events and has none")),
+        Outcome::Appended(_) => Err(Error::corrupt("a stream just named has events")),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The order is what makes it safe: the subject's row with its sealing key is durable no later than the event (a crash in between
 //! leaves an unused row, which harms nobody); the unique key is claimed in the same commit as the event, so that of
-//! equal issuances exactly one wins, however many processes race.
+//! equal issuances exactly one wins, however many processes race; and nothing is issued for a subject that has been erased.
 
 use credence_ledger::decision::credential::{self as decision, State};
 use credence_ledger::document::{self, Built, Contents};
@@ -10,6 +10,7 @@ use credence_ledger::event::credential::CredentialIssued;
 use credence_ledger::event::{Origination, Payload as _, new_id};
 use credence_ledger::log::{Append, Expected, KeyOwner, Outcome, Refusal, UniqueKey};
 use credence_ledger::sealing::KeyId;
+use credence_ledger::stream::category;
 use credence_ledger::vault::Issuer;
 #[cfg(not(feature = "bench-unsealed"))]
 use credence_ledger::vault::{Subject, SubjectRefs};
@@ -27,6 +28,9 @@ use super::{Error, idempotency};
 use crate::caller::{Caller, Principal};
 use crate::services::Services;
 use crate::stores;
+
+/// How often it is begun anew because the person is erased again and again.
+const TRIES_MAX: usize = 5;
 
 /// A command. Every text in normal form, every rule kept.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,7 +83,7 @@ impl IssueCredential {
 /// Issues a credential in the name of `issuer`.
 ///
 /// # Errors
-/// [`Error::Forbidden`], [`Error::AlreadyIssued`], [`Error::IdempotencyKeyReused`], or the world's.
+/// [`Error::Forbidden`], [`Error::AlreadyIssued`], [`Error::IdempotencyKeyReused`], [`Error::Erased`] of a repeat, or the world's.
 pub async fn issue(
     services: &Services,
     caller: &Caller,
@@ -95,28 +99,40 @@ pub async fn issue(
         stores::register(services.ledger()?, &issuer, &Origination::system(&services.worker), &services.random).await?;
         services.issuers.note_registered(issuer.id);
     }
-    let stream = Stream::credential(new_id(&services.clock, &services.random));
-    let draft = draft(services, &issuer, &stream, command).await?;
-    let event = decision::issue(State::Unissued, draft.issued).map_err(Error::Rejected)?;
-    let metadata = caller.origination(&services.worker).metadata(&services.random);
-    let append = Append {
-        claims: vec![(draft.unique_key, stream.clone())],
-        idempotency: key.map(|key| idempotency::remember(services, caller, key, &command.to_value())),
-        relies_on: draft.relies_on,
-        ..Append::to(stream, Expected::None, vec![event.encode(&metadata)])
-    };
-    match services.ledger()?.append(append).await? {
-        Outcome::Appended(events) => {
-            let credential = Credential::fold(&events)?.ok_or_else(|| Error::corrupt("an append without an event"))?;
-            let (position, at) = (credential.position, credential.issued_at);
-            let opened = credential::opened(services, credential, draft.document, at).await?;
-            Ok(Done { opened, position, repeated: false })
+    for _ in 0..TRIES_MAX {
+        let stream = Stream::credential(new_id(&services.clock, &services.random));
+        let draft = draft(services, &issuer, &stream, command).await?;
+        let subject = draft.issued.subject_id;
+        let event = decision::issue(State::Unissued, draft.issued).map_err(Error::Rejected)?;
+        let metadata = caller.origination(&services.worker).metadata(&services.random);
+        let append = Append {
+            claims: vec![(draft.unique_key, stream.clone())],
+            idempotency: key.map(|key| idempotency::remember(services, caller, key, &command.to_value())),
+            relies_on: draft.relies_on,
+            ..Append::to(stream, Expected::None, vec![event.encode(&metadata)])
+        };
+        let append = match subject {
+            Some(subject) => append.while_empty(Stream::subject(subject)),
+            None => append,
+        };
+        match services.ledger()?.append(append).await? {
+            Outcome::Appended(events) => {
+                let credential = Credential::fold(&events)?.ok_or_else(|| Error::corrupt("an append without an event"))?;
+                let (position, at) = (credential.position, credential.issued_at);
+                let opened = credential::opened(services, credential, draft.document, at).await?;
+                return Ok(Done { opened, position, repeated: false });
+            }
+            Outcome::Repeated(position) => return credential::repeated(services, position).await,
+            Outcome::Refused(Refusal::KeyTaken { owner, .. }) => return Err(already_issued(services, &owner).await?),
+            Outcome::Refused(Refusal::IdempotencyKeyReused) => return Err(Error::IdempotencyKeyReused),
+            // The subject was erased, before or meanwhile. Once its row is gone the same person is another subject.
+            Outcome::Refused(Refusal::StaleVersion { stream, .. }) if stream.category() == category::SUBJECT => {
+                services.vault.forget_subjects(&[stream.id()]).await?;
+            }
+            Outcome::Refused(Refusal::StaleVersion { .. }) => return Err(Error::Contended),
         }
-        Outcome::Repeated(position) => credential::repeated(services, position).await,
-        Outcome::Refused(Refusal::KeyTaken { owner, .. }) => Err(already_issued(services, &owner).await?),
-        Outcome::Refused(Refusal::IdempotencyKeyReused) => Err(Error::IdempotencyKeyReused),
-        Outcome::Refused(Refusal::StaleVersion { .. }) => Err(Error::Contended),
     }
+    Err(Error::Contended)
 }
 
 /// Whether a caller may issue and change credentials of that type: some keys are limited to certain ones.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use credence_ledger::event::audit::AuditEvent;
 use credence_ledger::event::credential::CredentialIssued;
+use credence_ledger::event::subject::SubjectErased;
 use credence_ledger::event::{Payload as _, Recorded};
 use credence_ledger::log::Log;
 use credence_ledger::store::Error;
@@ -72,7 +73,7 @@ enum Of {
 impl Of {
     fn event(log: &LogName, event: &Recorded) -> Of {
         if *log != LogName::AUDIT {
-            return Of::issued(event).or_else(|| Of::stream(&event.stream)).unwrap_or(Of::Nobody);
+            return Of::says_itself(event).or_else(|| Of::stream(&event.stream)).unwrap_or(Of::Nobody);
         }
         match AuditEvent::decode(event) {
             Ok(AuditEvent::CredentialVerified(verified)) => verified.credential.map_or_else(|| Of::actor(event), Of::Credential),
@@ -82,6 +83,7 @@ impl Of {
             }
             Ok(AuditEvent::AccessRefused(_)) => Of::actor(event),
             Ok(AuditEvent::KeyCreated(created)) => Of::Issuer(created.issuer),
+            Ok(AuditEvent::ErasureOrdered(ordered)) => Of::Issuer(ordered.issuer),
             Ok(AuditEvent::AccountRegistered(registered)) => Of::Issuer(registered.issuer),
             Ok(
                 AuditEvent::KeyRevoked(_)
@@ -100,6 +102,9 @@ impl Of {
             // The installation's own affairs, whoever ordered them; and what is not understood.
             Ok(
                 AuditEvent::LogKeyRotated(_)
+                | AuditEvent::MasterKeyRotated(_)
+                | AuditEvent::VaultBackedUp(_)
+                | AuditEvent::VaultRestored(_)
                 | AuditEvent::TokenKeysReplaced(_)
                 | AuditEvent::RebuildStarted(_)
                 | AuditEvent::RebuildFinished(_)
@@ -109,10 +114,14 @@ impl Of {
         }
     }
 
-    /// An issuance says itself whose it is.
-    fn issued(event: &Recorded) -> Option<Of> {
-        let issued = (event.kind == CredentialIssued::TYPE).then(|| event.payload::<CredentialIssued>().ok()).flatten();
-        issued.map(|issued| Of::Issuer(issued.issuer))
+    /// An issuance says itself whose it is, and so does an erasure.
+    fn says_itself(event: &Recorded) -> Option<Of> {
+        let issuer = match event.kind.as_str() {
+            CredentialIssued::TYPE => event.payload::<CredentialIssued>().ok()?.issuer,
+            SubjectErased::TYPE => event.payload::<SubjectErased>().ok()?.issuer,
+            _ => return None,
+        };
+        Some(Of::Issuer(issuer))
     }
 
     /// `None` of a stream that is no thing that belongs to anybody.

@@ -45,7 +45,9 @@ pub async fn login(services: &Services, caller: &Caller, identifier: &str, passw
     // By whichever of its names: an account's failures are counted together.
     let bucket = found.as_ref().map_or(identifier, |login| reference(services, &login.account.profile.username));
     let checked = check(services, caller, (identifier, bucket), found.as_ref(), password).await?;
-    let (Some(is_outdated), Some(Login { account, stored, .. })) = (checked, found) else { return Err(Error::BadCredentials) };
+    let (Some(is_outdated), Some(Login { account, password: hashed, mut stored, .. })) = (checked, found) else {
+        return Err(Error::BadCredentials);
+    };
 
     let id = new_id(&services.clock, &services.random);
     let stream = Stream::new(category::SESSION, id);
@@ -54,10 +56,15 @@ pub async fn login(services: &Services, caller: &Caller, identifier: &str, passw
     let (refresh, token) = refresh_token(services);
     let expires_at = now.plus(services.settings.accounts.session);
     let agent = caller.user_agent.clone();
-    let new = NewSession { id, account: account.id, checked: stored.clone(), agent, token, created_at: now, expires_at };
+    let mut new = NewSession { id, account: account.id, checked: stored.clone(), agent, token, created_at: now, expires_at };
     if !services.vault.insert_session(&new).await? {
-        // The password was changed, or the account deactivated, while this one was checked.
-        return Err(Error::BadCredentials);
+        // The password was changed, or the account deactivated, while this one was checked; unless it was only wrapped anew.
+        let again = services.vault.login_of(account.id).await?.filter(|again| again.password == hashed && again.stored != stored);
+        stored = again.ok_or(Error::BadCredentials)?.stored;
+        new.checked.clone_from(&stored);
+        if !services.vault.insert_session(&new).await? {
+            return Err(Error::BadCredentials);
+        }
     }
     if is_outdated {
         let hashed = services.passwords.hash(password).await?;

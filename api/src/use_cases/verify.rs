@@ -10,7 +10,7 @@ use credence_ledger::event::audit::{Cause, CredentialVerified, PresentedBy};
 use credence_ledger::stream::category;
 use credence_ledger::{Position, Timestamp, document};
 use credence_projections::projection::{Cursor, Projection};
-use credence_projections::verification::{At, AtIssuer, Credential, Lookup, Status};
+use credence_projections::verification::{At, AtIssuer, Credential, Found, Lookup, Status};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -151,15 +151,14 @@ pub async fn verify(services: &Services, caller: &Caller, question: &VerifyCrede
         At::Position(position) => (now, Some(position)),
     };
     let judged_at = if let At::Time(time) = at { time } else { now };
-    let finding = match (&matched.credential, matched.cause) {
-        (None, _) | (_, Cause::Unknown | Cause::Mismatch) => Finding::NotFound,
-        (Some(_), Cause::Tampered) => Finding::Tampered,
-        (Some(_), Cause::Found) if matched.erased => Finding::Erased,
-        (Some(found), Cause::Found) => Finding::Found(Status::of(found.state, found.valid_from, found.valid_until, judged_at)),
+    let finding = match (matched.shown(), matched.cause) {
+        (Some(found), _) => Finding::Found(Status::of(found.state, found.valid_from, found.valid_until, judged_at)),
+        (None, Cause::Tampered) => Finding::Tampered,
+        (None, Cause::Erased) if matched.is_presented => Finding::Erased,
+        (None, _) => Finding::NotFound,
     };
     // Before it is recorded: who wants a proof and cannot have one gets no verdict.
-    let shown = matched.credential.as_ref().filter(|_| question.proof && matches!(finding, Finding::Found(_)));
-    let proof = match shown {
+    let proof = match matched.shown().filter(|_| question.proof) {
         Some(shown) => Some(prove(services, shown, at, cursor.position).await?),
         None => None,
     };
@@ -168,13 +167,13 @@ pub async fn verify(services: &Services, caller: &Caller, question: &VerifyCrede
         cause: matched.cause,
         status: finding.as_str().to_owned(),
         position: as_of_position.map(|position| position.0),
-        credential: matched.credential.as_ref().map(|credential| credential.id),
+        credential: matched.found.as_ref().map(Found::id),
         presented_by: question.presented.by(),
     };
     let recorded = audit::record(services, caller, category::VERIFICATION, &verified).await?;
     Ok(Verdict {
         finding,
-        credential: matched.credential.filter(|_| matches!(finding, Finding::Found(_))),
+        credential: matched.shown().cloned(),
         as_of,
         as_of_position,
         verified_at: recorded.recorded_at,
@@ -199,10 +198,7 @@ async fn prove(services: &Services, credential: &Credential, at: At, applied: Op
 
 /// When what is shown came to be: while others append, that may be more recent than what is known to be complete.
 fn last_change(matched: &Match) -> Timestamp {
-    match &matched.credential {
-        Some(found) if matched.cause == Cause::Found && !matched.erased => found.status_changed_at.unwrap_or(found.issued_at),
-        _ => Timestamp::EPOCH,
-    }
+    matched.shown().map_or(Timestamp::EPOCH, |shown| shown.status_changed_at.unwrap_or(shown.issued_at))
 }
 
 /// Waits for what the question needs the read model to have applied.
@@ -223,17 +219,35 @@ async fn wait(services: &Services, question: &VerifyCredential) -> Result<At, Er
 
 /// What the read model knows of what was presented.
 struct Match {
-    /// A credential that was found, even if the answer does not say so.
-    credential: Option<Credential>,
+    /// What was found, even if the answer does not say so.
+    found: Option<Found>,
     cause: Cause,
-    /// The subject's data is gone.
-    erased: bool,
+    /// Whether what was presented is its document or its digest: whoever has only an id is not told that it was erased.
+    is_presented: bool,
 }
 
 impl Match {
-    fn of(credential: Option<Credential>) -> Match {
-        let cause = if credential.is_some() { Cause::Found } else { Cause::Unknown };
-        Match { credential, cause, erased: false }
+    /// Found by less than its document or its digest.
+    fn by_name(found: Option<Found>) -> Match {
+        let cause = match found {
+            None => Cause::Unknown,
+            Some(Found::Credential(_)) => Cause::Found,
+            Some(Found::Erased(_)) => Cause::Erased,
+        };
+        Match { found, cause, is_presented: false }
+    }
+
+    /// Found by its document or its digest.
+    fn by_content(found: Option<Found>) -> Match {
+        Match { is_presented: true, ..Match::by_name(found) }
+    }
+
+    /// The credential that the answer is about.
+    fn shown(&self) -> Option<&Credential> {
+        match &self.found {
+            Some(Found::Credential(credential)) if self.cause == Cause::Found => Some(credential),
+            _ => None,
+        }
     }
 }
 
@@ -241,49 +255,51 @@ async fn find(services: &Services, presented: &Presented, at: At) -> Result<(Mat
     let read = &services.read;
     match presented {
         Presented::Id { id, name, email } => {
-            let (credential, cursor) = match at {
+            let (found, cursor) = match at {
                 At::Newest => services.lookups.by_id(*id).await?,
                 At::Time(_) | At::Position(_) => read.find(&Lookup::Id(*id), at).await?,
             };
+            let mut matched = Match::by_name(found);
             let matches = name.is_none() && email.is_none()
-                || details_match(services, credential.as_ref(), *id, name.as_deref(), email.as_deref()).await?;
-            let mut found = Match::of(credential);
-            if !matches && found.credential.is_some() {
-                found.cause = Cause::Mismatch;
+                || details_match(services, matched.shown(), *id, name.as_deref(), email.as_deref()).await?;
+            if !matches && matched.cause == Cause::Found {
+                matched.cause = Cause::Mismatch;
             }
-            Ok((found, cursor))
+            Ok((matched, cursor))
         }
         Presented::DocumentDigest { digest, issuer } => {
-            let (credential, cursor) = read.find(&Lookup::Document(*digest), at).await?;
-            let of_issuer = |found: &Credential| issuer.as_ref().is_none_or(|issuer| *issuer == found.issuer_name);
-            Ok((with_erasure(services, Match::of(credential.filter(of_issuer))).await?, cursor))
+            let (found, cursor) = read.find(&Lookup::Document(*digest), at).await?;
+            let of_issuer = |found: &Found| issuer.as_ref().is_none_or(|issuer| issuer == found.issuer_name());
+            Ok((Match::by_content(found.filter(of_issuer)), cursor))
         }
         Presented::Document { document, id } => {
             let digest = document::digest(document);
-            let (credential, cursor) = read.find(&Lookup::Document(digest), at).await?;
-            match (credential, id) {
-                (None, Some(id)) => {
-                    let (named, cursor) = read.find(&Lookup::Id(*id), at).await?;
-                    let mut found = Match::of(named);
-                    // It may have been applied between the two look-ups, and then this one is the first that finds it.
-                    let is_another = |named: &Credential| named.subject_id.is_none() || named.digest != digest;
-                    if found.credential.as_ref().is_some_and(is_another) {
-                        found.cause = Cause::Tampered;
-                        return Ok((found, cursor));
-                    }
-                    Ok((with_document(services, found, document).await?, cursor))
-                }
-                (credential, _) => Ok((with_document(services, Match::of(credential), document).await?, cursor)),
+            let (found, cursor) = read.find(&Lookup::Document(digest), at).await?;
+            let (Some(id), None) = (id, &found) else { return Ok((with_proof(services, Match::by_content(found), document), cursor)) };
+            let (named, cursor) = read.find(&Lookup::Id(*id), at).await?;
+            // It may have been applied between the two look-ups, and then this one is the first that finds it.
+            let is_its_document = match &named {
+                Some(Found::Credential(named)) => named.subject_id.is_some() && named.digest == digest,
+                Some(Found::Erased(named)) => named.digest == digest,
+                None => false,
+            };
+            if is_its_document {
+                return Ok((with_proof(services, Match::by_content(named), document), cursor));
             }
+            let mut matched = Match::by_name(named);
+            if matched.cause == Cause::Found {
+                matched.cause = Cause::Tampered;
+            }
+            Ok((matched, cursor))
         }
         Presented::SecretDigest { digest, issuer } => {
-            let (credential, cursor) = read.find(&Lookup::Secret { digest: *digest, issuer: issuer.clone() }, at).await?;
-            Ok((Match::of(credential), cursor))
+            let (found, cursor) = read.find(&Lookup::Secret { digest: *digest, issuer: issuer.clone() }, at).await?;
+            Ok((Match::by_content(found), cursor))
         }
         Presented::Secret { secret, issuer } => {
             let digest = services.vault.lookup().secret(secret.as_bytes());
-            let (credential, cursor) = read.find(&Lookup::Secret { digest, issuer: issuer.clone() }, at).await?;
-            Ok((Match::of(credential), cursor))
+            let (found, cursor) = read.find(&Lookup::Secret { digest, issuer: issuer.clone() }, at).await?;
+            Ok((Match::by_content(found), cursor))
         }
     }
 }
@@ -306,22 +322,13 @@ async fn details_match(
     Ok(known.is_some_and(|known| name.is_none_or(|name| name == known.name) && email.is_none_or(|email| email == known.email)))
 }
 
-/// Finds out whether the subject's data has been erased.
-async fn with_erasure(services: &Services, mut found: Match) -> Result<Match, Error> {
-    if let Some(subject) = found.credential.as_ref().and_then(|credential| credential.subject_id) {
-        found.erased = services.subjects.refs(subject).await?.is_none();
+/// Judges a document that matches: one with a proof of ours that does not hold is not the one that was answered, though it says the
+/// same.
+fn with_proof(services: &Services, mut matched: Match, document: &Value) -> Match {
+    if matched.found.is_some() && !matches!(check_by_issuer(document, services.clock.now()), Ok(_) | Err(proof::Error::Missing)) {
+        matched.cause = Cause::Tampered;
     }
-    Ok(found)
-}
-
-/// Judges a document that matches: it may have been erased, and one with a proof of ours that does not hold is not the one that was
-/// answered, though it says the same.
-async fn with_document(services: &Services, found: Match, document: &Value) -> Result<Match, Error> {
-    let mut found = with_erasure(services, found).await?;
-    if found.cause == Cause::Found && !matches!(check_by_issuer(document, services.clock.now()), Ok(_) | Err(proof::Error::Missing)) {
-        found.cause = Cause::Tampered;
-    }
-    Ok(found)
+    matched
 }
 
 impl Presented {

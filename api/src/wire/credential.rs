@@ -29,8 +29,8 @@ pub const NAME: Text = Text { length_max: 255, normal: subject::normal_name, lin
 pub const EMAIL: Text = Text { length_max: 254, normal: subject::normal_email, lines: false };
 /// A subject's URI.
 const URI: Text = Text { length_max: 2048, normal: str::to_owned, lines: false };
-/// Why a status is changed.
-const REASON: Text = Text { length_max: 1000, normal: normal_reason, lines: true };
+/// Why something is done.
+pub const REASON: Text = Text { length_max: 1000, normal: normal_reason, lines: true };
 /// A secret has at most so many bytes.
 const SECRET_BYTES_MAX: usize = 4096;
 /// Claims have at most so many bytes in their canonical form.

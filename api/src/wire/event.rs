@@ -153,10 +153,10 @@ fn opened(field: &str, plain: &[u8]) -> Value {
 /// The fields whose meaning is more than their CBOR says.
 fn known(kind: &str, field: &str, value: &Cbor) -> Option<Value> {
     match (kind, field) {
-        ("CredentialIssued", "issuer" | "subject_id") | ("CredentialVerified", "credential") | ("KeyCreated", "issuer") => {
-            let id = Uuid::from_slice(value.as_bytes()?).ok()?;
-            Some(Value::String(id.to_string()))
-        }
+        ("CredentialIssued", "issuer" | "subject_id")
+        | ("CredentialVerified", "credential")
+        | ("KeyCreated" | "SubjectErased" | "ErasureOrdered", "issuer") => uuid(value),
+        ("ErasureOrdered", "subjects") => value.as_array()?.iter().map(uuid).collect(),
         ("CredentialIssued", "valid_from" | "valid_until") | ("CredentialVerified", "as_of") | ("KeyCreated", "expires_at") => {
             let micros = u64::try_from(value.as_integer()?).ok()?;
             let time = Timestamp::from_micros(micros);
@@ -168,6 +168,10 @@ fn known(kind: &str, field: &str, value: &Cbor) -> Option<Value> {
         }
         _ => None,
     }
+}
+
+fn uuid(value: &Cbor) -> Option<Value> {
+    Some(Value::String(Uuid::from_slice(value.as_bytes()?).ok()?.to_string()))
 }
 
 /// Anything else: byte strings in hex, and what events cannot hold as the text that CBOR's diagnostic notation has for it.

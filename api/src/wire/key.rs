@@ -21,7 +21,7 @@ use crate::wire::credential::TYPE;
 /// A key's name stands in lists, one key a line.
 pub const NAME: Text = Text { length_max: 255, normal: subject::normal_name, lines: false };
 /// An organisation's name.
-const ISSUER: Text = Text { length_max: 100, normal: subject::normal_name, lines: false };
+pub const ISSUER: Text = Text { length_max: 100, normal: subject::normal_name, lines: false };
 /// A key is limited to at most so many types.
 const TYPES_MAX: usize = 100;
 

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod credential;
+pub mod erasure;
 pub mod event;
 pub mod issuer;
 pub mod key;

@@ -40,7 +40,17 @@ pub fn files(folder: &Path, found: &mut Vec<(String, Vec<u8>)>) {
 
 /// Which of these hold a text, in whichever spelling.
 pub fn places_of<'a>(text: &str, haystacks: &'a [(String, Vec<u8>)]) -> Vec<&'a str> {
-    let needles = spellings(text);
+    holding(&spellings(text), haystacks)
+}
+
+/// The same for bytes that are no text: as they are, and in hex.
+#[allow(dead_code, reason = "one of two test binaries uses it")]
+pub fn places_of_bytes<'a>(bytes: &[u8], haystacks: &'a [(String, Vec<u8>)]) -> Vec<&'a str> {
+    let hex = [hex::encode(bytes).into_bytes(), hex::encode_upper(bytes).into_bytes()];
+    holding(&[&[bytes.to_vec()], &hex[..]].concat(), haystacks)
+}
+
+fn holding<'a>(needles: &[Vec<u8>], haystacks: &'a [(String, Vec<u8>)]) -> Vec<&'a str> {
     let holds = |bytes: &[u8]| needles.iter().any(|needle| memchr::memmem::find(bytes, needle).is_some());
     haystacks.iter().filter(|(_, bytes)| holds(bytes)).map(|(name, _)| name.as_str()).collect()
 }

@@ -4,9 +4,12 @@
 //! With `CREDENCE_SOAK=1` (`make soak`) the figures are the full ones; without it, a few of each, so that it takes minutes.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops at the first thing that is not as it should be")]
 
+mod backups;
 mod client;
 mod durability;
+mod erasure;
 mod kills;
+mod master_key;
 mod moments;
 mod moving;
 mod process;

@@ -150,6 +150,10 @@ impl Log for Faulty {
     async fn forget_idempotency(&self, before: Timestamp) -> Result<u64, store::Error> {
         self.memory.forget_idempotency(before).await
     }
+
+    async fn forget_commands(&self, positions: &[Position]) -> Result<u64, store::Error> {
+        self.memory.forget_commands(positions).await
+    }
 }
 
 fn stream() -> Stream {

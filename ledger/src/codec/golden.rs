@@ -12,12 +12,13 @@ use super::*;
 use crate::chain::{self, Origin};
 use crate::event::audit::{
     AccessRefused, AccountActivated, AccountDeactivated, AccountRegistered, AuditDetailsShredded, AuditEvent, Cause, CredentialVerified,
-    EndedBy, FailedBy, IssuerChanged, KeyCreated, KeyCreated1, KeyLimited, KeyReplaced, KeyRevoked, LogKeyRotated, LoginFailed,
-    PasswordChanged, PersonalDataRead, PresentedBy, ProfileChanged, RebuildFinished, RebuildStarted, RolesChanged, SessionEnded,
-    SessionStarted, SigningKeyRotated, TokenKeysReplaced,
+    EndedBy, ErasureOrdered, FailedBy, IssuerChanged, KeyCreated, KeyCreated1, KeyLimited, KeyReplaced, KeyRevoked, LogKeyRotated,
+    LoginFailed, MasterKeyRotated, PasswordChanged, PersonalDataRead, PresentedBy, ProfileChanged, RebuildFinished, RebuildStarted,
+    RolesChanged, SessionEnded, SessionStarted, SigningKeyRotated, TokenKeysReplaced, VaultBackedUp, VaultRestored,
 };
 use crate::event::credential::{CredentialEvent, CredentialIssued, CredentialReinstated, CredentialRevoked, CredentialSuspended};
 use crate::event::issuer::{IssuerEvent, IssuerKeyRotated, IssuerRegistered};
+use crate::event::subject::{SubjectErased, SubjectEvent};
 use crate::event::{Metadata, New, Payload, Recorded};
 use crate::sealing::{KeyId, Sealed};
 use crate::stream::category;
@@ -87,6 +88,7 @@ fn ledger() -> Vec<Examples> {
     let registered =
         || IssuerRegistered { did: "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK".to_owned(), name: "Ærø A/S".to_owned() };
     let rotated = || IssuerKeyRotated { did: "did:key:z6MktwupdmLXVVqTzCw4i46r4uGyosGXRnR3XjN4Zq7oMMsw".to_owned() };
+    let erased = || SubjectErased { keys: vec![KeyId::Subject(id(3)).to_string()], issuer: id(2), credentials: 300 };
     let issued = |every_field: bool| CredentialIssued {
         credential_type: "developer-certificate".to_owned(),
         digest: ByteArray::new([0xd1; 32]),
@@ -121,6 +123,7 @@ fn ledger() -> Vec<Examples> {
             CredentialEvent::decode,
             CredentialEvent::Revoked,
         ),
+        examples(log, category::SUBJECT, [erased(), erased()], SubjectEvent::decode, SubjectEvent::Erased),
     ]
 }
 
@@ -145,6 +148,10 @@ fn audit() -> Vec<Examples> {
     };
     let rotated = || SigningKeyRotated { did: "did:key:z6MktwupdmLXVVqTzCw4i46r4uGyosGXRnR3XjN4Zq7oMMsw".to_owned() };
     let log_rotated = || LogKeyRotated { log: "ledger".to_owned() };
+    let master_key_rotated = || MasterKeyRotated { to: "88251c3a893aa72c".to_owned(), from: "0123456789abcdef".to_owned() };
+    let backed_up = || VaultBackedUp { valid_until: time("2026-03-02T12:00:00Z") };
+    let restored = || VaultRestored { erased: 3, made_at: time("2026-01-31T12:00:00Z") };
+    let ordered = || ErasureOrdered { issuer: id(2), reason: sealed(&KeyId::Month("2026-01".to_owned())), subjects: vec![id(3), id(7)] };
     let started = || RebuildStarted { generation: 2, projection: "verification".to_owned() };
     let finished = |equal| RebuildFinished { equal, generation: 2, projection: "verification".to_owned() };
     let shredded = || AuditDetailsShredded { months: vec!["2025-12".to_owned(), "2026-01".to_owned()] };
@@ -245,6 +252,10 @@ fn audit() -> Vec<Examples> {
             AuditEvent::IssuerChanged,
         ),
         examples(log, category::KEY, [TokenKeysReplaced {}, TokenKeysReplaced {}], AuditEvent::decode, AuditEvent::TokenKeysReplaced),
+        examples(log, category::KEY, [master_key_rotated(), master_key_rotated()], AuditEvent::decode, AuditEvent::MasterKeyRotated),
+        examples(log, category::VAULT, [backed_up(), backed_up()], AuditEvent::decode, AuditEvent::VaultBackedUp),
+        examples(log, category::VAULT, [restored(), restored()], AuditEvent::decode, AuditEvent::VaultRestored),
+        examples(log, category::ERASURE, [ordered(), ordered()], AuditEvent::decode, AuditEvent::ErasureOrdered),
         examples(log, category::REBUILD, [started(), started()], AuditEvent::decode, AuditEvent::RebuildStarted),
         examples(log, category::REBUILD, [finished(Some(true)), finished(None)], AuditEvent::decode, AuditEvent::RebuildFinished),
         examples(log, category::RETENTION, [shredded(), shredded()], AuditEvent::decode, AuditEvent::AuditDetailsShredded),
@@ -257,12 +268,15 @@ fn all() -> Vec<Examples> {
 
 /// Fails to compile when a family grows, to remind of the examples above.
 #[expect(dead_code, reason = "it is compiled, not run")]
-fn every_type_has_examples(issuer: &IssuerEvent, credential: &CredentialEvent, audit: &AuditEvent) {
+fn every_type_has_examples(issuer: &IssuerEvent, credential: &CredentialEvent, subject: &SubjectEvent, audit: &AuditEvent) {
     match issuer {
         IssuerEvent::Registered(_) | IssuerEvent::KeyRotated(_) => {}
     }
     match credential {
         CredentialEvent::Issued(_) | CredentialEvent::Suspended(_) | CredentialEvent::Reinstated(_) | CredentialEvent::Revoked(_) => {}
+    }
+    match subject {
+        SubjectEvent::Erased(_) => {}
     }
     match audit {
         AuditEvent::CredentialVerified(_)
@@ -272,6 +286,9 @@ fn every_type_has_examples(issuer: &IssuerEvent, credential: &CredentialEvent, a
         | AuditEvent::KeyRevoked(_)
         | AuditEvent::SigningKeyRotated(_)
         | AuditEvent::LogKeyRotated(_)
+        | AuditEvent::MasterKeyRotated(_)
+        | AuditEvent::VaultBackedUp(_)
+        | AuditEvent::VaultRestored(_)
         | AuditEvent::KeyLimited(_)
         | AuditEvent::KeyReplaced(_)
         | AuditEvent::AccountRegistered(_)
@@ -285,6 +302,7 @@ fn every_type_has_examples(issuer: &IssuerEvent, credential: &CredentialEvent, a
         | AuditEvent::LoginFailed(_)
         | AuditEvent::IssuerChanged(_)
         | AuditEvent::TokenKeysReplaced(_)
+        | AuditEvent::ErasureOrdered(_)
         | AuditEvent::RebuildStarted(_)
         | AuditEvent::RebuildFinished(_)
         | AuditEvent::AuditDetailsShredded(_) => {}
@@ -377,8 +395,8 @@ fn a_payload_with_a_member_that_its_type_does_not_know_is_refused() {
 #[test]
 fn the_words_for_cause_and_presentation_stay() {
     let words = |bytes: Vec<u8>| decode::<String>(&bytes).unwrap();
-    let causes = [Cause::Found, Cause::Unknown, Cause::Mismatch, Cause::Tampered].map(|cause| words(encode(&cause)));
-    assert_eq!(causes, ["found", "unknown", "mismatch", "tampered"]);
+    let causes = [Cause::Found, Cause::Unknown, Cause::Mismatch, Cause::Tampered, Cause::Erased];
+    assert_eq!(causes.map(|cause| words(encode(&cause))), ["found", "unknown", "mismatch", "tampered", "erased"]);
     let ways = [PresentedBy::Id, PresentedBy::Digest, PresentedBy::Document, PresentedBy::Secret].map(|way| words(encode(&way)));
     assert_eq!(ways, ["id", "digest", "document", "secret"]);
 }

@@ -4,3 +4,4 @@
 
 pub mod credential;
 pub mod issuer;
+pub mod subject;

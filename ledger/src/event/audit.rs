@@ -8,6 +8,7 @@ use serde_bytes::ByteArray;
 use uuid::Uuid;
 
 use super::{DecodeError, Payload, Recorded, upcast};
+use crate::sealing::Sealed;
 use crate::{Timestamp, codec};
 
 /// How a credential was presented.
@@ -36,6 +37,8 @@ pub enum Cause {
     Mismatch,
     /// A document names it but is not its document, or is, with a proof that does not hold.
     Tampered,
+    /// It was found, but its subject has been erased. The status says so to whoever presented its document or digest alone.
+    Erased,
 }
 
 /// A verdict was given. Stream `verification/<uuid>`, always a fresh one. In encoded-key order.
@@ -277,6 +280,35 @@ pub struct LogKeyRotated {
     pub log: String,
 }
 
+/// The vault's master key is about to be replaced by another, on the order of whoever the metadata names. Stream `key/<uuid>`. In
+/// encoded-key order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MasterKeyRotated {
+    /// The new key's fingerprint.
+    pub to: String,
+    /// The old key's.
+    pub from: String,
+}
+
+/// The vault is about to be written into a backup. Stream `vault/<uuid>`. In encoded-key order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VaultBackedUp {
+    /// Until when the backup may be restored.
+    pub valid_until: Timestamp,
+}
+
+/// The vault was restored from a backup. Stream `vault/<uuid>`. In encoded-key order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VaultRestored {
+    /// How many subjects of the backup were left out because they have been erased since.
+    pub erased: u64,
+    /// When the backup was made.
+    pub made_at: Timestamp,
+}
+
 /// A read model is being built anew. Stream `rebuild/<uuid>`. In encoded-key order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -307,6 +339,20 @@ pub struct RebuildFinished {
 pub struct AuditDetailsShredded {
     /// The months, such as `2026-01`, earliest first.
     pub months: Vec<String>,
+}
+
+/// Subjects of an organisation were to be erased, on the order of whoever the metadata names. Stream `erasure/<uuid>`. In encoded-key order.
+///
+/// Whether they were, the ledger tells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ErasureOrdered {
+    /// The organisation's id.
+    pub issuer: Uuid,
+    /// Why, in the words of whoever ordered it; under the month's key.
+    pub reason: Sealed,
+    /// The subjects' ids.
+    pub subjects: Vec<Uuid>,
 }
 
 macro_rules! payloads {
@@ -384,6 +430,14 @@ payloads! {
     IssuerChanged,
     /// See [`TokenKeysReplaced`].
     TokenKeysReplaced,
+    /// See [`MasterKeyRotated`].
+    MasterKeyRotated,
+    /// See [`VaultBackedUp`].
+    VaultBackedUp,
+    /// See [`VaultRestored`].
+    VaultRestored,
+    /// See [`ErasureOrdered`].
+    ErasureOrdered,
     /// See [`RebuildStarted`].
     RebuildStarted,
     /// See [`RebuildFinished`].

@@ -1,13 +1,14 @@
 //! The facts. Past tense, never changed, each with a type and a schema version of its own.
 //!
 //! [`New`] is a fact that waits to be appended: encoded and sealed, without a place. [`Recorded`] is a fact as a log holds it.
-//! The families are [`issuer`] and [`credential`] (ledger log) and [`audit`] (audit log). Payloads are **permanent**: their
+//! The families are [`issuer`], [`credential`] and [`subject`] (ledger log) and [`audit`] (audit log). Payloads are **permanent**: their
 //! fields stand in encoded-key order (see [`crate::codec`]), and a changed meaning is a new schema version. Older versions are
 //! read for ever: stored bytes stay as they are, and [`Recorded::payload`] brings them [up](upcast) to the newest.
 
 pub mod audit;
 pub mod credential;
 pub mod issuer;
+pub mod subject;
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;

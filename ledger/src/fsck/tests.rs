@@ -400,6 +400,10 @@ impl Log for Appending {
     async fn forget_idempotency(&self, before: crate::Timestamp) -> Result<u64, Error> {
         self.0.forget_idempotency(before).await
     }
+
+    async fn forget_commands(&self, positions: &[Position]) -> Result<u64, Error> {
+        self.0.forget_commands(positions).await
+    }
 }
 
 #[tokio::test]
@@ -590,6 +594,10 @@ impl Log for Given {
     }
 
     async fn forget_idempotency(&self, _: crate::Timestamp) -> Result<u64, Error> {
+        Ok(0)
+    }
+
+    async fn forget_commands(&self, _: &[Position]) -> Result<u64, Error> {
         Ok(0)
     }
 }
@@ -786,6 +794,10 @@ impl Log for Busy {
 
     async fn forget_idempotency(&self, before: crate::Timestamp) -> Result<u64, Error> {
         self.log.forget_idempotency(before).await
+    }
+
+    async fn forget_commands(&self, positions: &[Position]) -> Result<u64, Error> {
+        self.log.forget_commands(positions).await
     }
 }
 

@@ -72,6 +72,7 @@ macro_rules! log_contract {
             an_idempotency_key_expires_by_the_logs_clock
             a_refused_append_is_not_remembered
             old_idempotency_rows_are_forgotten_and_younger_ones_kept
+            a_key_whose_command_was_forgotten_repeats_whatever_is_asked
             a_read_answers_what_the_query_wants
             positions_are_read_in_order_whatever_the_order_asked
             a_handle_sees_what_another_committed
@@ -635,6 +636,23 @@ mod sentences {
         assert_eq!(log.forget_idempotency(noon().plus(Duration::from_secs(1))).await.unwrap(), 2);
         assert_eq!(append(&*log, remember(1, 9)).await[0].position, Position(3));
         assert_eq!(commit_one(&*log, remember(3, 3)).await, Outcome::Repeated(Position(2)));
+    }
+
+    pub async fn a_key_whose_command_was_forgotten_repeats_whatever_is_asked(fixture: &dyn Fixture) {
+        let log = fixture.open().await;
+        log.commit(vec![remember(1, 1), remember(2, 2), remember(3, 3)]).await.unwrap();
+        assert_eq!(log.forget_commands(&[]).await.unwrap(), 0);
+        assert_eq!(log.forget_commands(&[Position(0), Position(2), Position(9)]).await.unwrap(), 2);
+        assert_eq!(log.forget_commands(&[Position(0), Position(2)]).await.unwrap(), 0);
+        for (key, command) in [(1, 1), (1, 2)] {
+            assert_eq!(commit_one(&*fixture.open().await, remember(key, command)).await, Outcome::Repeated(Position(0)));
+        }
+        assert_eq!(commit_one(&*log, remember(3, 4)).await, Outcome::Repeated(Position(2)));
+        assert_eq!(commit_one(&*log, remember(2, 4)).await, Outcome::Refused(Refusal::IdempotencyKeyReused));
+        // The row expires as if nothing had been forgotten, and is then one like any other.
+        fixture.clock().advance(KEPT);
+        assert_eq!(append(&*log, remember(1, 5)).await[0].position, Position(3));
+        assert_eq!(commit_one(&*log, remember(1, 6)).await, Outcome::Refused(Refusal::IdempotencyKeyReused));
     }
 
     pub async fn a_read_answers_what_the_query_wants(fixture: &dyn Fixture) {

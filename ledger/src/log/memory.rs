@@ -146,6 +146,12 @@ impl Log for Memory {
         state.idempotency.retain(|_, remembered| remembered.recorded_at >= before);
         Ok((held - state.idempotency.len()) as u64)
     }
+
+    async fn forget_commands(&self, positions: &[Position]) -> Result<u64, Error> {
+        let mut state = self.state();
+        let rows = state.idempotency.values_mut().filter(|row| positions.contains(&row.position));
+        Ok(rows.filter_map(|row| row.command.take()).count() as u64)
+    }
 }
 
 #[async_trait]

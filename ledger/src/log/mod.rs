@@ -114,6 +114,13 @@ impl Append {
         self.events().map(New::size).sum::<usize>() + 128
     }
 
+    /// The same, on the condition that `stream` has no event.
+    #[must_use]
+    pub fn while_empty(mut self, stream: Stream) -> Append {
+        self.streams.push(StreamAppend { stream, expected: Expected::None, events: Vec::new() });
+        self
+    }
+
     /// All its events, in order.
     pub fn events(&self) -> impl Iterator<Item = &New> {
         self.streams.iter().flat_map(|stream| &stream.events)
@@ -125,7 +132,8 @@ impl Append {
 pub enum Outcome {
     /// Its events are in the log, durably, in the order given.
     Appended(Vec<Recorded>),
-    /// The idempotency key was used before for the same command, whose first event stands here. Nothing was appended.
+    /// The idempotency key was used before for the same command, whose first event stands here, or for one that was forgotten since
+    /// ([`Log::forget_commands`]). Nothing was appended.
     Repeated(Position),
     /// A precondition did not hold. Nothing was appended.
     Refused(Refusal),
@@ -308,6 +316,11 @@ pub trait Log: Send + Sync + 'static {
 
     /// Forgets idempotency rows written before `before`; answers how many.
     async fn forget_idempotency(&self, before: Timestamp) -> Result<u64, Error>;
+
+    /// Forgets the commands of the idempotency rows of appends whose first event stands at one of these positions; answers of how many.
+    /// Until such a row is forgotten itself, its key is answered with [`Outcome::Repeated`], whatever the command. Durable once it is
+    /// answered.
+    async fn forget_commands(&self, positions: &[Position]) -> Result<u64, Error>;
 
     /// Hints that the log has grown, in whichever process, with the largest size heard of. A hint may come late or not at
     /// all, so that polling goes on underneath; `None` from an engine that has no such hints.

@@ -334,6 +334,31 @@ impl Log for Sqlite {
             }
         }
     }
+
+    async fn forget_commands(&self, positions: &[Position]) -> Result<u64, Error> {
+        let positions = serde_json::Value::from_iter(positions.iter().map(|position| position.0)).to_string();
+        let select = move |connection: &mut Connection| {
+            let mut statement = connection.prepare_cached(sql::SELECT_COMMANDS).map_err(store::error)?;
+            statement
+                .query_map([positions], |row| row.get(0))
+                .and_then(Iterator::collect::<rusqlite::Result<Vec<i64>>>)
+                .map_err(store::error)
+        };
+        let rows = self.on_reader(select).await?;
+        let forget = move |connection: &mut Connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(store::error)?;
+            let mut forgotten = 0;
+            {
+                let mut statement = transaction.prepare_cached(sql::FORGET_COMMAND).map_err(store::error)?;
+                for row in rows {
+                    forgotten += statement.execute([row]).map_err(store::error)? as u64;
+                }
+            }
+            transaction.commit().map_err(store::error)?;
+            Ok(forgotten)
+        };
+        self.on(&self.writer, forget).await
+    }
 }
 
 /// A position as a bound of a query. No event lies beyond what SQLite's integers hold.
@@ -403,10 +428,7 @@ fn find(transaction: &Transaction<'_>, wanted: Wanted) -> Result<Found, Error> {
     }
     let mut idempotency = transaction.prepare_cached(sql::SELECT_IDEMPOTENCY).map_err(store::error)?;
     for key in wanted.idempotency {
-        let remembered = idempotency.query_row([key], |row| {
-            let recorded_at = Timestamp::from_micros(row.get(2)?);
-            Ok(Remembered { command: row.get(0)?, position: Position(row.get(1)?), recorded_at })
-        });
+        let remembered = idempotency.query_row([key], |row| remembered(row, 0));
         if let Some(remembered) = remembered.optional().map_err(store::error)? {
             found.idempotency.insert(key, remembered);
         }
@@ -440,13 +462,21 @@ fn write(transaction: &Transaction<'_>, size: u64, plan: &Plan) -> rusqlite::Res
     }
     let mut remember = transaction.prepare_cached(sql::REPLACE_IDEMPOTENCY)?;
     for (key, row) in &plan.idempotency {
-        remember.execute(params![key, row.command, row.position.0, row.recorded_at.as_micros()])?;
+        remember.execute(params![key, row.stored_command(), row.position.0, row.recorded_at.as_micros()])?;
     }
     let head = params![size, plan.size, plan.chain_hash.0, plan.recorded_at.as_micros()];
     match transaction.prepare_cached(sql::UPDATE_HEAD)?.execute(head)? {
         1 => Ok(()),
         rows => Err(rusqlite::Error::StatementChangedRows(rows)),
     }
+}
+
+/// A row's command, position and time, from column `at` on.
+fn remembered(row: &Row<'_>, at: usize) -> rusqlite::Result<Remembered> {
+    let (position, recorded_at) = (Position(row.get(at + 1)?), Timestamp::from_micros(row.get(at + 2)?));
+    let command = row.get_ref(at)?.as_blob()?;
+    Remembered::from_stored(command, position, recorded_at)
+        .ok_or(rusqlite::types::FromSqlError::InvalidBlobSize { expected_size: 32, blob_size: command.len() }.into())
 }
 
 struct HeadRow {
@@ -600,9 +630,11 @@ mod sql {
         CHECK_INTEGRITY = "check_integrity",
         DELETE_KEY = "delete_key",
         DELETE_OLD_IDEMPOTENCY = "delete_old_idempotency",
+        FORGET_COMMAND = "forget_command",
         INSERT_EVENT = "insert_event",
         INSERT_HEAD = "insert_head",
         REPLACE_IDEMPOTENCY = "replace_idempotency",
+        SELECT_COMMANDS = "select_commands",
         SELECT_EVENT = "select_event",
         SELECT_EVENTS = "select_events",
         SELECT_FIRST_EVENT = "select_first_event",

@@ -140,9 +140,10 @@ pub fn open(path: &Path, options: Options) -> Result<Connection, Error> {
     };
     // A commit that fills the write-ahead log moves it into the file, and all who wait for it, or for the disk beside it, wait for
     // that: where they are many, seldom and long is worse than often and short.
+    // What is deleted is overwritten: it was deleted to be gone.
     let pragmas = format!(
         "pragma synchronous = {synchronous}; pragma foreign_keys = on; pragma temp_store = memory; pragma cache_size = -{}; \
-         pragma wal_autocheckpoint = 1000;",
+         pragma wal_autocheckpoint = 1000; pragma secure_delete = on;",
         options.cache_kib
     );
     connection.execute_batch(&pragmas).map_err(error)?;

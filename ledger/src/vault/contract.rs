@@ -12,7 +12,11 @@ use uuid::Uuid;
 
 use super::accounts::{Change, NewAccount, Profile};
 use super::api_key::{Terms, Wanted};
+use super::erasures::Noted;
 use super::issuers::{Organisation, ProfileChange};
+use super::master_key::MasterKeys;
+use super::master_key::ring::{Rotation, Stage};
+use super::rotation;
 use super::rows::{Keyring, NewIssuer};
 use super::sessions::{NewSession, Refreshed};
 use super::{
@@ -27,7 +31,7 @@ use crate::{LogName, Timestamp};
 #[async_trait]
 pub trait Fixture: Send + Sync {
     /// One more handle on it, as another process would open; the first one makes it.
-    async fn open(&self, master_key: MasterKey, origin_base: Option<&str>) -> Result<Arc<dyn Vault>, OpenError>;
+    async fn open(&self, master_keys: MasterKeys, origin_base: Option<&str>) -> Result<Arc<dyn Vault>, OpenError>;
 
     /// Everything that is stored: the values of all rows one after the other, binary ones as they are.
     async fn stored(&self) -> Vec<u8>;
@@ -50,6 +54,9 @@ macro_rules! vault_contract {
             many_subjects_are_made_in_one_call
             subjects_are_found_by_name_and_address
             a_subjects_references_can_be_read
+            a_forgotten_subject_is_gone_and_its_person_another_one
+            handles_that_ask_for_a_subject_while_it_is_forgotten_get_one
+            an_erasure_is_noted_until_it_is_settled
             the_keys_that_exist_are_opened_and_the_others_left_out
             a_month_has_one_key_however_many_ask_at_once
             the_months_that_have_a_key_are_told_earliest_first
@@ -89,6 +96,11 @@ macro_rules! vault_contract {
             handles_that_ask_for_a_logs_key_at_once_agree
             the_guard_moves_from_the_note_that_is_known_only
             one_process_at_a_time_goes_through_the_first_start
+            one_process_at_a_time_rotates_the_master_key
+            a_rotation_moves_from_the_one_that_is_known_only
+            while_the_master_key_is_rotated_every_handle_opens_what_any_of_them_wraps
+            a_handle_without_the_key_that_wraps_neither_opens_nor_wraps
+            after_a_rotation_the_old_master_key_opens_nothing
             nothing_secret_is_stored_in_clear
         }
     };
@@ -104,8 +116,12 @@ macro_rules! vault_contract {
 
 const HANDLES: usize = 4;
 
-fn master_key() -> MasterKey {
-    MasterKey::from_bytes([7; 32])
+fn master_key() -> MasterKeys {
+    key(7).into()
+}
+
+fn key(digit: u8) -> MasterKey {
+    MasterKey::from_bytes([digit; 32])
 }
 
 async fn open(fixture: &dyn Fixture) -> Arc<dyn Vault> {
@@ -176,7 +192,7 @@ pub async fn another_master_key_is_refused_and_nothing_changes(fixture: &dyn Fix
     vault.month_key("2026-01").await.unwrap();
     drop(vault);
     let before = fixture.stored().await;
-    let refused = fixture.open(MasterKey::from_bytes([8; 32]), Some("elsewhere.example")).await;
+    let refused = fixture.open(key(8).into(), Some("elsewhere.example")).await;
     assert!(matches!(refused.err(), Some(OpenError::WrongMasterKey)));
     assert!(fixture.stored().await == before, "the vault changed");
     open(fixture).await.month_key("2026-01").await.unwrap();
@@ -283,6 +299,49 @@ pub async fn a_subjects_references_can_be_read(fixture: &dyn Fixture) {
     let made = vault.subjects(&[ada], second(1)).await.unwrap().remove(0);
     assert_eq!(vault.subject_refs(&[issuer(9), made.id, issuer(9), made.id]).await.unwrap(), [None, Some(ada), None, Some(ada)]);
     assert_eq!(vault.subject_refs(&[]).await.unwrap(), []);
+}
+
+pub async fn a_forgotten_subject_is_gone_and_its_person_another_one(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    let (ada, grace) = (numbered(&*vault, 1), numbered(&*vault, 2));
+    let made = ids(&vault.subjects(&[ada, grace], second(1)).await.unwrap());
+    assert_eq!(vault.forget_subjects(&[]).await.unwrap(), 0);
+    assert_eq!(vault.forget_subjects(&[made[0], Uuid::from_u128(9)]).await.unwrap(), 1);
+    assert_eq!(vault.forget_subjects(&made[..1]).await.unwrap(), 0);
+    for vault in [vault, open(fixture).await] {
+        let keys = [KeyId::Subject(made[0]), KeyId::Subject(made[1])];
+        assert_eq!(vault.open_keys(&keys).await.unwrap().into_keys().collect::<Vec<_>>(), [KeyId::Subject(made[1])]);
+        assert_eq!(vault.subject_refs(&made).await.unwrap(), [None, Some(grace)]);
+        assert!(vault.find_subjects(Some(ada.name), Some(ada.email)).await.unwrap().is_empty());
+    }
+    let again = ids(&open(fixture).await.subjects(&[ada, grace], second(2)).await.unwrap());
+    assert_ne!(again[0], made[0]);
+    assert_eq!(again[1], made[1]);
+}
+
+pub async fn handles_that_ask_for_a_subject_while_it_is_forgotten_get_one(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    let other = open(fixture).await;
+    let ada = numbered(&*vault, 1);
+    for time in 0..30 {
+        let known = vault.subjects(&[ada], second(time)).await.unwrap().remove(0).id;
+        let (wanted, known) = ([ada], [known]);
+        let (asked, forgotten) = tokio::join!(vault.subjects(&wanted, second(time)), other.forget_subjects(&known));
+        assert_eq!((asked.unwrap().len(), forgotten.unwrap()), (1, 1));
+    }
+}
+
+pub async fn an_erasure_is_noted_until_it_is_settled(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    let [one, two, three] = [1, 2, 3].map(Uuid::from_u128);
+    assert!(vault.noted_erasures().await.unwrap().is_empty());
+    vault.note_erasures(&[], second(1)).await.unwrap();
+    vault.note_erasures(&[three, one, one], second(1)).await.unwrap();
+    vault.note_erasures(&[two, three], second(2)).await.unwrap();
+    let noted = [(one, 1), (three, 1), (two, 2)].map(|(subject, at)| Noted { subject, noted_at: second(at) });
+    assert_eq!(open(fixture).await.noted_erasures().await.unwrap(), noted);
+    vault.settle_erasures(&[one, three, Uuid::from_u128(9)]).await.unwrap();
+    assert_eq!(vault.noted_erasures().await.unwrap(), noted[2..]);
 }
 
 pub async fn the_keys_that_exist_are_opened_and_the_others_left_out(fixture: &dyn Fixture) {
@@ -931,6 +990,7 @@ fn worker(instance: u128, name: &str, started: u64, seen: u64) -> Worker {
         started_at: second(started),
         last_seen_at: second(seen),
         cursors: r#"{"verification":"ledger@42"}"#.to_owned(),
+        master_keys: Vec::new(),
     }
 }
 
@@ -1003,6 +1063,134 @@ pub async fn one_process_at_a_time_goes_through_the_first_start(fixture: &dyn Fi
     drop(guard);
     tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap().unwrap().unwrap();
     drop(vault.first_start().await.unwrap());
+}
+
+pub async fn one_process_at_a_time_rotates_the_master_key(fixture: &dyn Fixture) {
+    let handles = handles(fixture).await;
+    let guard = handles[0].rotation_guard().await.unwrap().unwrap();
+    assert!(handles[1].rotation_guard().await.unwrap().is_none());
+    // A first start has nothing to do with it.
+    drop(handles[2].first_start().await.unwrap());
+    drop(guard);
+    for _ in 0..100 {
+        if handles[1].rotation_guard().await.unwrap().is_some() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the guard was not given back");
+}
+
+/// From the master key of all sentences to another one.
+fn rotation_at(stage: Stage) -> Rotation {
+    Rotation { from: key(7).fingerprint(), to: key(9).fingerprint(), stage }
+}
+
+pub async fn a_rotation_moves_from_the_one_that_is_known_only(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    assert_eq!(vault.rotation().await.unwrap(), None);
+    let (announced, wrapping) = (rotation_at(Stage::Announced), rotation_at(Stage::Wrapping));
+    assert!(!vault.set_rotation(Some(&announced), &wrapping).await.unwrap());
+    assert!(vault.set_rotation(None, &announced).await.unwrap());
+    assert!(!vault.set_rotation(None, &wrapping).await.unwrap());
+    let other = Rotation { to: key(10).fingerprint(), ..announced };
+    assert!(!vault.set_rotation(Some(&other), &wrapping).await.unwrap());
+    assert_eq!(vault.rotation().await.unwrap(), Some(announced));
+    assert!(vault.set_rotation(Some(&announced), &other).await.unwrap());
+    assert_eq!(vault.rotation().await.unwrap(), Some(other));
+}
+
+async fn with_both(fixture: &dyn Fixture) -> Arc<dyn Vault> {
+    fixture.open(MasterKeys::and(key(7), key(9)), None).await.unwrap()
+}
+
+pub async fn while_the_master_key_is_rotated_every_handle_opens_what_any_of_them_wraps(fixture: &dyn Fixture) {
+    open(fixture).await;
+    let handles = [with_both(fixture).await, with_both(fixture).await];
+    let mut known = None;
+    for (at, stage) in [Stage::Announced, Stage::Wrapping, Stage::Done].into_iter().enumerate() {
+        // One hears of it later than the other.
+        assert!(handles[0].set_rotation(known.as_ref(), &rotation_at(stage)).await.unwrap());
+        known = Some(rotation_at(stage));
+        handles[0].follow_master_key().await.unwrap();
+        for (number, handle) in handles.iter().enumerate() {
+            let refs = refs(&**handle, issuer(1), &format!("ada {at} {number}"), "ada@example.org");
+            let made = handle.subjects(&[refs], second(0)).await.unwrap().remove(0);
+            handle.month_key(&format!("2026-{at}{number}")).await.unwrap();
+            let account = account(&**handle, &format!("ada{at}{number}"), 0).await;
+            for other in &handles {
+                assert_eq!(other.subjects(&[refs], second(0)).await.unwrap().remove(0).key, made.key);
+                assert!(other.month_key(&format!("2026-{at}{number}")).await.is_ok());
+                assert_eq!(other.account(account.id).await.unwrap(), Some(account.clone()));
+            }
+        }
+        handles[1].follow_master_key().await.unwrap();
+        handles[0].outlast_writers().await.unwrap();
+        if stage == Stage::Wrapping {
+            rotation::rewrap(&*handles[0], &mut |_, _| {}).await.unwrap();
+        }
+    }
+}
+
+pub async fn a_handle_without_the_key_that_wraps_neither_opens_nor_wraps(fixture: &dyn Fixture) {
+    let (old, both) = (open(fixture).await, with_both(fixture).await);
+    assert!(both.set_rotation(None, &rotation_at(Stage::Announced)).await.unwrap());
+    // Announced, the new key is nothing that one needs yet.
+    old.follow_master_key().await.unwrap();
+    let refs = refs(&*old, issuer(1), "ada", "ada@example.org");
+    old.subjects(&[refs], second(0)).await.unwrap();
+    assert_eq!(old.ring().fingerprints(), [key(7).fingerprint()]);
+    drop(fixture.open(master_key(), None).await.unwrap());
+    assert!(both.set_rotation(Some(&rotation_at(Stage::Announced)), &rotation_at(Stage::Wrapping)).await.unwrap());
+    assert!(old.follow_master_key().await.is_err());
+    let refused = fixture.open(master_key(), None).await.err();
+    assert!(matches!(refused, Some(OpenError::OtherMasterKey(named)) if named == key(9).fingerprint()));
+}
+
+pub async fn after_a_rotation_the_old_master_key_opens_nothing(fixture: &dyn Fixture) {
+    let (first, both) = (open(fixture).await, with_both(fixture).await);
+    let now = second(0);
+    let refs: Vec<SubjectRefs> = (0..1200).map(|n| refs(&*first, issuer(1), &format!("ada {n}"), &format!("ada{n}@example.org"))).collect();
+    let subjects = first.subjects(&refs, now).await.unwrap();
+    let issuer = first.ensure_issuer("default", now).await.unwrap();
+    let signing = first.signing_key(&issuer.did).await.unwrap().unwrap().public();
+    let month = first.month_key("2026-01").await.unwrap();
+    first.rotate_log_key(&LogName::LEDGER, now).await.unwrap();
+    let log = first.rotate_log_key(&LogName::LEDGER, now).await.unwrap();
+    let account = account(&*first, "ada", 0).await;
+    let session = session(&*first, account.id, 1, 0).await;
+    let login = first.login_of(account.id).await.unwrap().unwrap();
+    first.add_token_key(Timestamp::EPOCH, now).await.unwrap();
+    let kid = first.token_keys().await.unwrap().remove(0).kid;
+    let lookup = first.lookup().secret(b"secret");
+    drop(first);
+
+    let (announced, wrapping, done) = (rotation_at(Stage::Announced), rotation_at(Stage::Wrapping), rotation_at(Stage::Done));
+    assert!(both.set_rotation(None, &announced).await.unwrap());
+    assert!(both.set_rotation(Some(&announced), &wrapping).await.unwrap());
+    both.follow_master_key().await.unwrap();
+    let mut told = Vec::new();
+    let changed = rotation::rewrap(&*both, &mut |done, total| told.push((done, total))).await.unwrap();
+    // Look-up keys, subjects, two keys of the issuer, month, two keys of the log, the account's two, the session, the token key.
+    assert_eq!(changed, 1 + 1200 + 2 + 1 + 2 + 2 + 1 + 1);
+    assert!(told.len() > 10 && told.is_sorted() && told.last() == Some(&(changed, changed)), "{told:?}");
+    assert_eq!(rotation::rewrap(&*both, &mut |_, _| {}).await.unwrap(), 0);
+    assert!(both.set_rotation(Some(&wrapping), &done).await.unwrap());
+
+    assert!(matches!(fixture.open(master_key(), None).await.err(), Some(OpenError::WrongMasterKey)));
+    let vault = fixture.open(key(9).into(), None).await.unwrap();
+    assert_eq!(vault.lookup().secret(b"secret"), lookup);
+    for (subject, again) in subjects.iter().zip(vault.subjects(&refs, now).await.unwrap()) {
+        assert_eq!((subject.id, &subject.key), (again.id, &again.key));
+    }
+    assert_eq!(vault.signing_key(&issuer.did).await.unwrap().unwrap().public(), signing);
+    assert_eq!(vault.month_key("2026-01").await.unwrap(), month);
+    assert_eq!(vault.log_key(&LogName::LEDGER, now).await.unwrap().verifier(), log.verifier());
+    assert_eq!(vault.account(account.id).await.unwrap(), Some(account.clone()));
+    let again = vault.login_of(account.id).await.unwrap().unwrap();
+    assert!(again.password == login.password && again.stored != login.stored);
+    assert_eq!(vault.sessions(account.id, now).await.unwrap()[0].id, session);
+    assert!(vault.token_signing_key(&kid).await.unwrap().is_some());
 }
 
 pub async fn nothing_secret_is_stored_in_clear(fixture: &dyn Fixture) {

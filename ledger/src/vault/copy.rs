@@ -44,6 +44,7 @@ pub(super) struct Table {
 /// What is copied, in an order in which no row refers to one that is not there yet. The settings come first: they tell whose vault it is.
 pub(super) const TABLES: &[Table] = &[
     Table { name: "settings", columns: &[("origin_base", Kind::Text), ("lookup_keys", Kind::Bytes)] },
+    Table { name: "master_key_rotation", columns: &[("from_key", Kind::Text), ("to_key", Kind::Text), ("stage", Kind::Text)] },
     Table {
         name: "subjects",
         columns: &[
@@ -139,6 +140,7 @@ pub(super) const TABLES: &[Table] = &[
         ],
     },
     Table { name: "checkpoint_guard", columns: &[("log", Kind::Text), ("note", Kind::Text)] },
+    Table { name: "erasures", columns: &[("subject", Kind::Id), ("noted_at", Kind::Number)] },
 ];
 
 /// Tables that belong to a place: who runs there.
@@ -156,6 +158,15 @@ pub(super) const CHUNK: usize = 1000;
 pub(super) struct Rows {
     pub(super) table: &'static Table,
     pub(super) rows: Vec<Vec<Value>>,
+}
+
+/// What may stand where rows are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Onto {
+    /// The same vault, which is replaced, or none.
+    Vault,
+    /// None.
+    Nothing,
 }
 
 pub(super) type Sender = mpsc::Sender<Result<Rows, Error>>;
@@ -216,13 +227,14 @@ pub fn require_key(keyring: &Keyring, settings: &Settings) -> Result<(), OpenErr
     keyring.lookup_keys(settings).map(drop)
 }
 
-/// Makes the vault at `to` what the one at `from` is, and answers how many rows it has. Where there is none, its tables are made.
+/// Makes the vault at `to` what the one at `from` is, and answers how many rows it has. Where there is none, its tables are made. By
+/// `keyring` it is seen that both are one vault's where one of them was wrapped anew.
 ///
 /// # Errors
 /// [`CopyError::Another`]; a store failed.
-pub async fn copy(from: &Url, to: &Url) -> Result<u64, CopyError> {
+pub async fn copy(from: &Url, to: &Url, keyring: &Keyring) -> Result<u64, CopyError> {
     let theirs = settings(from).await?.ok_or(Error::NotMigrated)?;
-    if settings(to).await?.is_some_and(|ours| ours != theirs) {
+    if settings(to).await?.is_some_and(|ours| !keyring.is_one_vault(&ours, &theirs)) {
         return Err(CopyError::Another);
     }
     let (sender, receiver) = mpsc::channel(2);
@@ -234,8 +246,8 @@ pub async fn copy(from: &Url, to: &Url) -> Result<u64, CopyError> {
     };
     let writing = async {
         match to {
-            Url::Sqlite(folder) => sqlite::write_all(folder, receiver).await,
-            Url::Postgres(url) => postgres::write_all(url.expose_secret(), receiver).await,
+            Url::Sqlite(folder) => sqlite::write_all(folder, receiver, Onto::Vault).await,
+            Url::Postgres(url) => postgres::write_all(url.expose_secret(), receiver, Onto::Vault).await,
         }
     };
     // The reader tells the writer of its failures, and ends when the writer has.
@@ -244,4 +256,4 @@ pub async fn copy(from: &Url, to: &Url) -> Result<u64, CopyError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,22 +1,95 @@
-//! The master key: it wraps every secret of the vault and lives outside of it, in a file of 64 hex digits.
+//! The master key: it wraps every secret of the vault and lives outside of it, as 64 hex digits that a [`source`] holds.
 //!
-//! The file is written once, whole or not at all, readable by its owner only, and never overwritten: a vault does not open
-//! without the key it was made with. The contexts in which secrets are wrapped are **permanent**.
+//! A source has one key, or two while the master key is being rotated: then a [`ring`] knows which of them wraps. A
+//! [`Fingerprint`] names a key without telling anything of it. The contexts in which secrets are wrapped are **permanent**.
+
+pub mod ring;
+pub mod source;
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::path::Path;
+use std::str::FromStr;
 
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+pub use self::ring::Ring;
+pub use self::source::{Error, Source};
 use crate::Random;
 use crate::sealing::{DoesNotOpen, SealingKey};
 
 /// The key that wraps the vault's secrets. Wiped when dropped, never shown.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MasterKey(SealingKey);
+
+/// A key's name: 16 hex digits that follow from it, and from which nothing follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint([u8; 8]);
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+/// A text that is no fingerprint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a master key's fingerprint")]
+pub struct MalformedFingerprint;
+
+impl FromStr for Fingerprint {
+    type Err = MalformedFingerprint;
+
+    fn from_str(text: &str) -> Result<Fingerprint, MalformedFingerprint> {
+        let mut bytes = [0; 8];
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| MalformedFingerprint)?;
+        Ok(Fingerprint(bytes))
+    }
+}
+
+/// What a source holds: the master key, or two, of which one is to take the other's place.
+#[derive(Debug, Clone)]
+pub struct MasterKeys {
+    first: MasterKey,
+    second: Option<MasterKey>,
+}
+
+/// A text that holds no master key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected a key of 64 hex digits, or two different ones on two lines")]
+pub struct Malformed;
+
+impl MasterKeys {
+    /// From a source's bytes: a key, or two on two lines; a space may stand for the line break. White space may follow.
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub fn parse(text: &[u8]) -> Result<MasterKeys, Malformed> {
+        let mut lines =
+            text.trim_ascii_end().split(|byte| matches!(byte, b'\n' | b' ')).map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+        let first = MasterKey::parse(lines.next().unwrap_or_default())?;
+        let second = lines.next().map(MasterKey::parse).transpose()?;
+        // One that cannot tell which is which must not choose.
+        let is_whole = lines.next().is_none() && second.as_ref() != Some(&first);
+        if is_whole { Ok(MasterKeys { first, second }) } else { Err(Malformed) }
+    }
+
+    /// This key and another, which is to take its place.
+    #[must_use]
+    pub fn and(first: MasterKey, second: MasterKey) -> MasterKeys {
+        MasterKeys { first, second: Some(second) }
+    }
+
+    /// All of them, in the order in which they stand.
+    pub fn iter(&self) -> impl Iterator<Item = &MasterKey> {
+        std::iter::once(&self.first).chain(&self.second)
+    }
+}
+
+impl From<MasterKey> for MasterKeys {
+    fn from(first: MasterKey) -> MasterKeys {
+        MasterKeys { first, second: None }
+    }
+}
 
 /// What is wrapped. Each has a context of its own, so that no secret can be put into another one's place.
 #[derive(Debug, Clone, Copy)]
@@ -61,20 +134,6 @@ impl fmt::Display for Secret<'_> {
     }
 }
 
-/// Why there is no master key.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// There is no such file.
-    #[error("the master key file is missing")]
-    Missing,
-    /// The file holds something else.
-    #[error("the master key file does not hold 64 hex digits")]
-    Malformed,
-    /// The file can be neither read nor written.
-    #[error("the master key file cannot be read or written")]
-    Io(#[source] io::Error),
-}
-
 impl MasterKey {
     /// From its bytes.
     #[must_use]
@@ -82,36 +141,37 @@ impl MasterKey {
         MasterKey(SealingKey::from_bytes(bytes))
     }
 
-    /// Reads the file. A file that others than its owner can read is taken, with a warning.
-    ///
-    /// # Errors
-    /// There is none, or it holds something else.
-    pub fn load(path: &Path) -> Result<MasterKey, Error> {
-        let text = match fs::read(path) {
-            Ok(bytes) => Zeroizing::new(bytes),
-            Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Err(Error::Missing),
-            Err(other) => return Err(Error::Io(other)),
-        };
+    /// A fresh one.
+    #[must_use]
+    pub fn generate(random: &(impl Random + ?Sized)) -> MasterKey {
+        MasterKey(SealingKey::generate(random))
+    }
+
+    fn parse(digits: &[u8]) -> Result<MasterKey, Malformed> {
         let mut key = Zeroizing::new([0; 32]);
-        hex::decode_to_slice(text.trim_ascii_end(), key.as_mut_slice()).map_err(|_| Error::Malformed)?;
-        warn_if_others_can_read(path);
+        hex::decode_to_slice(digits, key.as_mut_slice()).map_err(|_| Malformed)?;
         Ok(MasterKey::from_bytes(*key))
     }
 
-    /// Makes a fresh key and its file, unless the file is there: then that one is loaded. Racing processes agree on one key.
-    ///
-    /// To be called only where there is no vault yet: no fresh key opens one that exists.
-    ///
-    /// # Errors
-    /// The file cannot be written, or is there and holds something else.
-    pub fn load_or_generate(path: &Path, random: &(impl Random + ?Sized)) -> Result<MasterKey, Error> {
-        match MasterKey::load(path) {
-            Err(Error::Missing) => {}
-            loaded => return loaded,
-        }
-        let key = Zeroizing::new(crate::random::bytes::<32>(random));
-        write_new(path, &key, random).map_err(Error::Io)?;
-        MasterKey::load(path)
+    /// As a source holds it, without a line break.
+    #[must_use]
+    pub fn to_hex(&self) -> Zeroizing<String> {
+        Zeroizing::new(hex::encode(self.0.expose()))
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        let hash = Zeroizing::new(self.derive("credence 2026-11 master key fingerprint", &[]));
+        Fingerprint(std::array::from_fn(|at| hash[at]))
+    }
+
+    /// A key for something else than wrapping: it follows from this one, from what it is for, and from `salt`.
+    #[must_use]
+    pub fn derive(&self, purpose: &str, salt: &[u8]) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_derive_key(purpose);
+        hasher.update(self.0.expose()).update(salt);
+        hasher.finalize().into()
     }
 
     /// Wraps a secret.
@@ -129,107 +189,36 @@ impl MasterKey {
     }
 }
 
-/// The file appears under its name when it is whole and durable: a crash before leaves a temporary file, never half a key.
-/// A hard link, unlike a renaming, does not replace what another process was quicker to write.
-fn write_new(path: &Path, key: &[u8; 32], random: &(impl Random + ?Sized)) -> io::Result<()> {
-    let suffix = hex::encode(crate::random::bytes::<8>(random));
-    let temporary = path.with_extension(format!("{suffix}.tmp"));
-    let text = Zeroizing::new(format!("{}\n", *Zeroizing::new(hex::encode(key))));
-    let mut file = create_private(&temporary)?;
-    let linked = file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| match fs::hard_link(&temporary, path) {
-        Err(taken) if taken.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        other => other,
-    });
-    fs::remove_file(&temporary)?;
-    linked?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    sync_folder(folder)
-}
-
-/// Makes a file that must not be there yet, for its owner only.
-pub(super) fn create_private(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
-}
-
-/// Without it a power cut could take the file's name away again.
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
-}
-
-#[cfg(unix)]
-fn warn_if_others_can_read(path: &Path) {
-    use std::os::unix::fs::PermissionsExt as _;
-    let mode = fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode());
-    if mode & 0o077 != 0 {
-        tracing::warn!(path = %path.display(), mode = format_args!("{:03o}", mode & 0o777), "others than its owner may read the master key file");
-    }
-}
-
-#[cfg(not(unix))]
-fn warn_if_others_can_read(_: &Path) {}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing::SeededRandom;
 
-    fn wrapped_by(key: &MasterKey) -> impl Fn(&MasterKey) -> bool {
-        let wrapped = key.wrap(Secret::LookupKeys, b"secret", &SeededRandom::new(9));
-        move |other| other.unwrap(Secret::LookupKeys, &wrapped).is_ok()
-    }
-
     #[test]
-    fn a_generated_key_is_the_one_that_is_loaded() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("master.key");
-        let key = MasterKey::load_or_generate(&path, &SeededRandom::new(1)).unwrap();
-        let again = MasterKey::load_or_generate(&path, &SeededRandom::new(2)).unwrap();
-        assert!(wrapped_by(&key)(&again) && wrapped_by(&key)(&MasterKey::load(&path).unwrap()));
-        let text = fs::read_to_string(&path).unwrap();
-        assert!(text.len() == 65 && text.ends_with('\n') && text.trim().bytes().all(|byte| byte.is_ascii_hexdigit()));
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn the_file_is_for_its_owner_only() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("master.key");
-        MasterKey::load_or_generate(&path, &SeededRandom::new(1)).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    }
-
-    #[test]
-    fn racing_processes_agree_on_one_key() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("master.key");
-        let keys: Vec<MasterKey> = std::thread::scope(|scope| {
-            let path = &path;
-            let racing: Vec<_> =
-                (0..8).map(|seed| scope.spawn(move || MasterKey::load_or_generate(path, &SeededRandom::new(seed)).unwrap())).collect();
-            racing.into_iter().map(|thread| thread.join().unwrap()).collect()
-        });
-        assert!(keys.iter().all(wrapped_by(&keys[0])));
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn a_file_that_holds_something_else_is_refused_and_kept() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("master.key");
-        assert!(matches!(MasterKey::load(&path), Err(Error::Missing)));
-        for text in ["", "00", &"0".repeat(63), &"0".repeat(65), &"g".repeat(64), &format!(" {}", "0".repeat(64))] {
-            fs::write(&path, text).unwrap();
-            assert!(matches!(MasterKey::load_or_generate(&path, &SeededRandom::new(1)), Err(Error::Malformed)), "{text:?}");
-            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    fn a_text_holds_one_key_or_two_different_ones() {
+        let (one, two) = ("aB".repeat(32), "0".repeat(64));
+        for text in [one.clone(), format!("{one}\n"), format!("{one}\r\n")] {
+            let keys = MasterKeys::parse(text.as_bytes()).unwrap();
+            assert_eq!(keys.iter().collect::<Vec<_>>(), [&MasterKey::from_bytes([0xab; 32])]);
         }
-        fs::write(&path, format!("{}\r\n", "aB".repeat(32))).unwrap();
-        assert!(wrapped_by(&MasterKey::from_bytes([0xab; 32]))(&MasterKey::load(&path).unwrap()));
+        for text in [format!("{one}\n{two}\n"), format!("{one}\r\n{two}\r\n"), format!("{one} {two}")] {
+            let keys = MasterKeys::parse(text.as_bytes()).unwrap();
+            assert_eq!(keys.iter().collect::<Vec<_>>(), [&MasterKey::from_bytes([0xab; 32]), &MasterKey::from_bytes([0; 32])]);
+        }
+        for text in ["", "00", &two[1..], &format!("{two}0"), &"g".repeat(64), &format!(" {two}"), &format!("{two}\n{two}")] {
+            assert!(MasterKeys::parse(text.as_bytes()).is_err(), "{text:?}");
+        }
+        assert!(MasterKeys::parse(format!("{one}\n{two}\n{}", "1".repeat(64)).as_bytes()).is_err());
+    }
+
+    /// Permanent while a vault remembers them.
+    #[test]
+    fn a_fingerprint_is_always_the_same_and_tells_keys_apart() {
+        let fingerprint = MasterKey::from_bytes([1; 32]).fingerprint();
+        assert_eq!(fingerprint.to_string().parse(), Ok(fingerprint));
+        assert_ne!(fingerprint, MasterKey::from_bytes([2; 32]).fingerprint());
+        assert_eq!("0".repeat(15).parse::<Fingerprint>(), Err(MalformedFingerprint));
+        assert_eq!(fingerprint.to_string(), "88251c3a893aa72c");
     }
 
     #[test]

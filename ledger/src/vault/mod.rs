@@ -10,14 +10,17 @@
 
 pub mod accounts;
 pub mod api_key;
+pub mod backup;
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
 pub mod copy;
+pub mod erasures;
 pub mod issuers;
 pub mod log_keys;
 pub mod master_key;
 pub mod postgres;
 pub mod role;
+pub mod rotation;
 pub mod rows;
 pub mod sessions;
 pub mod sqlite;
@@ -35,10 +38,12 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 pub use self::accounts::{Account, Accounts};
 pub use self::api_key::{ApiKey, Terms, Wanted};
+pub use self::erasures::Erasures;
 pub use self::issuers::{Organisation, Organisations};
 pub use self::log_keys::LogKeys;
-pub use self::master_key::MasterKey;
+pub use self::master_key::{Fingerprint, MasterKey};
 pub use self::role::{Role, Roles, UnknownRole};
+pub use self::rotation::Rotations;
 pub use self::sessions::{Session, SessionStore};
 use crate::Timestamp;
 use crate::sealing::{KeyId, SealingKey};
@@ -51,6 +56,9 @@ pub enum OpenError {
     /// The vault was made with another master key.
     #[error("the master key does not open this vault")]
     WrongMasterKey,
+    /// The vault was given another master key since, or is being given it.
+    #[error("the vault's master key is {0} by now")]
+    OtherMasterKey(Fingerprint),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] Error),
@@ -232,6 +240,8 @@ pub struct Worker {
     pub last_seen_at: Timestamp,
     /// What it has applied, as `projection` → `ledger@42`, as a JSON object's text.
     pub cursors: String,
+    /// The master keys that it has at hand; the one that it wraps by comes first. None of an older program.
+    pub master_keys: Vec<Fingerprint>,
 }
 
 /// Held while one process goes through the first start; dropping it lets the next one in. The system takes it back from a
@@ -243,6 +253,25 @@ impl FirstStart {
     /// `lock` gives the lock back when it is dropped.
     pub fn holding(lock: impl Send + Sync + 'static) -> FirstStart {
         FirstStart(Box::new(lock))
+    }
+}
+
+/// A worker's master keys as they are stored.
+fn fingerprints_to_text(fingerprints: &[Fingerprint]) -> String {
+    fingerprints.iter().map(Fingerprint::to_string).collect::<Vec<_>>().join(" ")
+}
+
+/// The same read; what an older program left out are none.
+fn fingerprints_from_text(text: Option<&str>) -> Result<Vec<Fingerprint>, master_key::MalformedFingerprint> {
+    text.unwrap_or_default().split_ascii_whitespace().map(str::parse).collect()
+}
+
+impl From<master_key::ring::NotAtHand> for OpenError {
+    fn from(missing: master_key::ring::NotAtHand) -> OpenError {
+        match missing {
+            master_key::ring::NotAtHand::Unknown => OpenError::WrongMasterKey,
+            master_key::ring::NotAtHand::Named(fingerprint) => OpenError::OtherMasterKey(fingerprint),
+        }
     }
 }
 
@@ -259,11 +288,12 @@ pub const FIRST_START_WAIT: Duration = Duration::from_secs(60);
 ///
 /// Opening a vault that is not there makes it, with look-up keys and origin of its own; racing processes agree on one. Opening
 /// it with another master key fails ([`OpenError::WrongMasterKey`]) before anything is written, migrations included. What an
-/// engine stores of a secret comes from a [`rows::Keyring`].
+/// engine stores of a secret comes from a [`rows::Keyring`]; before it wraps or opens one it makes sure that the keyring's
+/// [`Ring`](master_key::Ring) is current.
 ///
 /// What a call answered, having made or changed it, is durable.
 #[async_trait]
-pub trait Vault: LogKeys + Accounts + SessionStore + Organisations + Send + Sync + 'static {
+pub trait Vault: LogKeys + Accounts + SessionStore + Organisations + Erasures + Rotations + Send + Sync + 'static {
     /// The look-up keys, read once when the vault was opened.
     fn lookup(&self) -> &LookupKeys;
 

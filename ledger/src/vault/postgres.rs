@@ -5,8 +5,10 @@
 
 mod accounts;
 mod copy;
+mod erasures;
 mod issuers;
 mod log_keys;
+mod rotation;
 mod sessions;
 mod sql;
 #[cfg(test)]
@@ -25,7 +27,7 @@ use super::api_key::{self, NewApiKey, Terms, Wanted};
 use super::rows::{Keyring, NewSubject, Settings};
 use super::{
     ApiKey, FIRST_START_WAIT, FirstStart, Issuer, IssuerKey, KeyState, LookupKeys, MonthForgotten, OpenError, Reference, Roles, Subject,
-    SubjectRefs, UnknownRole, Vault, Worker,
+    SubjectRefs, UnknownRole, Vault, Worker, fingerprints_from_text, fingerprints_to_text,
 };
 use crate::Timestamp;
 use crate::sealing::{KeyId, SealingKey};
@@ -44,9 +46,13 @@ const STEPS: &[Step] = &[
     (2, "issuer_keys", include_str!("../../../migrations/postgres/vault/0002_issuer_keys.sql")),
     (3, "log_keys", include_str!("../../../migrations/postgres/vault/0003_log_keys.sql")),
     (4, "accounts", include_str!("../../../migrations/postgres/vault/0004_accounts.sql")),
+    (5, "erasures", include_str!("../../../migrations/postgres/vault/0005_erasures.sql")),
+    (6, "master_key_rotation", include_str!("../../../migrations/postgres/vault/0006_master_key_rotation.sql")),
 ];
 /// How often a next signing key is asked for that others keep using.
 const NEXT_KEY_TRIES: usize = 3;
+/// How often a subject is asked for that is forgotten between being there and being read.
+const SUBJECT_TRIES: usize = 3;
 
 /// A vault in a PostgreSQL database.
 pub struct Postgres {
@@ -111,7 +117,7 @@ impl Postgres {
                 settings(&pool).await?
             }
         };
-        Postgres::with(sessions, pool, keyring, stored)
+        Postgres::with(sessions, pool, keyring, stored).await
     }
 
     /// Opens a vault that has been made, as it is.
@@ -123,14 +129,17 @@ impl Postgres {
         let pool = sessions.pool(POOL_MAX).await?;
         store::require_current(&pool, SCHEMA, STEPS).await?;
         let stored = settings(&pool).await?;
-        Postgres::with(sessions, pool, keyring, stored)
+        Postgres::with(sessions, pool, keyring, stored).await
     }
 
-    fn with(sessions: Sessions, pool: PgPool, keyring: Keyring, stored: Option<Settings>) -> Result<Postgres, OpenError> {
+    async fn with(sessions: Sessions, pool: PgPool, keyring: Keyring, stored: Option<Settings>) -> Result<Postgres, OpenError> {
         let settings = stored.ok_or(Error::NotMigrated)?;
         let lookup = keyring.lookup_keys(&settings)?;
         let kept = Kept::new(sessions.clone(), SUBJECT_SESSIONS_MAX);
-        Ok(Postgres { sessions, pool, kept, is_durable: true, keyring, lookup, origin_base: settings.origin_base })
+        let opened = Postgres { sessions, pool, kept, is_durable: true, keyring, lookup, origin_base: settings.origin_base };
+        let (standing, read_at) = opened.standing().await?;
+        opened.keyring.ring().follow(standing, read_at).await?;
+        Ok(opened)
     }
 
     /// The same for a process whose ledger is in this database: the commit of a new subject need not wait for the disk, as that of
@@ -191,15 +200,23 @@ impl Vault for Postgres {
     }
 
     async fn subjects(&self, wanted: &[SubjectRefs], now: Timestamp) -> Result<Vec<Subject>, Error> {
-        let distinct: BTreeSet<SubjectRefs> = wanted.iter().copied().collect();
-        let mut found = self.make(distinct.iter().map(|refs| (*refs, self.keyring.new_subject(now))).collect()).await?;
-        let missing: BTreeSet<SubjectRefs> = distinct.into_iter().filter(|refs| !found.contains_key(refs)).collect();
-        if !missing.is_empty() {
-            found.extend(self.find(&missing).await?);
+        self.keep_up().await?;
+        let mut missing: BTreeSet<SubjectRefs> = wanted.iter().copied().collect();
+        let mut found = HashMap::with_capacity(missing.len());
+        for _ in 0..SUBJECT_TRIES {
+            found.extend(self.make(missing.iter().map(|refs| (*refs, self.keyring.new_subject(now))).collect()).await?);
+            missing.retain(|refs| !found.contains_key(refs));
+            if !missing.is_empty() {
+                found.extend(self.find(&missing).await?);
+                missing.retain(|refs| !found.contains_key(refs));
+            }
+            if missing.is_empty() {
+                break;
+            }
+            // What stood in the way of its being made is not there to be found: it was forgotten in between.
         }
-        let gone = || Error::Corrupt("a subject just made is gone".to_owned());
         // One that was found may have been made a moment ago by another process, by a commit that was not waited for either.
-        let answer = |refs| Ok(Subject { is_durable: self.is_durable, ..found.get(refs).cloned().ok_or_else(gone)? });
+        let answer = |refs| Ok(Subject { is_durable: self.is_durable, ..found.get(refs).cloned().ok_or(Error::Busy)? });
         wanted.iter().map(answer).collect()
     }
 
@@ -223,6 +240,7 @@ impl Vault for Postgres {
     }
 
     async fn open_keys(&self, ids: &[KeyId]) -> Result<HashMap<KeyId, SealingKey>, Error> {
+        self.keep_up().await?;
         let (mut subjects, mut issuers, mut months) = (Vec::new(), Vec::new(), Vec::new());
         for id in ids {
             match id {
@@ -267,6 +285,7 @@ impl Vault for Postgres {
     }
 
     async fn ensure_issuer(&self, name: &str, now: Timestamp) -> Result<Issuer, Error> {
+        self.keep_up().await?;
         if let Some(issuer) = self.find_issuer(name).await? {
             return Ok(issuer);
         }
@@ -277,11 +296,13 @@ impl Vault for Postgres {
     }
 
     async fn signing_key(&self, did: &str) -> Result<Option<SigningKey>, Error> {
+        self.keep_up().await?;
         let stored: Option<(Uuid, Vec<u8>)> = bounded(sqlx::query_as(sql::SELECT_SIGNING_KEY).bind(did).fetch_optional(&self.pool)).await?;
         stored.map(|(issuer, wrapped)| self.keyring.signing_key(issuer, did, &wrapped)).transpose()
     }
 
     async fn next_issuer_key(&self, issuer: Uuid) -> Result<Option<String>, Error> {
+        self.keep_up().await?;
         for _ in 0..NEXT_KEY_TRIES {
             let next = sqlx::query_scalar(sql::SELECT_NEXT_ISSUER_KEY).bind(issuer).fetch_optional(&self.pool);
             if let Some(did) = bounded(next).await? {
@@ -371,9 +392,10 @@ impl Vault for Postgres {
     }
 
     async fn heartbeat(&self, worker: &Worker, forget_before: Timestamp) -> Result<(), Error> {
-        let Worker { instance, name, role, version, started_at, last_seen_at, cursors } = worker;
+        let Worker { instance, name, role, version, started_at, last_seen_at, cursors, master_keys } = worker;
         let beat = sqlx::query(sql::UPSERT_WORKER).bind(instance).bind(name).bind(role).bind(version);
         let beat = beat.bind(started_at.as_micros_i64()).bind(last_seen_at.as_micros_i64()).bind(cursors);
+        let beat = beat.bind(fingerprints_to_text(master_keys));
         bounded(beat.execute(&self.pool)).await?;
         // Not every role may take another's row away; one that may will come by.
         match bounded(sqlx::query(sql::DELETE_OLD_WORKERS).bind(forget_before.as_micros_i64()).execute(&self.pool)).await {
@@ -394,6 +416,7 @@ impl Vault for Postgres {
     }
 
     async fn ping(&self) -> Result<(), Error> {
+        self.keep_up().await?;
         settings(&self.pool).await?.map(drop).ok_or(Error::NotMigrated)
     }
 }
@@ -480,6 +503,7 @@ impl FromRow<'_, PgRow> for Worker {
             started_at: time(row, "started_at")?,
             last_seen_at: time(row, "last_seen_at")?,
             cursors: row.try_get("cursors")?,
+            master_keys: fingerprints_from_text(row.try_get("master_keys")?).map_err(|malformed| sqlx::Error::Decode(malformed.into()))?,
         })
     }
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::accounts::Profile;
-use super::master_key::{MasterKey, Secret};
+use super::master_key::{MasterKeys, Ring, Secret, Source};
 use super::{Issuer, LookupKeys, OpenError, Subject};
 use crate::chain::Origin;
 use crate::checkpoint::LogKey;
@@ -16,7 +16,7 @@ use crate::signing::SigningKey;
 use crate::store::Error;
 use crate::{LogName, Random, Timestamp};
 
-/// The vault's only row of settings: written when the vault is made, never changed.
+/// The vault's only row of settings: written when the vault is made, and changed only by a rotation of the master key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Host and optional path, the base of both logs' origins.
@@ -74,18 +74,38 @@ pub struct NewTokenKey {
     pub wrapped: Vec<u8>,
 }
 
-/// The master key and a source of randomness: makes secrets, wraps and unwraps them.
+/// The master keys at hand and a source of randomness: makes secrets, wraps and unwraps them.
 #[derive(Clone)]
 pub struct Keyring {
-    master_key: MasterKey,
+    master_key: Arc<Ring>,
     random: Arc<dyn Random>,
 }
 
 impl Keyring {
-    /// Both are handed in.
+    /// Both are handed in: the master key, or two while one takes the other's place.
     #[must_use]
-    pub fn new(master_key: MasterKey, random: Arc<dyn Random>) -> Keyring {
-        Keyring { master_key, random }
+    pub fn new(master_keys: impl Into<MasterKeys>, random: Arc<dyn Random>) -> Keyring {
+        Keyring { master_key: Arc::new(Ring::new(&master_keys.into(), None)), random }
+    }
+
+    /// The keys that were loaded from `source`, which is asked again while the master key is being rotated.
+    #[must_use]
+    pub fn from_source(loaded: &MasterKeys, source: Arc<dyn Source>, random: Arc<dyn Random>) -> Keyring {
+        Keyring { master_key: Arc::new(Ring::new(loaded, Some(source))), random }
+    }
+
+    /// The master keys at hand.
+    #[must_use]
+    pub fn ring(&self) -> &Ring {
+        &self.master_key
+    }
+
+    /// A stored secret, whichever, wrapped by the master key that wraps now; `None` if it is.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]: it does not open.
+    pub fn rewrap(&self, what: Secret<'_>, wrapped: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.master_key.rewrap(what, wrapped, self.random()).map_err(|_| Error::Corrupt(format!("{what} does not open")))
     }
 
     /// Where its randomness comes from.
@@ -114,6 +134,13 @@ impl Keyring {
         let bytes: &[u8; 96] =
             bytes.as_slice().try_into().map_err(|_| Error::Corrupt("the look-up keys have another length".to_owned()))?;
         Ok(LookupKeys::from_bytes(bytes))
+    }
+
+    /// Whether both are the same vault's, though one may have been wrapped anew since the other was copied from it.
+    #[must_use]
+    pub fn is_one_vault(&self, one: &Settings, other: &Settings) -> bool {
+        let open = |settings: &Settings| self.master_key.unwrap(Secret::LookupKeys, &settings.lookup_keys);
+        one == other || one.origin_base == other.origin_base && matches!((open(one), open(other)), (Ok(one), Ok(other)) if one == other)
     }
 
     /// A fresh subject.
@@ -275,6 +302,7 @@ impl Keyring {
 mod tests {
     use super::*;
     use crate::testing::SeededRandom;
+    use crate::vault::MasterKey;
 
     fn keyring(key: u8) -> Keyring {
         Keyring::new(MasterKey::from_bytes([key; 32]), Arc::new(SeededRandom::new(u64::from(key))))

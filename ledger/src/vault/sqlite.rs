@@ -1,13 +1,14 @@
 //! The vault in a file, `vault.sqlite`.
 //!
-//! One connection writes, another reads, so that a look-up never waits for a commit to reach the disk. Deleted content is
-//! overwritten (`secure_delete`), and the file is for its owner only. Whatever is made once, under races, is made in a
+//! One connection writes, another reads, so that a look-up never waits for a commit to reach the disk. The file is for its owner only. Whatever is made once, under races, is made in a
 //! transaction that looks for it first while it holds the write lock.
 
 mod accounts;
 mod copy;
+mod erasures;
 mod issuers;
 mod log_keys;
+mod rotation;
 mod rows;
 mod sessions;
 mod sql;
@@ -30,10 +31,11 @@ use zeroize::Zeroizing;
 pub(super) use self::copy::{read_all, stored_settings, write_all};
 use self::rows::{api_key, issuer, query, query_one, run, uuid, worker};
 use super::api_key::{self, NewApiKey, Terms, Wanted};
+use super::master_key::source::create_private;
 use super::rows::{Keyring, NewSubject, Settings};
 use super::{
     ApiKey, FIRST_START_WAIT, FirstStart, Issuer, IssuerKey, KeyState, LookupKeys, MonthForgotten, OpenError, Reference, Subject,
-    SubjectRefs, Vault, Worker, master_key,
+    SubjectRefs, Vault, Worker, fingerprints_to_text,
 };
 use crate::Timestamp;
 use crate::sealing::{KeyId, SealingKey};
@@ -69,6 +71,8 @@ pub fn migrations() -> Migrations<'static> {
         M::up(include_str!("../../../migrations/sqlite/vault/0002_issuer_keys.sql")),
         M::up(include_str!("../../../migrations/sqlite/vault/0003_log_keys.sql")),
         M::up(include_str!("../../../migrations/sqlite/vault/0004_accounts.sql")),
+        M::up(include_str!("../../../migrations/sqlite/vault/0005_erasures.sql")),
+        M::up(include_str!("../../../migrations/sqlite/vault/0006_master_key_rotation.sql")),
     ])
 }
 
@@ -129,12 +133,14 @@ impl Sqlite {
         let writer = store::connect(&path, options).await?;
         let ring = Arc::clone(&keyring);
         let prepared = store::call(&writer, move |connection| {
-            connection.execute_batch("pragma secure_delete = on").map_err(store::error)?;
             Ok(prepare(connection, &ring).and_then(|settings| Ok((ring.lookup_keys(&settings)?, settings.origin_base))))
         });
         let (lookup, origin_base) = prepared.await??;
         let reader = store::connect(&path, READER).await?;
-        Ok(Sqlite { folder: folder.to_owned(), file: OpenFile::at(&path)?, keyring, lookup, origin_base, writer, reader })
+        let opened = Sqlite { folder: folder.to_owned(), file: OpenFile::at(&path)?, keyring, lookup, origin_base, writer, reader };
+        let (standing, read_at) = opened.standing().await?;
+        opened.keyring.ring().follow(standing, read_at).await?;
+        Ok(opened)
     }
 
     async fn read<T, F>(&self, work: F) -> Result<T, Error>
@@ -142,6 +148,7 @@ impl Sqlite {
         F: FnOnce(&Connection, &Keyring) -> Result<T, Error> + Send + 'static,
         T: Send + 'static,
     {
+        self.keep_up().await?;
         let keyring = Arc::clone(&self.keyring);
         store::call(&self.reader, move |connection| work(connection, &keyring)).await
     }
@@ -154,12 +161,24 @@ impl Sqlite {
         .await
     }
 
+    /// Empties the write-ahead log, which still holds pages with what was destroyed. Where another process reads it stays until a later
+    /// checkpoint.
+    async fn empty_log(&self) -> Result<(), Error> {
+        let truncate =
+            |connection: &mut Connection| connection.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(())).map_err(store::error);
+        match store::call(&self.writer, truncate).await {
+            Ok(()) | Err(Error::Busy) => Ok(()),
+            Err(failed) => Err(failed),
+        }
+    }
+
     /// Runs `work` in one transaction that holds the write lock from the beginning, and commits it.
     async fn write<T, F>(&self, work: F) -> Result<T, Error>
     where
         F: FnOnce(&Connection, &Keyring) -> Result<T, Error> + Send + 'static,
         T: Send + 'static,
     {
+        self.keep_up().await?;
         let (keyring, file) = (Arc::clone(&self.keyring), self.file.clone());
         let work = move |connection: &mut Connection| {
             let transaction = connection.transaction().map_err(store::error)?;
@@ -202,6 +221,7 @@ impl Vault for Sqlite {
     }
 
     async fn subjects(&self, wanted: &[SubjectRefs], now: Timestamp) -> Result<Vec<Subject>, Error> {
+        self.keep_up().await?;
         // For those, too, that turn out to be there, as on PostgreSQL: so that with randomness from a test both engines draw alike.
         let prepared: Vec<(SubjectRefs, NewSubject)> = wanted.iter().map(|refs| (*refs, self.keyring.new_subject(now))).collect();
         // Where all are there nothing is written, and the commit costs nothing.
@@ -261,14 +281,13 @@ impl Vault for Sqlite {
         self.read(|connection, _| query(connection, sql::SELECT_MONTHS, [], |row| row.get(0))).await
     }
 
-    /// What stood there is overwritten in the file, and the log beside it is emptied unless somebody reads on.
     async fn forget_months(&self, months: &[String]) -> Result<(), Error> {
         let months = months.to_vec();
         let forget = move |connection: &Connection, _: &Keyring| {
             months.iter().try_for_each(|month| run(connection, sql::FORGET_MONTH, params![month]))
         };
         self.write(forget).await?;
-        store::call(&self.writer, |connection| connection.execute_batch("pragma wal_checkpoint(truncate)").map_err(store::error)).await
+        self.empty_log().await
     }
 
     async fn ensure_issuer(&self, name: &str, now: Timestamp) -> Result<Issuer, Error> {
@@ -398,9 +417,11 @@ impl Vault for Sqlite {
     async fn heartbeat(&self, worker: &Worker, forget_before: Timestamp) -> Result<(), Error> {
         let worker = worker.clone();
         let beat = move |connection: &Connection, _: &Keyring| {
-            let Worker { instance, name, role, version, started_at, last_seen_at, cursors } = worker;
-            let times = (started_at.as_micros_i64(), last_seen_at.as_micros_i64());
-            run(connection, sql::UPSERT_WORKER, params![instance.as_bytes(), name, role, version, times.0, times.1, cursors])?;
+            let Worker { instance, name, role, version, started_at, last_seen_at, cursors, master_keys } = worker;
+            let (started_at, last_seen_at) = (started_at.as_micros_i64(), last_seen_at.as_micros_i64());
+            let master_keys = fingerprints_to_text(&master_keys);
+            let row = params![instance.as_bytes(), name, role, version, started_at, last_seen_at, cursors, master_keys];
+            run(connection, sql::UPSERT_WORKER, row)?;
             run(connection, sql::DELETE_OLD_WORKERS, params![forget_before.as_micros_i64()])
         };
         self.write(beat).await
@@ -427,7 +448,7 @@ impl Vault for Sqlite {
 
 /// SQLite gives the files beside it (`-wal`, `-shm`) the same rights.
 fn make_private(path: &Path) -> io::Result<()> {
-    match master_key::create_private(path) {
+    match create_private(path) {
         Err(there) if there.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         made => made.map(drop),
     }

@@ -1,4 +1,5 @@
--- A credential by its id, as it was at the moment asked for, beside the cursor of the same snapshot.
+-- A credential by its id, as it was at the moment asked for, or what is left of it, beside the cursor of the same
+-- snapshot.
 -- $1 id, $2 whether the newest state is wanted, $3 and $4 the time and position asked for.
 select
     k.generation, k.stage, k.position, k.chain_hash, k.head_seen, k.confirmed_at, k.unhealthy,
@@ -16,8 +17,11 @@ select
         where s.credential = c.id and s.recorded_at <= $3 and s.position <= $4
         order by s.position desc
         limit 1
-    ) end
+    ) end,
+    x.position, x.id, x.issuer, y.name, x.subject_id, x.digest
 from cursors k
 left join credentials_{generation} c on c.id = $1 and c.issued_at <= $3 and c.position <= $4
 left join issuers_{generation} i on i.id = c.issuer
+left join erased_credentials_{generation} x on x.id = $1
+left join issuers_{generation} y on y.id = x.issuer
 where k.projection = 'verification' and k.generation = {generation} and k.serving;

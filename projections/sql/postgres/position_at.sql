@@ -15,6 +15,10 @@ select
             select * from (
                 select position from status_changes_{generation} where recorded_at > $1 order by recorded_at, position limit 1
             ) as s
+            union all
+            select * from (
+                select position from erasures_{generation} where recorded_at > $1 order by recorded_at, position limit 1
+            ) as e
         ) as first
     )
 from cursors k

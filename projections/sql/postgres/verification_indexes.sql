@@ -12,4 +12,10 @@ create index if not exists credentials_{generation}_issued_at on credentials_{ge
 create index if not exists credentials_{generation}_state on credentials_{generation} (state, position) where state > 0;
 create index if not exists status_changes_{generation}_credential on status_changes_{generation} (credential, position);
 create index if not exists status_changes_{generation}_recorded_at on status_changes_{generation} (recorded_at, position);
-analyze issuers_{generation}, credentials_{generation}, status_changes_{generation};
+create index if not exists erasures_{generation}_subject_id on erasures_{generation} (subject_id, position);
+create index if not exists erasures_{generation}_recorded_at on erasures_{generation} (recorded_at, position);
+create index if not exists erased_credentials_{generation}_id on erased_credentials_{generation} (id, position);
+create index if not exists erased_credentials_{generation}_subject_id on erased_credentials_{generation} (subject_id, position);
+create index if not exists erased_credentials_{generation}_digest on erased_credentials_{generation} (digest, position);
+analyze issuers_{generation}, credentials_{generation}, status_changes_{generation}, erasures_{generation},
+    erased_credentials_{generation};

@@ -1,6 +1,7 @@
 -- Primary keys alone: a generation is loaded by copies in position order, and gets its indexes at the end. Whatever stands under
 -- the same name was left behind by a store of which only a part was deleted.
-drop table if exists issuers_{generation}, credentials_{generation}, status_changes_{generation};
+drop table if exists issuers_{generation}, credentials_{generation}, status_changes_{generation}, erasures_{generation},
+    erased_credentials_{generation};
 
 create table issuers_{generation} (
     position bigint not null primary key,
@@ -30,4 +31,20 @@ create table status_changes_{generation} (
     credential uuid not null,
     recorded_at bigint not null,
     state bigint not null
+);
+
+-- Subjects whose personal data was erased, by the position of that.
+create table erasures_{generation} (
+    position bigint not null primary key,
+    subject_id uuid not null,
+    recorded_at bigint not null
+);
+
+-- What is left of their credentials, by the position of their issuance; they stand in no other table any more.
+create table erased_credentials_{generation} (
+    position bigint not null primary key,
+    id uuid not null,
+    issuer uuid not null,
+    subject_id uuid not null,
+    digest bytea not null
 );

@@ -1,4 +1,5 @@
--- A credential by its document's digest, as it was at the moment asked for, beside the cursor of the same snapshot.
+-- A credential by its document's digest, as it was at the moment asked for, or what is left of it, beside the cursor of the
+-- same snapshot.
 -- ?1 digest, ?2 whether the newest state is wanted, ?3 and ?4 the time and position asked for.
 select
     k.generation, k.stage, k.position, k.chain_hash, k.head_seen, k.confirmed_at, k.unhealthy,
@@ -16,7 +17,8 @@ select
         where s.credential = c.id and s.recorded_at <= ?3 and s.position <= ?4
         order by s.position desc
         limit 1
-    ) end
+    ) end,
+    x.position, x.id, x.issuer, y.name, x.subject_id, x.digest
 from cursor k
 left join credentials c on c.position = (
     select d.position
@@ -25,4 +27,6 @@ left join credentials c on c.position = (
     order by d.position desc
     limit 1
 )
-left join issuers i on i.id = c.issuer;
+left join issuers i on i.id = c.issuer
+left join erased_credentials x on x.position = (select min(e.position) from erased_credentials e where e.digest = ?1)
+left join issuers y on y.id = x.issuer;

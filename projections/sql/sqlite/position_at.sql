@@ -9,6 +9,8 @@ select
             select * from (select position from credentials where issued_at > ?1 order by issued_at, position limit 1)
             union all
             select * from (select position from status_changes where recorded_at > ?1 order by recorded_at, position limit 1)
+            union all
+            select * from (select position from erasures where recorded_at > ?1 order by recorded_at, position limit 1)
         )
     )
 from cursor k;

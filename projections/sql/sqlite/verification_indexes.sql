@@ -12,3 +12,8 @@ create index if not exists credentials_issued_at on credentials (issued_at);
 create index if not exists credentials_state on credentials (state) where state > 0;
 create index if not exists status_changes_credential on status_changes (credential);
 create index if not exists status_changes_recorded_at on status_changes (recorded_at);
+create index if not exists erasures_subject_id on erasures (subject_id);
+create index if not exists erasures_recorded_at on erasures (recorded_at);
+create index if not exists erased_credentials_id on erased_credentials (id);
+create index if not exists erased_credentials_subject_id on erased_credentials (subject_id);
+create index if not exists erased_credentials_digest on erased_credentials (digest);

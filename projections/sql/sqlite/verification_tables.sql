@@ -28,3 +28,19 @@ create table status_changes (
     recorded_at integer not null,
     state integer not null
 ) strict;
+
+-- Subjects whose personal data was erased, by the position of that.
+create table erasures (
+    position integer not null primary key,
+    subject_id blob not null,
+    recorded_at integer not null
+) strict;
+
+-- What is left of their credentials, by the position of their issuance; they stand in no other table any more.
+create table erased_credentials (
+    position integer not null primary key,
+    id blob not null,
+    issuer blob not null,
+    subject_id blob not null,
+    digest blob not null
+) strict;

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::digest::DigestAt;
 use crate::generation::Store;
 use crate::projection::{Cursor, Error, Projection};
-use crate::verification::{At, Credential, Filter, Lookup, State, Status};
+use crate::verification::{At, Credential, Filter, Found, Lookup, OfSubject, State, Status};
 
 /// What is known of a rebuild.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,13 +110,17 @@ pub trait ReadStore: Send + Sync + 'static {
     /// The cursor alone.
     async fn cursor(&self, projection: Projection) -> Result<Cursor, Error>;
 
-    /// The credential looked up, as it was at the moment asked for; one issued later is not there.
-    async fn find(&self, lookup: &Lookup, at: At) -> Result<(Option<Credential>, Cursor), Error>;
+    /// The credential looked up, as it was at the moment asked for; one issued later is not there. What is left of one that was
+    /// erased is found at every moment.
+    async fn find(&self, lookup: &Lookup, at: At) -> Result<(Option<Found>, Cursor), Error>;
 
     /// The credentials with these ids, in the order asked for, in their newest state.
-    async fn find_by_ids(&self, ids: &[Uuid]) -> Result<(Vec<Option<Credential>>, Cursor), Error>;
+    async fn find_by_ids(&self, ids: &[Uuid]) -> Result<(Vec<Option<Found>>, Cursor), Error>;
 
-    /// Credentials, newest first.
+    /// At most `limit` credentials of these subjects that were issued at `from` or later, those that were erased included, by position.
+    async fn credentials_of(&self, subjects: &[Uuid], from: Position, limit: usize) -> Result<(Vec<OfSubject>, Cursor), Error>;
+
+    /// Credentials, newest first; none that was erased.
     async fn list(&self, filter: &Filter) -> Result<(Vec<Credential>, Cursor), Error>;
 
     /// Audit positions of a credential's verifications, ascending, from `from` on.
@@ -126,7 +130,8 @@ pub trait ReadStore: Send + Sync + 'static {
     async fn decided_by(&self, credential: Uuid, at: At) -> Result<(Option<Position>, Cursor), Error>;
 
     /// The last position of the ledger whose event had been recorded at `time`, as far as it has been applied: what a verdict
-    /// as of `time` rests on. `None` when there was none. Events of categories that are not folded do not end it.
+    /// as of `time` rests on. `None` when there was none. Events of categories that are not folded do not end it, nor do those of
+    /// credentials that have been erased.
     async fn position_at(&self, time: Timestamp) -> Result<(Option<Position>, Cursor), Error>;
 
     /// Where each projection stands; one that is not there is left out.

@@ -8,6 +8,7 @@ use credence_ledger::clock::ManualClock;
 use credence_ledger::event::audit::{Cause, CredentialVerified, PresentedBy};
 use credence_ledger::event::credential::{CredentialEvent, CredentialIssued, CredentialReinstated, CredentialRevoked, CredentialSuspended};
 use credence_ledger::event::issuer::{IssuerKeyRotated, IssuerRegistered};
+use credence_ledger::event::subject::SubjectErased;
 use credence_ledger::event::{New, Origination};
 use credence_ledger::log::memory::Memory;
 use credence_ledger::log::{Append, Expected, Log, Outcome};
@@ -22,6 +23,8 @@ use credence_projections::projection::Projection;
 use credence_projections::projector::Projector;
 use credence_projections::read_store::{self, Rebuild, wait_for};
 use credence_projections::runner::Runner;
+use credence_projections::table::Row;
+use credence_projections::verification::{At, Credential, Found, Lookup};
 use credence_projections::{rebuild, runner, table};
 use serde_bytes::ByteArray;
 use sqlx::Connection;
@@ -87,6 +90,42 @@ impl Engine {
         }
     }
 
+    /// Makes of the generation of the verification model what version 1 of it was, as far as its readers can tell.
+    pub(crate) async fn as_of_the_version_before_erasures(&self, generation: u64) {
+        match self {
+            Engine::Sqlite(folder) => {
+                let execute = |file: &str, statements: &str| {
+                    rusqlite::Connection::open(folder.path().join(file)).unwrap().execute_batch(statements).unwrap();
+                };
+                let drop = "drop table erasures; drop table erased_credentials; update cursor set version = 1;";
+                execute(&format!("read-verification-{generation}.sqlite"), drop);
+                execute("read.sqlite", "update serving set version = 1 where projection = 'verification'");
+            }
+            Engine::Postgres(database) => {
+                execute(database, &format!("drop table read.erasures_{generation}, read.erased_credentials_{generation}")).await;
+                execute(database, "update read.cursors set version = 1 where projection = 'verification'").await;
+            }
+        }
+    }
+
+    /// Whether any SQLite file holds this text, once what stands in the logs beside them has been written into them.
+    pub(crate) async fn has_bytes(&self, text: &str) -> bool {
+        let Engine::Sqlite(folder) = self else { panic!("only files can be looked through") };
+        let paths: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        for path in paths.iter().filter(|path| path.extension().is_some_and(|extension| extension == "sqlite")) {
+            let connection = rusqlite::Connection::open(path).unwrap();
+            eventually("the log beside the file is emptied", || async {
+                let busy: i64 = connection.query_row("pragma wal_checkpoint(truncate)", [], |row| row.get(0)).unwrap();
+                (busy == 0).then_some(())
+            })
+            .await;
+        }
+        paths.iter().any(|path| {
+            let bytes = std::fs::read(path).unwrap_or_default();
+            bytes.windows(text.len()).any(|window| window == text.as_bytes())
+        })
+    }
+
     /// Deletes a projection's generations, or the whole store, under whoever uses it.
     pub(crate) async fn lose(&self, projection: Option<Projection>) {
         let prefix = projection.map_or("read".to_owned(), |projection| format!("read-{projection}-"));
@@ -131,6 +170,22 @@ pub(crate) async fn digest_of_serving(store: &Arc<dyn Store>, projection: Projec
     let mut snapshot = store.snapshot(projection, generation).await.unwrap();
     let digest = digest(snapshot.as_mut()).await.unwrap();
     (digest, snapshot.generation().cursor.position)
+}
+
+/// Every row of what serves, by table.
+pub(crate) async fn rows_of_serving(store: &Arc<dyn Store>, projection: Projection) -> Vec<(&'static str, Vec<Row>)> {
+    let generation = store.cursor(projection).await.unwrap().generation;
+    let mut snapshot = store.snapshot(projection, generation).await.unwrap();
+    let mut all = Vec::new();
+    for table in table::of(projection) {
+        all.push((table.name, snapshot.rows(table, None, usize::MAX).await.unwrap()));
+    }
+    all
+}
+
+/// The credential looked up, unless it is not there, or was erased.
+pub(crate) async fn credential(store: &Arc<dyn Store>, lookup: &Lookup, at: At) -> Option<Credential> {
+    store.find(lookup, at).await.unwrap().0.and_then(Found::credential)
 }
 
 /// The time at which every test begins.
@@ -188,7 +243,7 @@ impl Logs {
         lock.release().await;
     }
 
-    /// One issuer, and `count` credentials of which some are suspended, reinstated or revoked. Answers the last position.
+    /// One issuer, and `count` credentials of which some are suspended, reinstated, revoked or erased. Answers the last position.
     pub(crate) async fn fill(&self, from: u64, count: u64) -> Position {
         if from == 0 {
             self.register(id(0), "default").await;
@@ -204,6 +259,13 @@ impl Logs {
             }
             if n % 5 == 0 {
                 last = self.revoke(id(n - 1)).await;
+            }
+            if n % 11 == 0 {
+                last = self.erase(id(n - 1)).await;
+            }
+            if n % 22 == 0 {
+                // Somebody had decided it before the erasure.
+                last = self.suspend(id(n - 12)).await;
             }
         }
         last
@@ -259,6 +321,13 @@ impl Logs {
     pub(crate) async fn credential(&self, id: Uuid, event: CredentialEvent) -> Position {
         let event = event.encode(&Origination::system("w").metadata(&SystemRandom));
         self.append(&self.ledger, Stream::credential(id), event).await
+    }
+
+    /// Erases the subject with this id.
+    pub(crate) async fn erase(&self, subject: Uuid) -> Position {
+        let erased = SubjectErased { keys: vec![format!("subject/{subject}")], issuer: id(0), credentials: 1 };
+        let event = New::of(&erased, &Origination::system("w").metadata(&SystemRandom));
+        self.append(&self.ledger, Stream::subject(subject), event).await
     }
 
     pub(crate) async fn verified(&self, verdict: Uuid, credential: Option<Uuid>) -> Position {

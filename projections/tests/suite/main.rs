@@ -23,6 +23,7 @@ macro_rules! on_every_engine {
 
 mod checking;
 mod common;
+mod erasing;
 mod reading;
 mod rebuilding;
 mod running;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::common::{Engine, Logs, digest_of, id};
+use crate::common::{Engine, Logs, credential, digest_of, id};
 use credence_projections::lookups::Lookups;
 use credence_projections::projection::{Error, Projection};
 use credence_projections::read_store::wait_for;
-use credence_projections::verification::{At, AtIssuer, Filter, Lookup, State, Status};
+use credence_projections::verification::{At, AtIssuer, Filter, Found, Lookup, State, Status};
 use serde_bytes::ByteArray;
 
 const LONG: Duration = Duration::from_secs(10);
@@ -24,7 +24,7 @@ async fn finds_credentials_as_they_are_and_as_they_were(engine: &Engine) {
     assert_eq!(cursor.position, Some(revoked));
 
     let (found, cursor) = store.find(&Lookup::Id(id(10)), At::Newest).await.unwrap();
-    let found = found.unwrap();
+    let found = found.and_then(Found::credential).unwrap();
     assert_eq!((found.state, found.position, found.issuer_name.as_str()), (State::Revoked, issued, "default"));
     assert_eq!((found.issued_by.as_str(), found.credential_type.as_str(), found.digest), ("w", "badge", digest_of(id(10))));
     assert_eq!(cursor.position, Some(revoked));
@@ -33,15 +33,15 @@ async fn finds_credentials_as_they_are_and_as_they_were(engine: &Engine) {
     for (position, state) in
         [(issued, State::Active), (suspended, State::Suspended), (reinstated, State::Active), (revoked, State::Revoked)]
     {
-        let (found, _) = store.find(&Lookup::Id(id(10)), At::Position(position)).await.unwrap();
+        let found = credential(&store, &Lookup::Id(id(10)), At::Position(position)).await;
         assert_eq!(found.unwrap().state, state, "{position}");
     }
-    let (found, _) = store.find(&Lookup::Id(id(10)), At::Position(credence_ledger::Position(0))).await.unwrap();
+    let found = credential(&store, &Lookup::Id(id(10)), At::Position(credence_ledger::Position(0))).await;
     assert_eq!(found, None);
-    let (found, _) = store.find(&Lookup::Document(digest_of(id(10))), At::Time(changed)).await.unwrap();
+    let found = credential(&store, &Lookup::Document(digest_of(id(10))), At::Time(changed)).await;
     assert_eq!(found.unwrap().state, State::Revoked);
     let before = credence_ledger::Timestamp::from_micros(changed.as_micros() - 1);
-    let (found, _) = store.find(&Lookup::Document(digest_of(id(10))), At::Time(before)).await.unwrap();
+    let found = credential(&store, &Lookup::Document(digest_of(id(10))), At::Time(before)).await;
     let found = found.unwrap();
     assert_eq!(found.state, State::Active);
     assert!(found.status_changed_at.is_some_and(|at| at < changed));
@@ -57,7 +57,7 @@ async fn finds_credentials_as_they_are_and_as_they_were(engine: &Engine) {
     ] {
         assert_eq!(store.decided_by(id(10), at).await.unwrap().0, event, "{at:?}");
     }
-    let (found, _) = store.find(&Lookup::Id(id(11)), At::Newest).await.unwrap();
+    let found = credential(&store, &Lookup::Id(id(11)), At::Newest).await;
     assert_eq!(found, None);
     runner.stop().await;
 }
@@ -110,10 +110,10 @@ async fn a_secret_is_found_at_its_issuer_and_the_newest_speaks(engine: &Engine) 
     ];
     for (issuer, expected) in expected {
         let lookup = Lookup::Secret { digest: [7; 32], issuer };
-        let (found, _) = store.find(&lookup, At::Newest).await.unwrap();
+        let found = credential(&store, &lookup, At::Newest).await;
         assert_eq!(found.map(|found| found.id), expected, "{lookup:?}");
     }
-    let (found, _) = store.find(&Lookup::Document([7; 32]), At::Newest).await.unwrap();
+    let found = credential(&store, &Lookup::Document([7; 32]), At::Newest).await;
     assert_eq!(found.map(|found| found.id), Some(id(13)));
     runner.stop().await;
 }

@@ -8,7 +8,7 @@ use credence_ledger::log::Log;
 use credence_projections::projection::Projection;
 use credence_projections::read_store::Phase;
 use credence_projections::rebuild::{self, Error, Options};
-use credence_projections::verification::{At, Lookup, State};
+use credence_projections::verification::{At, Found, Lookup, State};
 use uuid::Uuid;
 
 use crate::common::{Engine, Logs, applied, digest_of_serving, id};
@@ -60,7 +60,7 @@ async fn readers_never_go_back_or_miss_anything_while_the_pointer_flips(engine: 
             let mut answers = 0;
             while !stop.load(Ordering::SeqCst) {
                 let (found, cursor) = reader.find(&Lookup::Id(id(4)), At::Newest).await.unwrap();
-                assert_eq!(found.unwrap().state, State::Revoked);
+                assert_eq!(found.and_then(Found::credential).unwrap().state, State::Revoked);
                 assert!(cursor.position >= newest, "{:?} after {newest:?}", cursor.position);
                 newest = cursor.position;
                 answers += 1;

@@ -10,10 +10,10 @@ use credence_ledger::{Clock, Position, Stream};
 use credence_projections::fold::fold;
 use credence_projections::generation::{Applied, Mode, Seen, Store};
 use credence_projections::projection::{Cursor, Error, Projection};
-use credence_projections::verification::{At, Lookup, State};
+use credence_projections::verification::{At, Found, Lookup, State};
 use proptest::prelude::*;
 
-use crate::common::{Engine, Logs, applied, digest_of_serving, eventually, id};
+use crate::common::{Engine, Logs, applied, credential, digest_of_serving, eventually, id};
 
 const VERIFICATION: Projection = Projection::Verification;
 
@@ -102,7 +102,7 @@ async fn other_categories_are_skipped(engine: &Engine) {
     let last = logs.append(&logs.ledger, Stream::new("weather", id(1)), unknown_event()).await;
     applied(&store, last).await;
     let (found, cursor) = store.find(&Lookup::Id(id(3)), At::Newest).await.unwrap();
-    assert_eq!(found.unwrap().state, State::Suspended);
+    assert_eq!(found.and_then(Found::credential).unwrap().state, State::Suspended);
     assert_eq!(cursor.position, Some(last));
     runner.stop().await;
 }
@@ -117,7 +117,7 @@ async fn an_event_that_contradicts_the_model_stops_it_exactly_there(engine: &Eng
     logs.revoke(id(50)).await;
     let cursor = unhealthy(&store).await;
     assert_eq!(cursor.position, Some(before));
-    let (found, _) = store.find(&Lookup::Id(id(50)), At::Newest).await.unwrap();
+    let found = credential(&store, &Lookup::Id(id(50)), At::Newest).await;
     assert_eq!(found.unwrap().state, State::Active);
     runner.stop().await;
     // Built from nothing it comes just as far.
@@ -289,20 +289,24 @@ on_every_engine!(
 
 #[derive(Debug, Clone)]
 enum Act {
-    Issue,
+    /// To one of a few subjects, perhaps to one that was erased.
+    Issue(u64),
     Suspend(u64),
     Reinstate(u64),
     Revoke(u64),
+    /// One of the few subjects.
+    Erase(u64),
     /// The runner ends, and begins anew with this chunk.
     Restart(usize),
 }
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
     let act = prop_oneof![
-        4 => Just(Act::Issue),
+        4 => any::<u64>().prop_map(Act::Issue),
         1 => any::<u64>().prop_map(Act::Suspend),
         1 => any::<u64>().prop_map(Act::Reinstate),
         1 => any::<u64>().prop_map(Act::Revoke),
+        1 => any::<u64>().prop_map(Act::Erase),
         1 => (1_usize..20).prop_map(Act::Restart),
     ];
     prop::collection::vec(act, 1..60)
@@ -313,14 +317,16 @@ async fn same_digest(acts: Vec<Act>) -> ([u8; 32], [u8; 32], Option<bool>) {
     let store = engine.open().await;
     let mut last = logs.register(id(0), "default").await;
     let mut issued = 0;
+    let subject = |n: u64| id(1000 + n % 5);
     let mut runner = Some(logs.run_in_chunks(VERIFICATION, &store, 3));
     for act in acts {
         let known = |n: u64| id(1 + n % issued);
         last = match act {
-            Act::Issue => {
+            Act::Issue(n) => {
                 issued += 1;
-                logs.issue(id(issued), id(0), |_| ()).await
+                logs.issue(id(issued), id(0), |issued| issued.subject_id = Some(subject(n))).await
             }
+            Act::Erase(n) => logs.erase(subject(n)).await,
             Act::Suspend(n) if issued > 0 => logs.suspend(known(n)).await,
             Act::Reinstate(n) if issued > 0 => logs.reinstate(known(n)).await,
             Act::Revoke(n) if issued > 0 => logs.revoke(known(n)).await,

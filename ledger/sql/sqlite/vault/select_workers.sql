@@ -1,4 +1,4 @@
-select instance, name, role, version, started_at, last_seen_at, cursors
+select instance, name, role, version, started_at, last_seen_at, cursors, master_keys
 from workers
 where last_seen_at >= ?1
 order by name, started_at, instance

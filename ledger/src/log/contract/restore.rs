@@ -136,6 +136,7 @@ mod sentences {
             append(&source, remember(9 - n, n)).await;
             clock.advance(Duration::from_secs(u64::from(n % 2)));
         }
+        source.forget_commands(&[Position(1)]).await.unwrap();
         restore(&*log, &all(&source).await).await.unwrap();
         assert_eq!(log.remembered(None, 9).await.unwrap(), []);
         let mut rows = Vec::new();
@@ -160,6 +161,7 @@ mod sentences {
         assert_eq!(theirs, rows);
         fixture.clock().set(noon().plus(KEPT / 2));
         assert_eq!(commit_one(&*log, remember(9, 0)).await, Outcome::Repeated(Position(0)));
+        assert_eq!(commit_one(&*log, remember(8, 0)).await, Outcome::Repeated(Position(1)), "its command was forgotten");
         assert_eq!(commit_one(&*log, remember(5, 0)).await, Outcome::Refused(Refusal::IdempotencyKeyReused));
     }
 

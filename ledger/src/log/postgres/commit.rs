@@ -82,7 +82,6 @@ impl Writer {
         let (mut head, found) = fetch(&mut connection, &wanted).await.map_err(CommitError::NotCommitted)?;
         let known = Known::after_fetching(&head, asked, known);
         head.now = injected.map_or(head.now, Clock::now);
-        require_subjects(&mut connection, batch).await.map_err(CommitError::NotCommitted)?;
         let owners: HashMap<UniqueKey, KeyOwner> = found.keys.clone();
         let plan = planner::plan(&head, found, batch);
         if plan.events.is_empty() {
@@ -90,6 +89,9 @@ impl Writer {
             self.put_back(connection, known);
             return Ok((plan.outcomes, None));
         }
+        // Of those that are placed: a subject that was erased is gone, and whatever relies on it is refused.
+        let placed = batch.iter().zip(&plan.outcomes).filter(|(_, outcome)| matches!(outcome, Outcome::Appended(_)));
+        require_subjects(&mut connection, relied_on(placed.map(|(append, _)| append))).await.map_err(CommitError::NotCommitted)?;
         write(&mut connection, &head, &plan, &owners).await?;
         // From here on the batch may be in the log, whatever we hear.
         bounded_commit(end("commit", &mut connection)).await?;
@@ -172,8 +174,7 @@ fn is_rolled_back(failed: &sqlx::Error) -> bool {
 }
 
 /// Subjects that an append relies on are gone when the server that made them was replaced by another before their commit reached it.
-async fn require_subjects(connection: &mut PgConnection, batch: &[Append]) -> Result<(), Error> {
-    let subjects = relied_on(batch);
+async fn require_subjects(connection: &mut PgConnection, subjects: Vec<Uuid>) -> Result<(), Error> {
     if subjects.is_empty() {
         return Ok(());
     }
@@ -182,8 +183,8 @@ async fn require_subjects(connection: &mut PgConnection, batch: &[Append]) -> Re
     if missing == 0 { Ok(()) } else { Err(Error::Unavailable("subjects that were just made are gone".into())) }
 }
 
-fn relied_on(batch: &[Append]) -> Vec<Uuid> {
-    batch.iter().flat_map(|append| append.relies_on.iter().copied()).collect()
+fn relied_on<'a>(appends: impl IntoIterator<Item = &'a Append>) -> Vec<Uuid> {
+    appends.into_iter().flat_map(|append| append.relies_on.iter().copied()).collect()
 }
 
 type Fetched = (
@@ -229,9 +230,8 @@ fn found(wanted: &Wanted, row: Fetched) -> Result<(Head, Found), &'static str> {
     let rows = commands.unwrap_or_default().into_iter().zip(positions.unwrap_or_default()).zip(times.unwrap_or_default());
     for (key, remembered) in wanted.idempotency.iter().zip(rows) {
         if let ((Some(command), Some(position)), Some(recorded_at)) = remembered {
-            let command = command.try_into().map_err(|_| "an idempotency row's command is no HMAC")?;
-            let row = Remembered { command, position: Position(unsigned(position)?), recorded_at: time(recorded_at)? };
-            found.idempotency.insert(*key, row);
+            let row = Remembered::from_stored(&command, Position(unsigned(position)?), time(recorded_at)?);
+            found.idempotency.insert(*key, row.ok_or("an idempotency row's command is no HMAC")?);
         }
     }
     Ok((head, found))
@@ -250,7 +250,7 @@ async fn write(connection: &mut PgConnection, head: &Head, plan: &Plan, known: &
         .bind(moved.iter().map(|(_, owner)| signed(owner.position.0)).collect::<Vec<_>>())
         .bind(released)
         .bind(plan.idempotency.keys().map(<[u8; 32]>::as_slice).collect::<Vec<_>>())
-        .bind(plan.idempotency.values().map(|row| row.command.as_slice()).collect::<Vec<_>>())
+        .bind(plan.idempotency.values().map(|row| row.stored_command()).collect::<Vec<_>>())
         .bind(plan.idempotency.values().map(|row| signed(row.position.0)).collect::<Vec<_>>())
         .bind(plan.idempotency.values().map(|row| row.recorded_at.as_micros_i64()).collect::<Vec<_>>());
     match tokio::time::timeout(ANSWER_TIMEOUT, statement.execute(connection)).await {

@@ -284,6 +284,12 @@ impl Log for Postgres {
         Ok(bounded(statement.execute(&self.pool)).await?.rows_affected())
     }
 
+    async fn forget_commands(&self, positions: &[Position]) -> Result<u64, Error> {
+        let positions: Vec<i64> = positions.iter().map(|position| signed(position.0)).collect();
+        let statement = sqlx::query(include_str!("../../../sql/postgres/log/forget_commands.sql")).bind(positions);
+        Ok(bounded(statement.execute(&self.pool)).await?.rows_affected())
+    }
+
     fn wakeups(&self) -> Option<watch::Receiver<u64>> {
         Some(self.wakeups.subscribe())
     }

@@ -30,7 +30,7 @@ impl Restore for Postgres {
     async fn remember(&self, rows: Vec<([u8; 32], Remembered)>) -> Result<(), Error> {
         let statement = sqlx::query(include_str!("../../../sql/postgres/log/remember.sql"))
             .bind(rows.iter().map(|(key, _)| &key[..]).collect::<Vec<_>>())
-            .bind(rows.iter().map(|(_, row)| &row.command[..]).collect::<Vec<_>>())
+            .bind(rows.iter().map(|(_, row)| row.stored_command()).collect::<Vec<_>>())
             .bind(rows.iter().map(|(_, row)| signed(row.position.0)).collect::<Vec<_>>())
             .bind(rows.iter().map(|(_, row)| row.recorded_at.as_micros_i64()).collect::<Vec<_>>());
         self.writer.run(statement).await
@@ -39,6 +39,6 @@ impl Restore for Postgres {
 
 fn remembered((key, command, position, recorded_at): (Vec<u8>, Vec<u8>, i64, i64)) -> Result<([u8; 32], Remembered), &'static str> {
     let hash = |bytes: Vec<u8>| bytes.try_into().map_err(|_| "a hash of another length");
-    let row = Remembered { command: hash(command)?, position: Position(unsigned(position)?), recorded_at: time(recorded_at)? };
+    let row = Remembered::from_stored(&command, Position(unsigned(position)?), time(recorded_at)?).ok_or("a hash of another length")?;
     Ok((hash(key)?, row))
 }

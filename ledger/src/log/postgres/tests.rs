@@ -8,7 +8,7 @@ use crate::clock::ManualClock;
 use crate::event::audit::KeyRevoked;
 use crate::event::{New, Origination};
 use crate::log::contract::{Fixture, noon};
-use crate::log::{Expected, Restore};
+use crate::log::{Expected, Refusal, Restore};
 use crate::random::SystemRandom;
 use crate::stream::category;
 use crate::testing::postgres::{Database, Server, prepare_all};
@@ -376,6 +376,28 @@ async fn what_an_append_relies_on_must_be_in_the_vault() {
     }
     assert!(refused().await, "after commits that went the short way");
     assert_eq!(log.head().await.unwrap().size, 10);
+}
+
+#[tokio::test]
+async fn an_append_whose_subject_was_erased_is_refused_alone_in_its_batch() {
+    let database = migrated().await;
+    let log = open(&database.url, None).await;
+    execute(&database.url, "create schema vault; create table vault.subjects (id uuid)").await.unwrap();
+    execute(&database.url, "insert into vault.subjects values ('00000000-0000-0000-0000-000000000001')").await.unwrap();
+    let (there, gone) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    let relying = |subject: Uuid| Append { relies_on: vec![subject], ..one().remove(0) }.while_empty(Stream::subject(subject));
+    let events = one().remove(0).streams.remove(0).events;
+    log.commit(vec![Append::to(Stream::subject(gone), Expected::None, events)]).await.unwrap();
+    for _ in 0..5 {
+        let outcomes = log.commit(vec![relying(there), relying(gone), relying(there)]).await.unwrap();
+        let refused = Outcome::Refused(Refusal::StaleVersion { stream: Stream::subject(gone), actual: Some(Version(0)) });
+        assert!(matches!(&outcomes[..], [Outcome::Appended(_), second, Outcome::Appended(_)] if *second == refused));
+    }
+    // What is guarded by a stream without events goes the short way, too.
+    for _ in 0..5 {
+        log.commit(vec![relying(there)]).await.unwrap();
+    }
+    assert_eq!(log.head().await.unwrap().size, 16);
 }
 
 #[tokio::test]

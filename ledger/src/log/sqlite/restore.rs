@@ -3,12 +3,11 @@
 use async_trait::async_trait;
 use rusqlite::{Connection, TransactionBehavior, params};
 
-use super::{Sqlite, bound, find, head_row, sql, store, write};
+use super::{Sqlite, bound, find, head_row, remembered, sql, store, write};
 use crate::log::{Restore, RestoreError};
 use crate::planner::{Head, Remembered, Restored};
 use crate::store::Error;
 use crate::store::sqlite::OpenFile;
-use crate::{Position, Timestamp};
 
 #[async_trait]
 impl Restore for Sqlite {
@@ -23,10 +22,8 @@ impl Restore for Sqlite {
         let after = after.map(|(key, _)| *key);
         let list = move |connection: &mut Connection| {
             let mut statement = connection.prepare_cached(sql::SELECT_REMEMBERED).map_err(store::error)?;
-            let rows = statement.query_map(params![after, i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
-                let recorded_at = Timestamp::from_micros(row.get(3)?);
-                Ok((row.get(0)?, Remembered { command: row.get(1)?, position: Position(row.get(2)?), recorded_at }))
-            });
+            let rows =
+                statement.query_map(params![after, i64::try_from(limit).unwrap_or(i64::MAX)], |row| Ok((row.get(0)?, remembered(row, 1)?)));
             rows.and_then(Iterator::collect).map_err(store::error)
         };
         self.on_reader(list).await
@@ -38,7 +35,7 @@ impl Restore for Sqlite {
             {
                 let mut replace = transaction.prepare_cached(sql::REPLACE_IDEMPOTENCY).map_err(store::error)?;
                 for (key, row) in rows {
-                    let row = params![key, row.command, bound(row.position), row.recorded_at.as_micros()];
+                    let row = params![key, row.stored_command(), bound(row.position), row.recorded_at.as_micros()];
                     replace.execute(row).map_err(store::error)?;
                 }
             }

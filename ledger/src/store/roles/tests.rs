@@ -134,6 +134,7 @@ fn worker() -> Worker {
         started_at: now(),
         last_seen_at: now(),
         cursors: "{}".to_owned(),
+        master_keys: Vec::new(),
     }
 }
 

@@ -13,6 +13,7 @@ use crate::random::SystemRandom;
 use crate::sealing::KeyId;
 use crate::testing::postgres::Database;
 use crate::vault::accounts::{Account, NewAccount, Profile};
+use crate::vault::master_key::ring::{Rotation, Stage};
 use crate::vault::sessions::NewSession;
 use crate::vault::{MasterKey, Role, SubjectRefs, Terms, Vault};
 
@@ -21,11 +22,15 @@ fn keyring(key: u8) -> Keyring {
 }
 
 async fn open(url: &Url) -> Arc<dyn Vault> {
+    open_with(url, keyring(1)).await
+}
+
+pub(in crate::vault) async fn open_with(url: &Url, keyring: Keyring) -> Arc<dyn Vault> {
     match url {
-        Url::Sqlite(folder) => Arc::new(sqlite::Sqlite::open_existing(folder, keyring(1)).await.unwrap()),
+        Url::Sqlite(folder) => Arc::new(sqlite::Sqlite::open_existing(folder, keyring).await.unwrap()),
         Url::Postgres(url) => {
             let durability = crate::store::postgres::Durability::Durable;
-            Arc::new(postgres::Postgres::open_existing(url.expose_secret(), keyring(1), durability).await.unwrap())
+            Arc::new(postgres::Postgres::open_existing(url.expose_secret(), keyring, durability).await.unwrap())
         }
     }
 }
@@ -46,7 +51,7 @@ fn refs(n: u64) -> SubjectRefs {
     SubjectRefs { issuer: uuid::Uuid::from_u128(7), name: hash("name"), email: hash("email") }
 }
 
-fn folder() -> (tempfile::TempDir, Url) {
+pub(in crate::vault) fn folder() -> (tempfile::TempDir, Url) {
     let folder = tempfile::tempdir().unwrap();
     let url = Url::Sqlite(folder.path().to_owned());
     (folder, url)
@@ -54,6 +59,18 @@ fn folder() -> (tempfile::TempDir, Url) {
 
 /// Everything that is copied, in an order of its own.
 async fn all(url: &Url) -> Vec<(&'static str, Vec<String>)> {
+    let mut found = Vec::new();
+    for (table, rows) in values(url).await {
+        let mut rows: Vec<String> = rows.iter().map(|row| format!("{row:?}")).collect();
+        rows.sort_unstable();
+        found.push((table.name, rows));
+    }
+    found.sort();
+    found
+}
+
+/// The same as it is sent.
+pub(in crate::vault) async fn values(url: &Url) -> Vec<(&'static Table, Vec<Vec<Value>>)> {
     let (sender, mut receiver) = mpsc::channel(2);
     let url = url.clone();
     let reading = tokio::spawn(async move {
@@ -65,16 +82,14 @@ async fn all(url: &Url) -> Vec<(&'static str, Vec<String>)> {
     let mut found = Vec::new();
     while let Some(rows) = receiver.recv().await {
         let Rows { table, rows } = rows.unwrap();
-        found.push((table.name, rows.iter().map(|row| format!("{row:?}")).collect::<Vec<_>>()));
+        found.push((table, rows));
     }
     reading.await.unwrap();
-    found.iter_mut().for_each(|(_, rows)| rows.sort_unstable());
-    found.sort();
     found
 }
 
 /// A vault with something in every table.
-async fn filled(url: &Url, subjects: u64) -> Arc<dyn Vault> {
+pub(in crate::vault) async fn filled(url: &Url, subjects: u64) -> Arc<dyn Vault> {
     made(url, 1).await;
     let vault = open(url).await;
     let now = Timestamp::from_micros(1_767_225_600_000_000);
@@ -98,6 +113,9 @@ async fn filled(url: &Url, subjects: u64) -> Arc<dyn Vault> {
         NewSession { id, account: id, checked, agent: Some("a browser".to_owned()), token: [3; 32], created_at: now, expires_at: now };
     assert!(vault.insert_session(&begun).await.unwrap());
     vault.add_token_key(Timestamp::EPOCH, now).await.unwrap();
+    let (from, to) = (MasterKey::from_bytes([0; 32]).fingerprint(), MasterKey::from_bytes([1; 32]).fingerprint());
+    assert!(vault.set_rotation(None, &Rotation { from, to, stage: Stage::Done }).await.unwrap());
+    vault.note_erasures(&[Uuid::from_u128(2)], now).await.unwrap();
     vault
 }
 
@@ -106,9 +124,9 @@ async fn a_vault_goes_from_engine_to_engine_and_back_as_it_is() {
     let database = Database::create().await;
     let ((_first, first), postgres, (_last, last)) = (folder(), Url::Postgres(database.url.clone().into()), folder());
     let vault = filled(&first, 2300).await;
-    let rows = copy(&first, &postgres).await.unwrap();
-    assert_eq!(rows, 1 + 2300 + 1 + 1 + 2 + 2 + 1 + 1 + 1 + 1 + 1 + 1);
-    assert_eq!(copy(&postgres, &last).await.unwrap(), rows);
+    let rows = copy(&first, &postgres, &keyring(1)).await.unwrap();
+    assert_eq!(rows, 1 + 1 + 2300 + 1 + 1 + 2 + 2 + 1 + 1 + 1 + 1 + 1 + 1 + 1);
+    assert_eq!(copy(&postgres, &last, &keyring(1)).await.unwrap(), rows);
     let everything = all(&first).await;
     assert_eq!(everything.iter().map(|(name, _)| *name).collect::<BTreeSet<_>>(), TABLES.iter().map(|table| table.name).collect());
     for copied in [&postgres, &last] {
@@ -138,13 +156,12 @@ async fn a_vault_goes_from_engine_to_engine_and_back_as_it_is() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_forgotten_since_is_forgotten_in_the_copy() {
-    let ((source, from), (_target, to)) = (folder(), folder());
+    let ((_source, from), (_target, to)) = (folder(), folder());
     let vault = filled(&from, 2).await;
-    copy(&from, &to).await.unwrap();
+    copy(&from, &to, &keyring(1)).await.unwrap();
     let id = vault.subjects(&[refs(0)], Timestamp::EPOCH).await.unwrap()[0].id;
-    let raw = Connection::open(sqlite::path(source.path())).unwrap();
-    assert_eq!(raw.execute("delete from subjects where id = ?1", [id.as_bytes()]).unwrap(), 1);
-    copy(&from, &to).await.unwrap();
+    assert_eq!(vault.forget_subjects(&[id]).await.unwrap(), 1);
+    copy(&from, &to, &keyring(1)).await.unwrap();
     let key = KeyId::Subject(id);
     assert!(open(&to).await.open_keys(&[key]).await.unwrap().is_empty());
     assert_eq!(all(&to).await, all(&from).await);
@@ -159,7 +176,7 @@ async fn another_vault_is_left_alone() {
     for to in [to, Url::Postgres(database.url.clone().into())] {
         made(&to, 1).await;
         let before = settings(&to).await.unwrap();
-        assert!(matches!(copy(&from, &to).await, Err(CopyError::Another)));
+        assert!(matches!(copy(&from, &to, &keyring(1)).await, Err(CopyError::Another)));
         assert_eq!(settings(&to).await.unwrap(), before);
     }
 }
@@ -180,13 +197,13 @@ async fn a_vault_that_was_not_sent_to_its_end_is_none() {
             }
             drop(sender);
             let written = match &to {
-                Url::Sqlite(folder) => sqlite::write_all(folder, receiver).await,
-                Url::Postgres(url) => postgres::write_all(url.expose_secret(), receiver).await,
+                Url::Sqlite(folder) => sqlite::write_all(folder, receiver, Onto::Vault).await,
+                Url::Postgres(url) => postgres::write_all(url.expose_secret(), receiver, Onto::Vault).await,
             };
             assert!(written.is_err());
             assert_eq!(settings(&to).await.unwrap(), None);
         }
-        copy(&from, &to).await.unwrap();
+        copy(&from, &to, &keyring(1)).await.unwrap();
     }
 }
 

@@ -33,6 +33,7 @@ impl Postgres {
 #[async_trait]
 impl Accounts for Postgres {
     async fn insert_account(&self, new: &NewAccount, forget_before: Timestamp) -> Result<bool, Error> {
+        self.keep_up().await?;
         let NewAccount { account, username, email, password } = new;
         let forget = sqlx::query(sql::FORGET_UNRECORDED_ACCOUNTS).bind(username.to_vec()).bind(email.to_vec());
         bounded(forget.bind(forget_before.as_micros_i64()).execute(&self.pool)).await?;
@@ -52,26 +53,31 @@ impl Accounts for Postgres {
     }
 
     async fn account(&self, id: Uuid) -> Result<Option<Account>, Error> {
+        self.keep_up().await?;
         let row = bounded(sqlx::query(sql::SELECT_ACCOUNT).bind(id).fetch_optional(&self.pool)).await?;
         row.map(|row| account(&row, &self.keyring)).transpose()
     }
 
     async fn accounts(&self, issuer: Option<Uuid>, before: Option<Uuid>, limit: u32) -> Result<Vec<Account>, Error> {
+        self.keep_up().await?;
         let select = sqlx::query(sql::SELECT_ACCOUNTS).bind(issuer).bind(before).bind(i64::from(limit));
         bounded(select.fetch_all(&self.pool)).await?.iter().map(|row| account(row, &self.keyring)).collect()
     }
 
     async fn find_login(&self, identifier: Reference) -> Result<Option<Login>, Error> {
+        self.keep_up().await?;
         let row = bounded(sqlx::query(sql::SELECT_LOGIN).bind(identifier.to_vec()).fetch_optional(&self.pool)).await?;
         row.map(|row| login(&row, &self.keyring)).transpose()
     }
 
     async fn login_of(&self, id: Uuid) -> Result<Option<Login>, Error> {
+        self.keep_up().await?;
         let row = bounded(sqlx::query(sql::SELECT_LOGIN_OF).bind(id).fetch_optional(&self.pool)).await?;
         row.map(|row| login(&row, &self.keyring)).transpose()
     }
 
     async fn set_profile(&self, id: Uuid, profile: &Profile, email: Reference) -> Result<Change, Error> {
+        self.keep_up().await?;
         let set = sqlx::query(sql::SET_PROFILE).bind(id).bind(self.keyring.wrap_profile(id, profile)).bind(email.to_vec());
         let set = async {
             match set.execute(&self.pool).await {
@@ -85,11 +91,13 @@ impl Accounts for Postgres {
     }
 
     async fn set_password(&self, id: Uuid, password: &str, kept: Option<Uuid>, now: Timestamp) -> Result<bool, Error> {
+        self.keep_up().await?;
         let password = self.keyring.wrap_text(Secret::AccountPassword(id), password);
         self.change_and_end(sqlx::query(sql::SET_PASSWORD).bind(id).bind(password), id, kept, now).await
     }
 
     async fn rehash_password(&self, id: Uuid, stored: &[u8], password: &str) -> Result<(), Error> {
+        self.keep_up().await?;
         let password = self.keyring.wrap_text(Secret::AccountPassword(id), password);
         bounded(sqlx::query(sql::REHASH_PASSWORD).bind(id).bind(stored.to_vec()).bind(password).execute(&self.pool)).await.map(drop)
     }

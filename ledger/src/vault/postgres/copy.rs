@@ -5,10 +5,10 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 use uuid::Uuid;
 
-use super::{Postgres, SCHEMA, STEPS, settings, store};
+use super::{Postgres, SCHEMA, STEPS, settings, sql, store};
 use crate::store::Error;
 use crate::store::postgres::{Durability, Sessions, bounded};
-use crate::vault::copy::{CHUNK, Kind, Receiver, Rows, Sender, TABLES, Table, Value};
+use crate::vault::copy::{CHUNK, Kind, Onto, Receiver, Rows, Sender, TABLES, Table, Value};
 use crate::vault::rows::Settings;
 
 /// The settings of the vault in this database; `None` where there is none.
@@ -58,10 +58,15 @@ fn values(table: &Table, row: &PgRow) -> Result<Vec<Value>, Error> {
 }
 
 /// Puts the rows that are sent in the place of all that are there, and answers how many.
-pub(in crate::vault) async fn write_all(url: &str, mut receiver: Receiver) -> Result<u64, Error> {
+pub(in crate::vault) async fn write_all(url: &str, mut receiver: Receiver, onto: Onto) -> Result<u64, Error> {
     Postgres::migrate(url).await?;
     let mut connection = Sessions::new(url, SCHEMA, Durability::UnsafeAllowed)?.connect().await?;
     let mut transaction = bounded(connection.begin()).await?;
+    // Whoever makes a vault at the same moment is met by the constraint that there is one row of settings.
+    let settings: Option<(String, Vec<u8>)> = bounded(sqlx::query_as(sql::SELECT_SETTINGS).fetch_optional(&mut *transaction)).await?;
+    if onto == Onto::Nothing && settings.is_some() {
+        return Err(Error::Failed("a vault has been made there meanwhile".into()));
+    }
     for table in TABLES.iter().rev() {
         bounded(sqlx::query(AssertSqlSafe(table.delete())).execute(&mut *transaction)).await?;
     }
@@ -109,11 +114,11 @@ fn array_type(kind: Kind) -> &'static str {
 }
 
 /// As these four: the value as its column takes it, null included; `None` for one of another type.
-fn id(value: &Value) -> Option<Option<Uuid>> {
+pub(super) fn id(value: &Value) -> Option<Option<Uuid>> {
     bytes(value)?.map(|bytes| Uuid::from_slice(bytes).ok()).map_or(Some(None), |id| id.map(Some))
 }
 
-fn bytes(value: &Value) -> Option<Option<&[u8]>> {
+pub(super) fn bytes(value: &Value) -> Option<Option<&[u8]>> {
     match value {
         Value::Null => Some(None),
         Value::Bytes(bytes) => Some(Some(bytes)),
@@ -121,7 +126,7 @@ fn bytes(value: &Value) -> Option<Option<&[u8]>> {
     }
 }
 
-fn text(value: &Value) -> Option<Option<&str>> {
+pub(super) fn text(value: &Value) -> Option<Option<&str>> {
     match value {
         Value::Null => Some(None),
         Value::Text(text) => Some(Some(text)),

@@ -15,6 +15,7 @@ use crate::{LogName, Timestamp};
 impl Postgres {
     /// The number and the key that the log signs with.
     async fn newest_log_key(&self, log: &LogName) -> Result<Option<(u32, LogKey)>, Error> {
+        self.keep_up().await?;
         let select = sqlx::query_as(sql::SELECT_LOG_SIGNING_KEY).bind(log.as_str());
         let row: Option<(i64, Vec<u8>, Vec<u8>)> = bounded(select.fetch_optional(&self.pool)).await?;
         let key = |(number, public, wrapped): (i64, Vec<u8>, Vec<u8>)| {
@@ -25,6 +26,7 @@ impl Postgres {
     }
 
     async fn insert_log_key(&self, log: &LogName, number: u32, now: Timestamp) -> Result<(), Error> {
+        self.keep_up().await?;
         let new = self.keyring.new_log_key(log, Origin::new(&self.origin_base, log));
         let insert = sqlx::query(sql::INSERT_LOG_KEY).bind(log.as_str()).bind(i64::from(number)).bind(new.key.verifier().public().to_vec());
         bounded(insert.bind(new.wrapped).bind(now.as_micros_i64()).execute(&self.pool)).await.map(drop)

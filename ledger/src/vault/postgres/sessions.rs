@@ -16,6 +16,7 @@ use crate::vault::sessions::{NewSession, Refreshed, Seen, Session, SessionStore,
 #[async_trait]
 impl SessionStore for Postgres {
     async fn insert_session(&self, new: &NewSession) -> Result<bool, Error> {
+        self.keep_up().await?;
         let NewSession { id, account, checked, agent, token, created_at, expires_at } = new;
         let agent = agent.as_ref().map(|agent| self.keyring.wrap_text(Secret::SessionAgent(*id), agent));
         let insert = sqlx::query(sql::INSERT_SESSION).bind(id).bind(account).bind(agent).bind(created_at.as_micros_i64());
@@ -28,6 +29,7 @@ impl SessionStore for Postgres {
     }
 
     async fn sessions(&self, account: Uuid, now: Timestamp) -> Result<Vec<Seen>, Error> {
+        self.keep_up().await?;
         let select = sqlx::query(sql::SELECT_SESSIONS).bind(account).bind(now.as_micros_i64());
         let seen = |row: &PgRow| {
             let id = row.try_get("id").map_err(error)?;
@@ -69,6 +71,7 @@ impl SessionStore for Postgres {
     }
 
     async fn token_signing_key(&self, kid: &str) -> Result<Option<SigningKey>, Error> {
+        self.keep_up().await?;
         let select = sqlx::query_as(sql::SELECT_TOKEN_SIGNING_KEY).bind(kid);
         let row: Option<(Vec<u8>, Vec<u8>)> = bounded(select.fetch_optional(&self.pool)).await?;
         let open = |(public, wrapped): (Vec<u8>, Vec<u8>)| self.keyring.token_key(&whole(&public)?, &wrapped);
@@ -76,6 +79,7 @@ impl SessionStore for Postgres {
     }
 
     async fn add_token_key(&self, unless_since: Timestamp, now: Timestamp) -> Result<(), Error> {
+        self.keep_up().await?;
         let new = self.keyring.new_token_key();
         let add = sqlx::query(sql::ADD_TOKEN_KEY).bind(new.kid).bind(new.public.to_vec()).bind(new.wrapped);
         bounded(add.bind(now.as_micros_i64()).bind(unless_since.as_micros_i64()).execute(&self.pool)).await.map(drop)

@@ -10,6 +10,10 @@ macro_rules! statements {
 }
 
 statements! {
+    SELECT_STANDING "select_standing"
+    INSERT_ROTATION "insert_rotation"
+    UPDATE_ROTATION "update_rotation"
+    LOCK_ROTATION "lock_rotation"
     INSERT_LOG_KEY "insert_log_key"
     SELECT_LOG_KEYS "select_log_keys"
     SELECT_LOG_SIGNING_KEY "select_log_signing_key"
@@ -26,6 +30,10 @@ statements! {
     SELECT_SUBJECTS_BY_BOTH "select_subjects_by_both"
     SELECT_SUBJECT_REFS "select_subject_refs"
     SELECT_SUBJECT_KEYS "select_subject_keys"
+    DELETE_SUBJECTS "delete_subjects"
+    INSERT_ERASURES "insert_erasures"
+    SELECT_ERASURES "select_erasures"
+    DELETE_ERASURES "delete_erasures"
     SELECT_ISSUER_SEALING_KEYS "select_issuer_sealing_keys"
     SELECT_MONTH_KEYS "select_month_keys"
     INSERT_MONTH_KEY "insert_month_key"

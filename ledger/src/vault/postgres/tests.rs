@@ -9,13 +9,14 @@ use super::*;
 use crate::testing::postgres::Database;
 use crate::vault::MasterKey;
 use crate::vault::contract::Fixture;
+use crate::vault::master_key::MasterKeys;
 
 struct Fresh(Database);
 
 #[async_trait]
 impl Fixture for Fresh {
-    async fn open(&self, master_key: MasterKey, origin_base: Option<&str>) -> Result<Arc<dyn Vault>, OpenError> {
-        let keyring = Keyring::new(master_key, Arc::new(crate::random::SystemRandom));
+    async fn open(&self, master_keys: MasterKeys, origin_base: Option<&str>) -> Result<Arc<dyn Vault>, OpenError> {
+        let keyring = Keyring::new(master_keys, Arc::new(crate::random::SystemRandom));
         Ok(Arc::new(Postgres::open(&self.0.url, keyring, origin_base, Durability::Durable).await?))
     }
 
@@ -62,7 +63,7 @@ async fn every_statement_prepares() {
 async fn a_vault_exists_once_it_was_opened() {
     let fresh = fresh().await;
     assert!(!Postgres::exists(&fresh.0.url).await.unwrap());
-    fresh.open(MasterKey::from_bytes([7; 32]), None).await.unwrap();
+    fresh.open(MasterKey::from_bytes([7; 32]).into(), None).await.unwrap();
     assert!(Postgres::exists(&fresh.0.url).await.unwrap());
 }
 
@@ -82,7 +83,7 @@ async fn the_keys_of_issuers_that_had_one_alone_carry_over() {
         let insert = sqlx::query(insert).bind(new.issuer.id).bind(&new.issuer.name).bind(&new.issuer.did);
         insert.bind(&new.wrapped_signing_key).bind(&new.wrapped_sealing_key).execute(&pool).await.unwrap();
     }
-    let vault = fresh.open(MasterKey::from_bytes([7; 32]), None).await.unwrap();
+    let vault = fresh.open(MasterKey::from_bytes([7; 32]).into(), None).await.unwrap();
     crate::vault::contract::issuers_are_whole(&*vault, &old, &ring).await;
 }
 
@@ -91,8 +92,8 @@ struct Beside(Fresh);
 
 #[async_trait]
 impl Fixture for Beside {
-    async fn open(&self, master_key: MasterKey, origin_base: Option<&str>) -> Result<Arc<dyn Vault>, OpenError> {
-        let keyring = Keyring::new(master_key, Arc::new(crate::random::SystemRandom));
+    async fn open(&self, master_keys: MasterKeys, origin_base: Option<&str>) -> Result<Arc<dyn Vault>, OpenError> {
+        let keyring = Keyring::new(master_keys, Arc::new(crate::random::SystemRandom));
         let opened = Postgres::open(&self.0.0.url, keyring, origin_base, Durability::Durable).await?;
         Ok(Arc::new(opened.beside_the_ledger()))
     }

@@ -16,6 +16,7 @@ use crate::vault::{Reference, Roles};
 #[async_trait]
 impl Accounts for Sqlite {
     async fn insert_account(&self, new: &NewAccount, forget_before: Timestamp) -> Result<bool, Error> {
+        self.keep_up().await?;
         let NewAccount { account, username, email, password } = new;
         let (account, username, email) = (account.clone(), *username, *email);
         let profile = self.keyring.wrap_profile(account.id, &account.profile);
@@ -68,6 +69,7 @@ impl Accounts for Sqlite {
     }
 
     async fn set_profile(&self, id: Uuid, profile: &Profile, email: Reference) -> Result<Change, Error> {
+        self.keep_up().await?;
         let profile = self.keyring.wrap_profile(id, profile);
         self.write(move |connection, _| {
             let taken = query_one(connection, sql::SELECT_EMAIL_TAKEN, params![email, id.as_bytes()], |row| row.get(0))?;
@@ -81,6 +83,7 @@ impl Accounts for Sqlite {
     }
 
     async fn set_password(&self, id: Uuid, password: &str, kept: Option<Uuid>, now: Timestamp) -> Result<bool, Error> {
+        self.keep_up().await?;
         let password = self.keyring.wrap_text(Secret::AccountPassword(id), password);
         self.write(move |connection, _| {
             let changed = changes(connection, sql::SET_PASSWORD, params![id.as_bytes(), password])?;
@@ -91,6 +94,7 @@ impl Accounts for Sqlite {
     }
 
     async fn rehash_password(&self, id: Uuid, stored: &[u8], password: &str) -> Result<(), Error> {
+        self.keep_up().await?;
         let stored = stored.to_vec();
         let password = self.keyring.wrap_text(Secret::AccountPassword(id), password);
         self.write(move |connection, _| run(connection, sql::REHASH_PASSWORD, params![id.as_bytes(), stored, password])).await

@@ -7,7 +7,7 @@ use rusqlite::{Connection, Row, Statement, ToSql, TransactionBehavior};
 
 use super::{READER, WRITER, make_private, migrations, path, settings, store};
 use crate::store::Error;
-use crate::vault::copy::{CHUNK, Receiver, Rows, Sender, TABLES, Table, Value};
+use crate::vault::copy::{CHUNK, Onto, Receiver, Rows, Sender, TABLES, Table, Value};
 use crate::vault::rows::Settings;
 
 /// The settings of the vault in `folder`; `None` where there is no vault, though there may be its file.
@@ -70,17 +70,19 @@ fn values(table: &Table, row: &Row<'_>) -> Result<Vec<Value>, Error> {
 }
 
 /// Puts the rows that are sent in the place of all that are there, and answers how many.
-pub(in crate::vault) async fn write_all(folder: &Path, receiver: Receiver) -> Result<u64, Error> {
+pub(in crate::vault) async fn write_all(folder: &Path, receiver: Receiver, onto: Onto) -> Result<u64, Error> {
     let path = path(folder);
     std::fs::create_dir_all(folder).and_then(|()| make_private(&path)).map_err(|failed| Error::Unavailable(failed.into()))?;
     let writer = store::connect(&path, WRITER).await?;
-    store::call(&writer, move |connection| write(connection, receiver)).await
+    store::call(&writer, move |connection| write(connection, receiver, onto)).await
 }
 
-fn write(connection: &mut Connection, mut receiver: Receiver) -> Result<u64, Error> {
-    connection.execute_batch("pragma secure_delete = on").map_err(store::error)?;
+fn write(connection: &mut Connection, mut receiver: Receiver, onto: Onto) -> Result<u64, Error> {
     store::migrate(connection, &migrations())?;
     let transaction = connection.transaction().map_err(store::error)?;
+    if onto == Onto::Nothing && settings(&transaction)?.is_some() {
+        return Err(Error::Failed("a vault has been made there meanwhile".into()));
+    }
     for table in TABLES.iter().rev() {
         transaction.execute(&table.delete(), []).map_err(store::error)?;
     }

@@ -8,7 +8,7 @@ use crate::Timestamp;
 use crate::store::Error;
 use crate::store::sqlite as store;
 use crate::vault::api_key::{Terms, types_from_text};
-use crate::vault::{ApiKey, Issuer, Roles, Worker};
+use crate::vault::{ApiKey, Fingerprint, Issuer, Roles, Worker, fingerprints_from_text};
 
 pub(super) fn issuer(row: &Row<'_>) -> rusqlite::Result<Issuer> {
     Ok(Issuer { id: uuid(row, 0)?, name: row.get(1)?, did: row.get(2)?, is_active: row.get(3)? })
@@ -36,7 +36,13 @@ pub(super) fn worker(row: &Row<'_>) -> rusqlite::Result<Worker> {
         started_at: time(row, 4)?,
         last_seen_at: time(row, 5)?,
         cursors: row.get(6)?,
+        master_keys: master_keys(row, 7)?,
     })
+}
+
+fn master_keys(row: &Row<'_>, at: usize) -> rusqlite::Result<Vec<Fingerprint>> {
+    let text: Option<String> = row.get(at)?;
+    fingerprints_from_text(text.as_deref()).map_err(|failed| rusqlite::Error::FromSqlConversionFailure(at, Type::Text, failed.into()))
 }
 
 pub(super) fn uuid(row: &Row<'_>, at: usize) -> rusqlite::Result<Uuid> {

@@ -15,6 +15,7 @@ use crate::vault::sessions::{NewSession, Refreshed, Seen, Session, SessionStore,
 #[async_trait]
 impl SessionStore for Sqlite {
     async fn insert_session(&self, new: &NewSession) -> Result<bool, Error> {
+        self.keep_up().await?;
         let NewSession { id, account, checked, agent, token, created_at, expires_at } = new;
         let checked = checked.clone();
         let (id, account, token, created_at, expires_at) = (*id, *account, *token, created_at.as_micros_i64(), expires_at.as_micros_i64());

@@ -10,6 +10,9 @@ macro_rules! statements {
 }
 
 statements! {
+    SELECT_STANDING "select_standing"
+    INSERT_ROTATION "insert_rotation"
+    UPDATE_ROTATION "update_rotation"
     INSERT_LOG_KEY "insert_log_key"
     SELECT_LOG_KEYS "select_log_keys"
     SELECT_GUARD "select_guard"
@@ -24,6 +27,10 @@ statements! {
     SELECT_SUBJECTS_BY_BOTH "select_subjects_by_both"
     SELECT_SUBJECT_REFS "select_subject_refs"
     SELECT_SUBJECT_KEY "select_subject_key"
+    DELETE_SUBJECT "delete_subject"
+    INSERT_ERASURE "insert_erasure"
+    SELECT_ERASURES "select_erasures"
+    DELETE_ERASURE "delete_erasure"
     SELECT_ISSUER_SEALING_KEY "select_issuer_sealing_key"
     SELECT_MONTH_KEY "select_month_key"
     INSERT_MONTH_KEY "insert_month_key"

@@ -8,6 +8,7 @@ use super::*;
 use crate::random::SystemRandom;
 use crate::vault::MasterKey;
 use crate::vault::contract::Fixture;
+use crate::vault::master_key::MasterKeys;
 
 struct Folder(tempfile::TempDir);
 
@@ -21,8 +22,8 @@ fn keyring(key: u8) -> Keyring {
 
 #[async_trait]
 impl Fixture for Folder {
-    async fn open(&self, master_key: MasterKey, origin_base: Option<&str>) -> Result<Arc<dyn Vault>, OpenError> {
-        let keyring = Keyring::new(master_key, Arc::new(SystemRandom));
+    async fn open(&self, master_keys: MasterKeys, origin_base: Option<&str>) -> Result<Arc<dyn Vault>, OpenError> {
+        let keyring = Keyring::new(master_keys, Arc::new(SystemRandom));
         Ok(Arc::new(Sqlite::open(self.0.path(), keyring, origin_base).await?))
     }
 
@@ -54,8 +55,8 @@ struct Files(Folder);
 
 #[async_trait]
 impl Fixture for Files {
-    async fn open(&self, master_key: MasterKey, origin_base: Option<&str>) -> Result<Arc<dyn Vault>, OpenError> {
-        self.0.open(master_key, origin_base).await
+    async fn open(&self, master_keys: MasterKeys, origin_base: Option<&str>) -> Result<Arc<dyn Vault>, OpenError> {
+        self.0.open(master_keys, origin_base).await
     }
 
     async fn stored(&self) -> Vec<u8> {
@@ -161,6 +162,7 @@ async fn what_is_deleted_is_overwritten() {
         started_at: Timestamp::EPOCH,
         last_seen_at: Timestamp::EPOCH,
         cursors: String::new(),
+        master_keys: Vec::new(),
     };
     vault.heartbeat(&worker, Timestamp::EPOCH).await.unwrap();
     vault.goodbye(worker.instance).await.unwrap();

@@ -14,7 +14,7 @@ use crate::generation::{Pointer, Store};
 use crate::projection::{Cursor, Error, Projection};
 use crate::read_store::{ReadStore, Rebuild, Standing, moment, stored_state};
 use crate::table::{self, Table};
-use crate::verification::{At, Credential, Filter, Lookup, State};
+use crate::verification::{At, Credential, Filter, Found, Lookup, OfSubject, State};
 
 /// How often a reader follows the pointer before it gives up: a generation is replaced far more seldom than it is read.
 const FOLLOWS_MAX: usize = 3;
@@ -94,28 +94,43 @@ impl ReadStore for Postgres {
         if pointer.version == projection.version() { Ok(cursor) } else { Err(Error::Vanished(projection)) }
     }
 
-    async fn find(&self, lookup: &Lookup, at: At) -> Result<(Option<Credential>, Cursor), Error> {
+    async fn find(&self, lookup: &Lookup, at: At) -> Result<(Option<Found>, Cursor), Error> {
         let (newest, time, position) = moment(at);
+        let projection = Projection::Verification;
         let (statement, arguments) = match lookup {
             Lookup::Id(id) => (sql::FIND_BY_ID, arguments!(*id, newest, time, position)),
             Lookup::Document(digest) => (sql::FIND_BY_DOCUMENT, arguments!(digest.as_slice(), newest, time, position)),
             Lookup::Secret { digest, issuer } => {
                 let (name, id) = issuer.parts();
-                (sql::FIND_BY_SECRET, arguments!(digest.as_slice(), newest, time, position, name, id))
+                let arguments = arguments!(digest.as_slice(), newest, time, position, name, id);
+                // A secret has no subject: nothing of it is ever erased.
+                let (mut found, cursor) = credentials(&self.read(projection, sql::FIND_BY_SECRET, &arguments).await?)?;
+                return Ok((found.pop().map(Found::Credential), cursor));
             }
         };
-        let (mut found, cursor) = credentials(&self.read(Projection::Verification, statement, &arguments).await?)?;
-        Ok((found.pop(), cursor))
+        let rows = self.read(projection, statement, &arguments).await?;
+        let row = rows.first().ok_or(Error::Vanished(projection))?;
+        Ok((sql::found(row).map_err(|failed| error(projection, failed))?, first_cursor(projection, &rows)?))
     }
 
-    async fn find_by_ids(&self, ids: &[Uuid]) -> Result<(Vec<Option<Credential>>, Cursor), Error> {
+    async fn find_by_ids(&self, ids: &[Uuid]) -> Result<(Vec<Option<Found>>, Cursor), Error> {
         let projection = Projection::Verification;
         if ids.is_empty() {
             return Ok((Vec::new(), self.cursor(projection).await?));
         }
         let rows = self.read(projection, sql::FIND_BY_IDS, &arguments!(ids)).await?;
-        let found: Result<Vec<_>, _> = rows.iter().map(sql::credential).collect();
+        let found: Result<Vec<_>, _> = rows.iter().map(sql::found).collect();
         Ok((found.map_err(|failed| error(projection, failed))?, first_cursor(projection, &rows)?))
+    }
+
+    async fn credentials_of(&self, subjects: &[Uuid], from: Position, limit: usize) -> Result<(Vec<OfSubject>, Cursor), Error> {
+        let projection = Projection::Verification;
+        let rows = self.read(projection, sql::CREDENTIALS_OF, &arguments!(subjects, from.0.cast_signed(), stored(limit))).await?;
+        let mut found = Vec::with_capacity(rows.len());
+        for row in &rows {
+            found.extend(sql::of_subject(row).map_err(|failed| error(projection, failed))?);
+        }
+        Ok((found, first_cursor(projection, &rows)?))
     }
 
     async fn list(&self, filter: &Filter) -> Result<(Vec<Credential>, Cursor), Error> {

@@ -11,7 +11,7 @@ use crate::generation::{Generation, Pointer, Stage};
 use crate::projection::{Cursor, Projection};
 use crate::read_store::{Phase, Rebuild};
 use crate::table::{Kind, Row, Table, Value};
-use crate::verification::{Credential, State};
+use crate::verification::{Credential, Erased, Found, OfSubject, State};
 
 macro_rules! sql {
     ($($name:ident = $file:literal;)+) => {
@@ -46,6 +46,7 @@ sql! {
     VERIFICATION_DROP = "verification_drop";
     VERIFICATION_INDEXES = "verification_indexes";
     VERIFICATION_CONTRADICTION = "verification_contradiction";
+    VERIFICATION_ERASE = "verification_erase";
     VERIFICATION_SETTLE = "verification_settle";
     HISTORY_TABLES = "history_tables";
     HISTORY_DROP = "history_drop";
@@ -53,15 +54,19 @@ sql! {
     COPY_ISSUERS = "copy_issuers";
     COPY_CREDENTIALS = "copy_credentials";
     COPY_STATUS_CHANGES = "copy_status_changes";
+    COPY_ERASURES = "copy_erasures";
     COPY_VERIFICATIONS = "copy_verifications";
     SELECT_ISSUERS = "select_issuers";
     SELECT_CREDENTIALS = "select_credentials";
     SELECT_STATUS_CHANGES = "select_status_changes";
+    SELECT_ERASURES = "select_erasures";
+    SELECT_ERASED_CREDENTIALS = "select_erased_credentials";
     SELECT_VERIFICATIONS = "select_verifications";
     FIND_BY_ID = "find_by_id";
     FIND_BY_IDS = "find_by_ids";
     FIND_BY_DOCUMENT = "find_by_document";
     FIND_BY_SECRET = "find_by_secret";
+    CREDENTIALS_OF = "credentials_of";
     LIST = "list";
     LIST_OF_SUBJECTS = "list_of_subjects";
     LIST_OF_STATE = "list_of_state";
@@ -82,8 +87,8 @@ pub(super) struct Model {
     pub(super) indexes: &'static str,
     /// Finds the first event that cannot be applied, where one can be told.
     pub(super) contradiction: Option<&'static str>,
-    /// Brings rows up to date with rows inserted beside them, where there are such.
-    pub(super) settle: Option<&'static str>,
+    /// Bring rows up to date with rows inserted beside them, in this order.
+    pub(super) settle: &'static [&'static str],
 }
 
 pub(super) fn model(projection: Projection) -> Model {
@@ -93,22 +98,24 @@ pub(super) fn model(projection: Projection) -> Model {
             drop: VERIFICATION_DROP,
             indexes: VERIFICATION_INDEXES,
             contradiction: Some(VERIFICATION_CONTRADICTION),
-            settle: Some(VERIFICATION_SETTLE),
+            settle: &[VERIFICATION_ERASE, VERIFICATION_SETTLE],
         },
         Projection::History => {
-            Model { tables: HISTORY_TABLES, drop: HISTORY_DROP, indexes: HISTORY_INDEXES, contradiction: None, settle: None }
+            Model { tables: HISTORY_TABLES, drop: HISTORY_DROP, indexes: HISTORY_INDEXES, contradiction: None, settle: &[] }
         }
     }
 }
 
-/// The statement that copies rows into a table, and the one that pages through it.
+/// The statement that copies rows into a table, where folds make any for it, and the one that pages through it.
 #[expect(clippy::unreachable, reason = "tables are this crate's own constants, and a test goes through all of them")]
-pub(super) fn of(table: &Table) -> (&'static str, &'static str) {
+pub(super) fn of(table: &Table) -> (Option<&'static str>, &'static str) {
     match table.name {
-        "issuers" => (COPY_ISSUERS, SELECT_ISSUERS),
-        "credentials" => (COPY_CREDENTIALS, SELECT_CREDENTIALS),
-        "status_changes" => (COPY_STATUS_CHANGES, SELECT_STATUS_CHANGES),
-        "verifications" => (COPY_VERIFICATIONS, SELECT_VERIFICATIONS),
+        "issuers" => (Some(COPY_ISSUERS), SELECT_ISSUERS),
+        "credentials" => (Some(COPY_CREDENTIALS), SELECT_CREDENTIALS),
+        "status_changes" => (Some(COPY_STATUS_CHANGES), SELECT_STATUS_CHANGES),
+        "erasures" => (Some(COPY_ERASURES), SELECT_ERASURES),
+        "erased_credentials" => (None, SELECT_ERASED_CREDENTIALS),
+        "verifications" => (Some(COPY_VERIFICATIONS), SELECT_VERIFICATIONS),
         other => unreachable!("no statements for the table {other}"),
     }
 }
@@ -188,6 +195,28 @@ pub(super) fn credential(row: &PgRow) -> Result<Option<Credential>, sqlx::Error>
         state: State::from_code(row.try_get(18)?).ok_or_else(|| damaged(18))?,
         status_changed_at: optional_time(row, 19)?,
     }))
+}
+
+/// The credential that follows the cursor's columns, or what is left of it, which follows the credential's.
+pub(super) fn found(row: &PgRow) -> Result<Option<Found>, sqlx::Error> {
+    if let Some(credential) = credential(row)? {
+        return Ok(Some(Found::Credential(credential)));
+    }
+    let Some(position) = position(row, 20)? else { return Ok(None) };
+    Ok(Some(Found::Erased(Erased {
+        id: row.try_get(21)?,
+        issuer: row.try_get(22)?,
+        issuer_name: row.try_get(23)?,
+        subject_id: row.try_get(24)?,
+        digest: row.try_get(25)?,
+        position,
+    })))
+}
+
+/// What [`CREDENTIALS_OF`] answers; `None` where nothing was joined.
+pub(super) fn of_subject(row: &PgRow) -> Result<Option<OfSubject>, sqlx::Error> {
+    let Some(position) = position(row, 7)? else { return Ok(None) };
+    Ok(Some(OfSubject { id: row.try_get(8)?, subject_id: row.try_get(9)?, position, is_erased: row.try_get(10)? }))
 }
 
 /// What [`SELECT_REBUILD`] answers.
@@ -273,14 +302,19 @@ mod tests {
             RETIRE_CURSOR,
             SERVE_CURSOR,
             VERIFICATION_CONTRADICTION,
+            VERIFICATION_ERASE,
             VERIFICATION_SETTLE,
             SELECT_ISSUERS,
             SELECT_CREDENTIALS,
             SELECT_STATUS_CHANGES,
+            SELECT_ERASURES,
+            SELECT_ERASED_CREDENTIALS,
             SELECT_VERIFICATIONS,
             FIND_BY_ID,
+            FIND_BY_IDS,
             FIND_BY_DOCUMENT,
             FIND_BY_SECRET,
+            CREDENTIALS_OF,
             LIST,
             LIST_OF_SUBJECTS,
             LIST_OF_STATE,
@@ -309,6 +343,7 @@ mod tests {
             let described = (&mut connection).prepare(at(select, 1).into_sql_str()).await.unwrap();
             let columns: Vec<_> = sqlx::Statement::columns(&described).iter().map(|column| sqlx::Column::name(column).to_owned()).collect();
             assert_eq!(columns, names);
+            let Some(copy) = copy else { continue };
             let copying = connection.copy_in_raw(&at(copy, 1).0).await.unwrap();
             assert_eq!(copying.num_columns(), names.len());
             copying.abort("only looked at").await.unwrap();

@@ -115,9 +115,11 @@ async fn lock_cursor(transaction: &mut PgTransaction<'_>, projection: Projection
     query.fetch_optional(&mut **transaction).await?.map(|row| sql::generation(projection, &row)).transpose()
 }
 
+#[expect(clippy::unreachable, reason = "no fold makes a row of a table that the store fills by itself")]
 async fn copy_in(transaction: &mut PgTransaction<'_>, generation: u64, rows: &Rows) -> Result<(), sqlx::Error> {
     for (table, rows) in rows {
-        let mut copying = transaction.copy_in_raw(&sql::at(sql::of(table).0, generation).0).await?;
+        let Some(copy) = sql::of(table).0 else { unreachable!("a folded row of {}", table.name) };
+        let mut copying = transaction.copy_in_raw(&sql::at(copy, generation).0).await?;
         copying.send(copy::encode(rows)).await?;
         copying.finish().await?;
     }
@@ -135,7 +137,7 @@ async fn check_and_settle(transaction: &mut PgTransaction<'_>, after: Place) -> 
             return Ok(first);
         }
     }
-    if let Some(settle) = model.settle {
+    for settle in model.settle {
         sqlx::query(sql::at(settle, after.generation)).bind(position).execute(&mut **transaction).await?;
     }
     Ok(None)

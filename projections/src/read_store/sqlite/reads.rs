@@ -14,7 +14,7 @@ use crate::digest::DigestAt;
 use crate::generation::{Pointer, Stage};
 use crate::projection::{Cursor, Error, Projection};
 use crate::read_store::{ReadStore, Rebuild, Standing, moment, stored_state};
-use crate::verification::{At, Credential, Filter, Lookup, State};
+use crate::verification::{At, Credential, Filter, Found, Lookup, OfSubject, State};
 use credence_ledger::store;
 
 /// How often a reader follows the pointer before it gives up: a generation is replaced far more seldom than it is read.
@@ -96,13 +96,13 @@ impl ReadStore for Sqlite {
         .await
     }
 
-    async fn find(&self, lookup: &Lookup, at: At) -> Result<(Option<Credential>, Cursor), Error> {
+    async fn find(&self, lookup: &Lookup, at: At) -> Result<(Option<Found>, Cursor), Error> {
         let (newest, time, position) = moment(at);
         let lookup = lookup.clone();
         self.read(Projection::Verification, move |connection| {
             let answer = |row: &rusqlite::Row<'_>| {
                 let (cursor, stage) = sql::cursor(Projection::Verification, row)?;
-                Ok(((sql::credential(row)?, cursor), stage))
+                Ok(((sql::found(row)?, cursor), stage))
             };
             match &lookup {
                 Lookup::Id(id) => {
@@ -114,14 +114,18 @@ impl ReadStore for Sqlite {
                 Lookup::Secret { digest, issuer } => {
                     let (name, id) = issuer.parts();
                     let params = params![digest, newest, time, position, name, id.as_ref().map(Uuid::as_bytes)];
-                    connection.prepare_cached(sql::FIND_BY_SECRET)?.query_row(params, answer)
+                    connection.prepare_cached(sql::FIND_BY_SECRET)?.query_row(params, |row| {
+                        let (cursor, stage) = sql::cursor(Projection::Verification, row)?;
+                        // A secret has no subject: nothing of it is ever erased.
+                        Ok(((sql::credential(row)?.map(Found::Credential), cursor), stage))
+                    })
                 }
             }
         })
         .await
     }
 
-    async fn find_by_ids(&self, ids: &[Uuid]) -> Result<(Vec<Option<Credential>>, Cursor), Error> {
+    async fn find_by_ids(&self, ids: &[Uuid]) -> Result<(Vec<Option<Found>>, Cursor), Error> {
         let projection = Projection::Verification;
         let ids = ids.to_vec();
         self.read(projection, move |connection| {
@@ -129,9 +133,26 @@ impl ReadStore for Sqlite {
             let snapshot = connection.unchecked_transaction()?;
             let (cursor, stage) = snapshot.prepare_cached(sql::SELECT_CURSOR)?.query_row([], |row| sql::cursor(projection, row))?;
             let mut find = snapshot.prepare_cached(sql::FIND_BY_ID)?;
-            let newest = |id: &Uuid| find.query_row(params![id.as_bytes(), true, i64::MAX, i64::MAX], sql::credential);
+            let newest = |id: &Uuid| find.query_row(params![id.as_bytes(), true, i64::MAX, i64::MAX], sql::found);
             let found = ids.iter().map(newest).collect::<rusqlite::Result<_>>()?;
             Ok(((found, cursor), stage))
+        })
+        .await
+    }
+
+    async fn credentials_of(&self, subjects: &[Uuid], from: Position, limit: usize) -> Result<(Vec<OfSubject>, Cursor), Error> {
+        let subjects = hex_array(subjects);
+        self.read(Projection::Verification, move |connection| {
+            let mut statement = connection.prepare_cached(sql::CREDENTIALS_OF)?;
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let mut rows = statement.query(params![subjects, from.0.cast_signed(), limit])?;
+            let mut found = (Vec::new(), None);
+            while let Some(row) = rows.next()? {
+                found.1 = Some(sql::cursor(Projection::Verification, row)?);
+                found.0.extend(sql::of_subject(row)?);
+            }
+            let (cursor, stage) = found.1.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+            Ok(((found.0, cursor), stage))
         })
         .await
     }

@@ -10,7 +10,7 @@ use crate::generation::{Generation, Stage};
 use crate::projection::{Cursor, Projection};
 use crate::read_store::{Phase, Rebuild};
 use crate::table::{Kind, Row, Table, Value};
-use crate::verification::{Credential, State};
+use crate::verification::{Credential, Erased, Found, OfSubject, State};
 
 macro_rules! sql {
     ($($(#[$doc:meta])* $name:ident = $file:literal;)+) => {
@@ -31,19 +31,27 @@ sql! {
     VERIFICATION_INDEXES = "verification_indexes";
     VERIFICATION_CONTRADICTION = "verification_contradiction";
     VERIFICATION_SETTLE = "verification_settle";
+    SUBJECTS_TO_ERASE = "subjects_to_erase";
+    INSERT_ERASED_CREDENTIALS = "insert_erased_credentials";
+    DELETE_CREDENTIALS = "delete_credentials";
+    DELETE_STATUS_CHANGES = "delete_status_changes";
     HISTORY_TABLES = "history_tables";
     HISTORY_INDEXES = "history_indexes";
     INSERT_ISSUER = "insert_issuer";
     INSERT_CREDENTIAL = "insert_credential";
     INSERT_STATUS_CHANGE = "insert_status_change";
+    INSERT_ERASURE = "insert_erasure";
     INSERT_VERIFICATION = "insert_verification";
     SELECT_ISSUERS = "select_issuers";
     SELECT_CREDENTIALS = "select_credentials";
     SELECT_STATUS_CHANGES = "select_status_changes";
+    SELECT_ERASURES = "select_erasures";
+    SELECT_ERASED_CREDENTIALS = "select_erased_credentials";
     SELECT_VERIFICATIONS = "select_verifications";
     FIND_BY_ID = "find_by_id";
     FIND_BY_DOCUMENT = "find_by_document";
     FIND_BY_SECRET = "find_by_secret";
+    CREDENTIALS_OF = "credentials_of";
     LIST = "list";
     LIST_OF_SUBJECTS = "list_of_subjects";
     LIST_OF_STATE = "list_of_state";
@@ -66,8 +74,18 @@ pub(super) struct Model {
     pub(super) indexes: &'static str,
     /// Finds the first event that cannot be applied, where one can be told.
     pub(super) contradiction: Option<&'static str>,
+    /// Takes rows away because of rows inserted beside them, where there are such.
+    pub(super) erase: Option<Erase>,
     /// Brings rows up to date with rows inserted beside them, where there are such.
     pub(super) settle: Option<&'static str>,
+}
+
+/// What SQLite cannot do in one statement.
+pub(super) struct Erase {
+    /// Finds whose rows are to be taken away.
+    pub(super) whose: &'static str,
+    /// Take away one's, in this order.
+    pub(super) steps: [&'static str; 3],
 }
 
 pub(super) fn model(projection: Projection) -> Model {
@@ -76,20 +94,23 @@ pub(super) fn model(projection: Projection) -> Model {
             tables: VERIFICATION_TABLES,
             indexes: VERIFICATION_INDEXES,
             contradiction: Some(VERIFICATION_CONTRADICTION),
+            erase: Some(Erase { whose: SUBJECTS_TO_ERASE, steps: [INSERT_ERASED_CREDENTIALS, DELETE_CREDENTIALS, DELETE_STATUS_CHANGES] }),
             settle: Some(VERIFICATION_SETTLE),
         },
-        Projection::History => Model { tables: HISTORY_TABLES, indexes: HISTORY_INDEXES, contradiction: None, settle: None },
+        Projection::History => Model { tables: HISTORY_TABLES, indexes: HISTORY_INDEXES, contradiction: None, erase: None, settle: None },
     }
 }
 
-/// The statement that inserts a row of a table, and the one that pages through it.
+/// The statement that inserts a row of a table, where folds make any for it, and the one that pages through it.
 #[expect(clippy::unreachable, reason = "tables are this crate's own constants, and a test goes through all of them")]
-pub(super) fn of(table: &Table) -> (&'static str, &'static str) {
+pub(super) fn of(table: &Table) -> (Option<&'static str>, &'static str) {
     match table.name {
-        "issuers" => (INSERT_ISSUER, SELECT_ISSUERS),
-        "credentials" => (INSERT_CREDENTIAL, SELECT_CREDENTIALS),
-        "status_changes" => (INSERT_STATUS_CHANGE, SELECT_STATUS_CHANGES),
-        "verifications" => (INSERT_VERIFICATION, SELECT_VERIFICATIONS),
+        "issuers" => (Some(INSERT_ISSUER), SELECT_ISSUERS),
+        "credentials" => (Some(INSERT_CREDENTIAL), SELECT_CREDENTIALS),
+        "status_changes" => (Some(INSERT_STATUS_CHANGE), SELECT_STATUS_CHANGES),
+        "erasures" => (Some(INSERT_ERASURE), SELECT_ERASURES),
+        "erased_credentials" => (None, SELECT_ERASED_CREDENTIALS),
+        "verifications" => (Some(INSERT_VERIFICATION), SELECT_VERIFICATIONS),
         other => unreachable!("no statements for the table {other}"),
     }
 }
@@ -158,6 +179,29 @@ pub(super) fn credential(row: &SqlRow<'_>) -> rusqlite::Result<Option<Credential
         state: State::from_code(row.get(18)?).ok_or_else(|| damaged(18, Type::Integer))?,
         status_changed_at: optional_time(row, 19)?,
     }))
+}
+
+/// The credential that follows the cursor's columns, or what is left of it, which follows the credential's.
+pub(super) fn found(row: &SqlRow<'_>) -> rusqlite::Result<Option<Found>> {
+    if let Some(credential) = credential(row)? {
+        return Ok(Some(Found::Credential(credential)));
+    }
+    let Some(position) = position(row, 20)? else { return Ok(None) };
+    Ok(Some(Found::Erased(Erased {
+        id: Uuid::from_bytes(row.get(21)?),
+        issuer: Uuid::from_bytes(row.get(22)?),
+        issuer_name: row.get(23)?,
+        subject_id: Uuid::from_bytes(row.get(24)?),
+        digest: row.get(25)?,
+        position,
+    })))
+}
+
+/// What [`CREDENTIALS_OF`] answers; `None` where nothing was joined.
+pub(super) fn of_subject(row: &SqlRow<'_>) -> rusqlite::Result<Option<OfSubject>> {
+    let Some(position) = position(row, 7)? else { return Ok(None) };
+    let (id, subject_id) = (Uuid::from_bytes(row.get(8)?), Uuid::from_bytes(row.get(9)?));
+    Ok(Some(OfSubject { id, subject_id, position, is_erased: row.get(10)? }))
 }
 
 /// What [`SELECT_REBUILD`] answers.
@@ -233,6 +277,7 @@ mod tests {
                     FIND_BY_ID,
                     FIND_BY_DOCUMENT,
                     FIND_BY_SECRET,
+                    CREDENTIALS_OF,
                     LIST,
                     LIST_OF_SUBJECTS,
                     LIST_OF_STATE,
@@ -243,9 +288,10 @@ mod tests {
                 ],
                 Projection::History => &[LIST_VERIFICATIONS],
             };
-            let tables = table::of(projection).iter().flat_map(|table| [of(table).0, of(table).1]);
-            let all = common.into_iter().chain(own.iter().copied()).chain(tables).chain(model.contradiction).chain(model.settle);
-            for statement in all {
+            let tables = table::of(projection).iter().flat_map(|table| of(table).0.into_iter().chain([of(table).1]));
+            let erase = model.erase.iter().flat_map(|erase| erase.steps.into_iter().chain([erase.whose]));
+            let settled = model.contradiction.into_iter().chain(erase).chain(model.settle);
+            for statement in common.into_iter().chain(own.iter().copied()).chain(tables).chain(settled) {
                 connection.prepare(statement).unwrap_or_else(|error| panic!("{error}: {statement}"));
             }
         }
@@ -260,7 +306,9 @@ mod tests {
                 let (insert, select) = of(table);
                 let names: Vec<_> = table.columns.iter().map(|column| column.name).collect();
                 assert_eq!(connection.prepare(select).unwrap().column_names(), names);
-                assert_eq!(connection.prepare(insert).unwrap().parameter_count(), names.len());
+                if let Some(insert) = insert {
+                    assert_eq!(connection.prepare(insert).unwrap().parameter_count(), names.len());
+                }
             }
         }
     }

@@ -306,9 +306,11 @@ fn apply(transaction: &Transaction<'_>, place: Place, batch: &Batch, seen: Seen,
     Ok(Applied::Moved)
 }
 
+#[expect(clippy::unreachable, reason = "no fold makes a row of a table that the store fills by itself")]
 fn insert(transaction: &Transaction<'_>, rows: &Rows) -> rusqlite::Result<()> {
     for (table, rows) in rows {
-        let mut statement = transaction.prepare_cached(sql::of(table).0)?;
+        let Some(insert) = sql::of(table).0 else { unreachable!("a folded row of {}", table.name) };
+        let mut statement = transaction.prepare_cached(insert)?;
         for row in rows {
             statement.execute(rusqlite::params_from_iter(&row.0))?;
         }
@@ -324,6 +326,15 @@ fn check_and_settle(transaction: &Transaction<'_>, projection: Projection, after
         let first = transaction.prepare_cached(contradiction)?.query_row([after], |row| sql::position(row, 0))?;
         if first.is_some() {
             return Ok(first);
+        }
+    }
+    if let Some(erase) = model.erase {
+        let mut whose = transaction.prepare_cached(erase.whose)?;
+        let subjects = whose.query_map([after], |row| row.get(0))?.collect::<rusqlite::Result<Vec<[u8; 16]>>>()?;
+        for subject in subjects {
+            for step in erase.steps {
+                transaction.prepare_cached(step)?.execute([subject])?;
+            }
         }
     }
     if let Some(settle) = model.settle {

@@ -107,7 +107,7 @@ impl Writer {
             .bind(keys.iter().map(|(_, owner)| owner.stream.as_str()).collect::<Vec<_>>())
             .bind(keys.iter().map(|(_, owner)| signed(owner.position.0)).collect::<Vec<_>>())
             .bind(remembered.keys().map(<[u8; 32]>::as_slice).collect::<Vec<_>>())
-            .bind(remembered.values().map(|row| row.command.as_slice()).collect::<Vec<_>>())
+            .bind(remembered.values().map(|row| row.stored_command()).collect::<Vec<_>>())
             .bind(remembered.values().map(|row| signed(row.position.0)).collect::<Vec<_>>())
             .bind(remembered.values().map(|row| row.recorded_at.as_micros_i64()).collect::<Vec<_>>())
             .bind(head.chain_hash.0.as_slice())

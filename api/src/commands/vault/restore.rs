@@ -1,0 +1,84 @@
+//! `credence vault restore`: a vault from its backup, where there is none, beside the logs that it belongs to.
+//!
+//! The logs are asked first: what they say was destroyed, or taken away, since the backup was made stays so, in the one transaction in which
+//! the vault appears.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+use credence_ledger::chain::Origin;
+use credence_ledger::clock::SystemClock;
+use credence_ledger::event::audit::VaultRestored;
+use credence_ledger::store;
+use credence_ledger::stream::category;
+use credence_ledger::vault::backup::{Backup, RestoreError, Since, lost};
+use credence_ledger::{Clock as _, LogName};
+
+use super::{refused, say};
+use crate::caller::Caller;
+use crate::commands::{open, output};
+use crate::config::StoreOptions;
+use crate::stores::{self, Error, Sources};
+use crate::use_cases::audit;
+
+/// What `vault restore` takes.
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// The backup.
+    #[arg(long = "in", value_name = "FILE")]
+    from: PathBuf,
+    #[command(flatten)]
+    stores: StoreOptions,
+}
+
+pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (OsString, OsString)>) -> anyhow::Result<ExitCode> {
+    let config = open::config(&options.stores, environment)?;
+    let url = &config.stores.vault;
+    let of_vault = |source| Error::Store { store: "vault".to_owned(), url: url.clone(), source };
+    if stores::vault_settings(&config).await?.is_some() {
+        return Err(of_vault(store::Error::Failed("there is one: a backup is restored only where there is none".into())).into());
+    }
+    let keyring = stores::keyring_at_hand(&config, &Sources::default()).await?;
+    let now = SystemClock.now();
+    let opened = Backup::open(&options.from, keyring.ring(), now);
+    let backup = opened.map_err(|error| refused("--in", format!("{}: {:#}", options.from.display(), anyhow::Error::new(error))))?;
+    let header = backup.header().clone();
+    let log = async |name: LogName| {
+        let log = open::log(&config, name.clone()).await?;
+        let expected = Origin::new(&header.origin, &name);
+        if *log.origin() == expected {
+            return Ok(log);
+        }
+        let problem = format!("it is a backup of another vault, beside the log {expected}", expected = expected.as_str());
+        Err(anyhow::Error::new(refused("--in", problem)))
+    };
+    let (ledger, audit_log) = (log(LogName::LEDGER).await?, log(LogName::AUDIT).await?);
+    for (log, size) in [(&ledger, header.ledger), (&audit_log, header.audit)] {
+        if log.head().await?.size < size {
+            let name = log.name();
+            say(&format!("the log {name} ends before the backup was made: who was erased after its end comes back, erase them again"));
+        }
+    }
+    let since = Arc::new(Since::read(&*ledger, &*audit_log, &header).await?);
+    let restored = backup.restore(url, &since).await.map_err(|error| match error {
+        RestoreError::Store(source) => anyhow::Error::new(of_vault(source)),
+        RestoreError::Refused(error) => refused("--in", format!("{:#}", anyhow::Error::new(error))).into(),
+    })?;
+    let app = open::services(&config).await?;
+    let caller = Caller::operator("credence vault restore");
+    let recorded = VaultRestored { erased: restored.erased, made_at: header.made_at };
+    audit::record(&app, &caller, category::VAULT, &recorded).await?;
+    let lost = lost(&*ledger, &*app.vault, &header, &since).await?;
+    output::write(format!(
+        "vault: {} rows as of {}, without {} subjects erased and {} months shredded since; {} keys, accounts and organisations as they were \
+         changed since; {} credentials of {} subjects, issued since, cannot be opened\n",
+        restored.rows, header.made_at, restored.erased, restored.months, restored.changed, lost.credentials, lost.subjects
+    ))?;
+    if since.passwords() > 0 {
+        say(&format!("{} accounts have the password back that they had before it was changed: have it changed again", since.passwords()));
+    }
+    Ok(ExitCode::SUCCESS)
+}

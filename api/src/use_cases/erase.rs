@@ -1,0 +1,334 @@
+//! Erase a person: what was sealed about them is never opened again, and every proof stays.
+//!
+//! The order is what makes it safe. Who ordered it is recorded; the vault notes whom it concerns; the ledger says that the subjects are
+//! erased; then the vault forgets their rows with their keys; then what repeats are compared by. The read models follow the ledger by
+//! themselves. A crash anywhere is finished by whoever issues ([`finish`]): an erasure that the ledger knows goes on from there, one that it does not
+//! know was never begun.
+//!
+//! What would bring an erased subject's credential into the ledger, or change one, has the precondition that the subject's stream is empty.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use credence_ledger::decision::subject::{self as decision, State};
+use credence_ledger::event::audit::ErasureOrdered;
+use credence_ledger::event::subject::SubjectErased;
+use credence_ledger::event::{Metadata, Payload as _, Place, Recorded, new_id};
+use credence_ledger::log::{Append, Expected, Idempotency, Outcome, Query, Refusal, StreamAppend};
+use credence_ledger::sealing::KeyId;
+use credence_ledger::stream::category;
+use credence_ledger::vault::erasures::Noted;
+use credence_ledger::vault::{Issuer, Role};
+use credence_ledger::{Position, Stream};
+use credence_projections::projection::Projection;
+use credence_projections::verification::OfSubject;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{Error, audit, idempotency, issuers};
+use crate::caller::Caller;
+use crate::services::Services;
+
+/// How long a note is kept whose erasure the ledger does not know: longer than anybody is between the two.
+const NOTE_KEPT: Duration = Duration::from_secs(3600);
+/// Credentials read at a time.
+const PAGE: usize = 1000;
+
+/// A command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EraseSubjects {
+    /// The person's e-mail address, in normal form.
+    pub email: String,
+    /// Its name, in normal form: of several persons with one address this one alone.
+    pub name: Option<String>,
+    /// The name of the organisation whose subject it is; else the caller's own, or of whoever runs all of them, all.
+    pub issuer: Option<String>,
+    /// Why, in the words of whoever orders it.
+    pub reason: String,
+    /// Whether it is only told what would be erased.
+    pub dry_run: bool,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Erasure {
+    /// Who was found, one for each organisation and name.
+    pub subjects: Vec<Subject>,
+    /// Whether the read models know of it already; false also where nothing was erased.
+    pub is_purged: bool,
+    /// Whether this answers a repeat, for which nothing was erased.
+    pub repeated: bool,
+}
+
+/// A subject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// Its id.
+    pub id: Uuid,
+    /// The name of its organisation.
+    pub issuer: String,
+    /// The ids of its credentials, oldest first.
+    pub credentials: Vec<Uuid>,
+    /// The position of its `SubjectErased`; `None` as long as it is only told.
+    pub position: Option<Position>,
+}
+
+impl EraseSubjects {
+    /// For the comparison of repeats.
+    fn to_value(&self) -> Value {
+        json!({"email": self.email, "name": self.name, "issuer": self.issuer, "reason": self.reason})
+    }
+}
+
+/// Erases everybody with this address, and name if it is given, at the organisations that the caller erases for. That there is nobody is an
+/// answer: to erase twice harms nobody.
+///
+/// # Errors
+/// [`Error::Forbidden`], [`Error::NoSuchIssuer`], [`Error::IdempotencyKeyReused`]; [`Error::Projection`] where the read model, which tells what
+/// would be erased, has not caught up with the ledger; [`Error::Audit`], or the world's.
+pub async fn erase(
+    services: &Services,
+    caller: &Caller,
+    command: &EraseSubjects,
+    key: Option<&idempotency::Key>,
+) -> Result<Erasure, Error> {
+    let ledger = services.ledger()?;
+    let issuers = organisations(services, caller, command.issuer.as_deref()).await?;
+    let idempotency = key.filter(|_| !command.dry_run).map(|key| idempotency::remember(services, caller, key, &command.to_value()));
+    let metadata = || caller.origination(&services.worker).metadata(&services.random);
+    if let Some(position) = idempotency::done_before(services, idempotency.clone(), &metadata()).await? {
+        return repeated(services, position).await;
+    }
+    // All that was issued until now is counted and told.
+    let head = ledger.log.head().await?.last();
+    services.wait_for(Projection::Verification, head).await?;
+    let mut found = find(services, &issuers, command).await?;
+    let mut credentials = credentials_of(services, &ids(&found)).await?;
+    if command.dry_run || found.is_empty() {
+        return Ok(Erasure { subjects: tell(&found, &credentials, None), is_purged: false, repeated: false });
+    }
+
+    order(services, caller, &found, &command.reason).await?;
+    // From here on a crash leaves an order on record that was not carried out: its caller was told nothing.
+    services.vault.note_erasures(&ids(&found), services.clock.now()).await?;
+    // From here on a crash leaves a note of what the ledger does not know, which is dropped.
+    let (first, count) = loop {
+        let append = append(&found, &credentials, idempotency.clone(), metadata)?;
+        match ledger.append(append).await? {
+            Outcome::Appended(events) => {
+                let first = events.first().ok_or_else(|| Error::corrupt("an append without an event"))?;
+                break (first.position, events.len() as u64);
+            }
+            Outcome::Repeated(position) => return repeated(services, position).await,
+            Outcome::Refused(Refusal::IdempotencyKeyReused) => return Err(Error::IdempotencyKeyReused),
+            Outcome::Refused(Refusal::StaleVersion { stream, .. }) => {
+                // Another order was quicker with this one, and sees to the rest of it.
+                found.retain(|subject| subject.id != stream.id());
+                services.vault.forget_subjects(&[stream.id()]).await?;
+            }
+            Outcome::Refused(Refusal::KeyTaken { .. }) => return Err(Error::corrupt("a key taken that was not claimed")),
+        }
+        if found.is_empty() {
+            return Ok(Erasure { subjects: Vec::new(), is_purged: false, repeated: false });
+        }
+    };
+    // From here on the subjects are erased: no crash takes that back.
+    services.vault.forget_subjects(&ids(&found)).await?;
+    // From here on nobody can open what was sealed for them.
+    let last = Position(first.0 + count - 1);
+    let is_purged = match see_through(services, &ids(&found), last).await {
+        Ok(seen) => {
+            credentials = seen;
+            true
+        }
+        // Whoever issues goes on with it until it is done.
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "an erasure has not been seen through yet");
+            false
+        }
+    };
+    Ok(Erasure { subjects: tell(&found, &credentials, Some(first)), is_purged, repeated: false })
+}
+
+/// Somebody who was found.
+struct Known {
+    id: Uuid,
+    issuer: Issuer,
+}
+
+fn ids(subjects: &[Known]) -> Vec<Uuid> {
+    subjects.iter().map(|subject| subject.id).collect()
+}
+
+/// The organisations that the caller erases for.
+async fn organisations(services: &Services, caller: &Caller, name: Option<&str>) -> Result<Vec<Issuer>, Error> {
+    let all = services.vault.issuers().await?;
+    let find = |name: &str| all.iter().find(|issuer| issuer.name == name).map(|issuer| issuer.id).ok_or(Error::NoSuchIssuer);
+    let named = match &caller.principal {
+        // Whoever runs this service, at the command line.
+        None => name.map(find).transpose()?,
+        Some(principal) if principal.types.is_some() => {
+            return Err(Error::Forbidden("a key that is limited to types of credentials erases nobody"));
+        }
+        Some(principal) if name.is_none() && principal.roles.contains(Role::Operator) => None,
+        Some(principal) => Some(issuers::named(services, principal, name, "only an operator names another organisation").await?),
+    };
+    Ok(all.into_iter().filter(|issuer| named.is_none_or(|named| issuer.id == named)).collect())
+}
+
+/// A subject is one organisation's, and so is what it is looked up by.
+async fn find(services: &Services, issuers: &[Issuer], command: &EraseSubjects) -> Result<Vec<Known>, Error> {
+    let lookup = services.vault.lookup();
+    let mut found = Vec::new();
+    for issuer in issuers {
+        let name = command.name.as_ref().map(|name| lookup.name(issuer.id, name));
+        let email = Some(lookup.email(issuer.id, &command.email));
+        let mut ids = services.vault.find_subjects(name, email).await?;
+        ids.sort_unstable();
+        found.extend(ids.into_iter().map(|id| Known { id, issuer: issuer.clone() }));
+    }
+    Ok(found)
+}
+
+/// The credentials of these subjects, oldest first, as far as the read model has come.
+async fn credentials_of(services: &Services, subjects: &[Uuid]) -> Result<Vec<OfSubject>, Error> {
+    let (mut credentials, mut from) = (Vec::new(), Position::FIRST);
+    if subjects.is_empty() {
+        return Ok(credentials);
+    }
+    loop {
+        let (page, _) = services.read.credentials_of(subjects, from, PAGE).await?;
+        let is_last = page.len() < PAGE;
+        from = page.last().map_or(from, |last| last.position.next());
+        credentials.extend(page);
+        if is_last {
+            return Ok(credentials);
+        }
+    }
+}
+
+/// Records who ordered it and why, for each organisation on its own. The reason is sealed with the month's key.
+async fn order(services: &Services, caller: &Caller, found: &[Known], reason: &str) -> Result<(), Error> {
+    for issuer in found.iter().map(|subject| subject.issuer.id).collect::<BTreeSet<Uuid>>() {
+        let stream = Stream::new(category::ERASURE, new_id(&services.clock, &services.random));
+        let place = Place {
+            origin: services.audit.log.origin(),
+            stream: &stream,
+            kind: ErasureOrdered::TYPE,
+            schema: ErasureOrdered::SCHEMA,
+            field: "reason",
+        };
+        let (id, key) = services.months.key(services.clock.now()).await.map_err(|error| Error::Audit(error.into()))?;
+        let reason = key.seal(&id, &place, reason.as_bytes(), &services.random);
+        let subjects = found.iter().filter(|subject| subject.issuer.id == issuer).map(|subject| subject.id).collect();
+        audit::record_on(services, caller, stream, Expected::None, &ErasureOrdered { issuer, reason, subjects }).await?;
+    }
+    Ok(())
+}
+
+/// All in one append: either all of them are erased or none is.
+fn append(
+    found: &[Known],
+    credentials: &[OfSubject],
+    idempotency: Option<Idempotency>,
+    metadata: impl Fn() -> Metadata,
+) -> Result<Append, Error> {
+    let part = |subject: &Known| {
+        let erased = SubjectErased {
+            keys: vec![KeyId::Subject(subject.id).to_string()],
+            issuer: subject.issuer.id,
+            credentials: credentials.iter().filter(|credential| credential.subject_id == subject.id).count() as u64,
+        };
+        // The append goes through only where that is what the subject's stream says.
+        let event = decision::erase(State::Known, erased).map_err(|rejection| Error::corrupt(rejection.to_string()))?;
+        Ok(StreamAppend { stream: Stream::subject(subject.id), expected: Expected::None, events: vec![event.encode(&metadata())] })
+    };
+    let streams = found.iter().map(part).collect::<Result<Vec<StreamAppend>, Error>>()?;
+    Ok(Append { streams, claims: Vec::new(), releases: Vec::new(), idempotency, relies_on: Vec::new() })
+}
+
+/// Does what is left once the vault has forgotten subjects whose last erasure stands at `last`: waits for the read model, which then knows all
+/// of their credentials, those included that were issued just before; and forgets what repeats of what was done to them are compared by.
+async fn see_through(services: &Services, subjects: &[Uuid], last: Position) -> Result<Vec<OfSubject>, Error> {
+    services.wait_for(Projection::Verification, Some(last)).await?;
+    let credentials = credentials_of(services, subjects).await?;
+    let log = &services.ledger()?.log;
+    let mut positions = Vec::new();
+    for credential in &credentials {
+        let events = log.read(&Query::stream(&Stream::credential(credential.id))).await?;
+        positions.extend(events.iter().map(|event| event.position));
+    }
+    log.forget_commands(&positions).await?;
+    // From here on all is done; a crash leaves a note, and doing it again changes nothing.
+    services.vault.settle_erasures(subjects).await?;
+    Ok(credentials)
+}
+
+/// Goes on with erasures that were interrupted, and drops notes of those that were never begun. Answers how many are done now.
+///
+/// # Errors
+/// The read model has not caught up yet, or a store failed. A later try goes on from there.
+pub async fn finish(services: &Services) -> Result<usize, Error> {
+    let noted = services.vault.noted_erasures().await?;
+    if noted.is_empty() {
+        return Ok(0);
+    }
+    let streams: Vec<Stream> = noted.iter().map(|noted| Stream::subject(noted.subject)).collect();
+    let erased = services.ledger()?.log.read_first(&streams).await?;
+    let ids: Vec<Uuid> = erased.iter().map(|event| event.stream.id()).collect();
+    let now = services.clock.now();
+    let never_begun = |noted: &&Noted| !ids.contains(&noted.subject) && now.since(noted.noted_at) >= NOTE_KEPT;
+    let dropped: Vec<Uuid> = noted.iter().filter(never_begun).map(|noted| noted.subject).collect();
+    services.vault.settle_erasures(&dropped).await?;
+    if let Some(last) = erased.last() {
+        services.vault.forget_subjects(&ids).await?;
+        see_through(services, &ids, last.position).await?;
+    }
+    Ok(ids.len())
+}
+
+/// The answer to a repeat: what stands in the ledger from `first` on.
+async fn repeated(services: &Services, first: Position) -> Result<Erasure, Error> {
+    let events = of_one_append(services, first).await?;
+    let ids: Vec<Uuid> = events.iter().map(|event| event.stream.id()).collect();
+    let mut found = Vec::with_capacity(events.len());
+    for event in &events {
+        let issuer = services.issuers.by_id(event.payload::<SubjectErased>()?.issuer).await?;
+        let issuer = issuer.ok_or_else(|| Error::corrupt("a subject of an organisation that the vault does not know"))?;
+        found.push(Known { id: event.stream.id(), issuer });
+    }
+    let last = events.last().map(|event| event.position);
+    let is_purged = services.wait_for(Projection::Verification, last).await.is_ok();
+    let credentials = credentials_of(services, &ids).await?;
+    Ok(Erasure { subjects: tell(&found, &credentials, Some(first)), is_purged, repeated: true })
+}
+
+/// The erasures that were appended together. They stand one after the other, by the same caller, in answer to the same request, at the same time.
+async fn of_one_append(services: &Services, first: Position) -> Result<Vec<Recorded>, Error> {
+    let mut events = services.ledger()?.log.read(&Query::from(first, PAGE)).await?;
+    let of = |event: &Recorded| {
+        let Metadata { actor, request_id, trace_id, .. } = event.metadata()?;
+        Ok::<_, Error>((event.kind.clone(), event.recorded_at, actor, request_id, trace_id))
+    };
+    let Some(together) = events.first().map(of).transpose()? else { return Err(Error::corrupt("an idempotency row beyond the log's end")) };
+    let mut count = 0;
+    for event in &events {
+        if of(event)? != together {
+            break;
+        }
+        count += 1;
+    }
+    events.truncate(count);
+    Ok(events)
+}
+
+/// As it is answered; with `first`, erased from that position on, one after the other.
+fn tell(found: &[Known], credentials: &[OfSubject], first: Option<Position>) -> Vec<Subject> {
+    let subject = |(at, known): (u64, &Known)| Subject {
+        id: known.id,
+        issuer: known.issuer.name.clone(),
+        credentials: credentials.iter().filter(|credential| credential.subject_id == known.id).map(|credential| credential.id).collect(),
+        position: first.map(|first| Position(first.0 + at)),
+    };
+    (0..).zip(found).map(subject).collect()
+}

@@ -1,0 +1,1 @@
+delete from erasures where subject = any ($1)

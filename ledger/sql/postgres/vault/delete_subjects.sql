@@ -1,0 +1,1 @@
+delete from subjects where id = any ($1)

@@ -1,0 +1,1 @@
+select subject, noted_at from erasures order by noted_at, subject

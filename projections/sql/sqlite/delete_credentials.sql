@@ -1,0 +1,1 @@
+delete from credentials where subject_id = ?1;

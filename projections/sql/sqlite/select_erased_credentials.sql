@@ -1,0 +1,1 @@
+select position, id, issuer, subject_id, digest from erased_credentials where position > ?1 order by position limit ?2;
