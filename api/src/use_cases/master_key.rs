@@ -130,13 +130,17 @@ pub async fn rotate(
     let mut watch = Watch::default();
     if rotation.stage == Stage::Announced {
         watch
-            .wait(services, BELIEVED, wait_max, told, |worker| (!worker.master_keys.contains(&rotation.to)).then_some("does not have"))
+            .wait(services, BELIEVED, wait_max, told, |worker| {
+                (!worker.master_keys.contains(&rotation.to)).then_some("does not have the new key")
+            })
             .await?;
         advance(services, &mut rotation, Stage::Wrapping).await?;
     }
     let outlasted = Instant::now() + BELIEVED + GRACE;
     watch
-        .wait(services, BELIEVED, wait_max, told, |worker| (worker.master_keys.first() != Some(&rotation.to)).then_some("does not wrap by"))
+        .wait(services, BELIEVED, wait_max, told, |worker| {
+            (worker.master_keys.first() != Some(&rotation.to)).then_some("does not wrap by the new key")
+        })
         .await?;
     // Most of it while nobody has to be waited for.
     rewrap(services, 0, told).await?;
@@ -247,8 +251,8 @@ impl Watch {
             }
             let lives = worker.last_seen_at > slow_since || self.heard.get(&worker.instance).is_some_and(|heard| heard.elapsed() < SILENT);
             if let Some(lack) = lacks(&worker).filter(|_| lives) {
-                let why = if worker.master_keys.is_empty() { "runs an older version, which cannot change" } else { lack };
-                missing.push(format!("{} ({}) {why} the new key", worker.name, worker.role));
+                let why = if worker.master_keys.is_empty() { "runs an older version that knows of one key only" } else { lack };
+                missing.push(format!("{} ({}), which {why}", worker.name, worker.role));
             }
         }
         Ok(missing)

@@ -24,7 +24,7 @@ use crate::vault::copy::tests::{filled, folder, open_with, values};
 use crate::vault::master_key::MasterKeys;
 use crate::vault::master_key::ring::Rotation;
 use crate::vault::rows::Keyring;
-use crate::vault::{Role, SubjectRefs, Vault};
+use crate::vault::{Role, SubjectRefs};
 use crate::{LogName, Stream};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
