@@ -346,7 +346,7 @@ async fn keyring(config: &StoreConfig, schema: Schema, sources: &Sources) -> Res
                 return Err(Unopened::Store(store::Error::NotMigrated));
             }
             require_no_log(config).await?;
-            generate(config, sources)
+            generate(config, sources)?
         }
         loaded => loaded,
     };
@@ -354,11 +354,11 @@ async fn keyring(config: &StoreConfig, schema: Schema, sources: &Sources) -> Res
     Ok((Keyring::from_source(&loaded, source.clone(), sources.random.clone()), source))
 }
 
-/// Makes the file beside a vault that is not there yet.
-fn generate(config: &StoreConfig, sources: &Sources) -> Result<MasterKeys, master_key::Error> {
-    let (Some(folder), Some(file)) = (data_folder(config), file_beside(config)) else { return Err(master_key::Error::Missing) };
-    std::fs::create_dir_all(folder).map_err(master_key::Error::Io)?;
-    file.load_or_generate(&*sources.random)
+/// Makes the file beside a vault that is not there yet, and the folder for both.
+fn generate(config: &StoreConfig, sources: &Sources) -> Result<Result<MasterKeys, master_key::Error>, store::Error> {
+    let (Some(folder), Some(file)) = (data_folder(config), file_beside(config)) else { return Ok(Err(master_key::Error::Missing)) };
+    std::fs::create_dir_all(folder).map_err(|error| store::Error::Unavailable(error.into()))?;
+    Ok(file.load_or_generate(&*sources.random))
 }
 
 /// A file that nobody has come to write a vault into is none.

@@ -5,7 +5,7 @@
 //! believing otherwise ([`BELIEVED`]), everything that the old key wrapped is wrapped anew, until a pass finds nothing. Only then the old
 //! key is done with. Every step looks at what the vault remembers: called again, it goes on where it was.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use credence_ledger::event::audit::MasterKeyRotated;
@@ -28,6 +28,8 @@ const GRACE: Duration = Duration::from_secs(12);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// By its own clock a process said within this time that it lives: it may be slow, rather than dead.
 const SLOW: Duration = Duration::from_secs(15);
+/// After so long a process that said nothing more is dead: longer than a command may take that it is waiting for.
+const SILENT: Duration = Duration::from_secs(45);
 
 /// Why the master key was not rotated. What was begun is gone on with by calling again.
 #[derive(Debug, thiserror::Error)]
@@ -70,8 +72,15 @@ pub enum Told<'a> {
     Announced(&'a Rotation),
     /// These processes are waited for, each with the reason.
     Waiting(&'a [String]),
-    /// Every process wraps by the new key; this pass of wrapping anew has looked at so many secrets of so many.
-    Wrapping(u64, u64),
+    /// Every process wraps by the new key; what the old one wrapped is wrapped anew.
+    Wrapping {
+        /// From 0; those after the first make sure that nothing is left.
+        pass: u32,
+        /// How many secrets it has looked at.
+        done: u64,
+        /// Of how many.
+        total: u64,
+    },
 }
 
 /// What came of it.
@@ -121,19 +130,27 @@ pub async fn rotate(
     let mut watch = Watch::default();
     if rotation.stage == Stage::Announced {
         watch
-            .wait(services, BELIEVED, wait_max, told, |worker| (!worker.master_keys.contains(&rotation.to)).then_some("does not have"))
+            .wait(services, BELIEVED, wait_max, told, |worker| {
+                (!worker.master_keys.contains(&rotation.to)).then_some("does not have the new key")
+            })
             .await?;
         advance(services, &mut rotation, Stage::Wrapping).await?;
     }
     let outlasted = Instant::now() + BELIEVED + GRACE;
     watch
-        .wait(services, BELIEVED, wait_max, told, |worker| (worker.master_keys.first() != Some(&rotation.to)).then_some("does not wrap by"))
+        .wait(services, BELIEVED, wait_max, told, |worker| {
+            (worker.master_keys.first() != Some(&rotation.to)).then_some("does not wrap by the new key")
+        })
         .await?;
     // Most of it while nobody has to be waited for.
-    rewrap(services, told).await?;
+    rewrap(services, 0, told).await?;
     sleep_until(outlasted).await;
     vault.outlast_writers().await?;
-    while rewrap(services, told).await? > 0 {}
+    for pass in 1.. {
+        if rewrap(services, pass, told).await? == 0 {
+            break;
+        }
+    }
     advance(services, &mut rotation, Stage::Done).await?;
     let is_pruned = source.replace(&vault.ring().wrapping().into())?;
     Ok(Done { rotation, is_pruned, was_over: false })
@@ -183,15 +200,16 @@ async fn set(services: &Services, known: Option<&Rotation>, next: &Rotation) -> 
     Ok(services.vault.follow_master_key().await?)
 }
 
-async fn rewrap(services: &Services, told: &mut (dyn FnMut(Told<'_>) + Send)) -> Result<u64, Error> {
-    Ok(rotation::rewrap(&*services.vault, &mut |done, total| told(Told::Wrapping(done, total))).await?)
+async fn rewrap(services: &Services, pass: u32, told: &mut (dyn FnMut(Told<'_>) + Send)) -> Result<u64, Error> {
+    Ok(rotation::rewrap(&*services.vault, &mut |done, total| told(Told::Wrapping { pass, done, total })).await?)
 }
 
 /// Which processes live: those that say so while they are looked at, whatever their clocks, and those that may only be slow.
 #[derive(Default)]
 struct Watch {
     seen: HashMap<Uuid, Timestamp>,
-    alive: HashSet<Uuid>,
+    /// When it was noticed last that one had said something.
+    heard: HashMap<Uuid, Instant>,
 }
 
 impl Watch {
@@ -229,12 +247,12 @@ impl Watch {
         for worker in services.vault.workers(Timestamp::from_micros(1)).await? {
             let before = self.seen.insert(worker.instance, worker.last_seen_at);
             if before.is_some_and(|before| worker.last_seen_at > before) {
-                self.alive.insert(worker.instance);
+                self.heard.insert(worker.instance, Instant::now());
             }
-            let lives = worker.last_seen_at > slow_since || self.alive.contains(&worker.instance);
+            let lives = worker.last_seen_at > slow_since || self.heard.get(&worker.instance).is_some_and(|heard| heard.elapsed() < SILENT);
             if let Some(lack) = lacks(&worker).filter(|_| lives) {
-                let why = if worker.master_keys.is_empty() { "runs an older version, which cannot change" } else { lack };
-                missing.push(format!("{} ({}) {why} the new key", worker.name, worker.role));
+                let why = if worker.master_keys.is_empty() { "runs an older version that knows of one key only" } else { lack };
+                missing.push(format!("{} ({}), which {why}", worker.name, worker.role));
             }
         }
         Ok(missing)

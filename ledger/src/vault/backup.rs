@@ -2,7 +2,7 @@
 //!
 //! What is destroyed in a vault lives on in its backups. So they are short-lived, and a restoration leaves out what was destroyed, or taken
 //! away, since they were made ([`Since`]). **The format** is described in docs/FORMAT.md: a header that everybody can read, and rows of
-//! the tables in [`copy`](super::copy), read in one snapshot, encrypted as a [`stream`] under a key that follows from the master key and
+//! the tables in [`copy`](super::copy), read in one snapshot, encrypted as a stream under a key that follows from the master key and
 //! the header. Nothing is written before the whole file was found to be as it was made.
 
 mod since;

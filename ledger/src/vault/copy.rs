@@ -1,6 +1,6 @@
 //! A whole vault from one store to another, row by row, as it is: what is wrapped stays wrapped, and opens with the same master key only.
 //!
-//! What a vault holds is told by one list, [`TABLES`], which a test holds against the schema of either engine: a table or a column
+//! What a vault holds is told by one list, `TABLES`, which a test holds against the schema of either engine: a table or a column
 //! that is forgotten here would be lost by whoever moves. The statements follow from the list and are the only ones of this crate
 //! that do not stand in files; a test runs each of them on its engine.
 //!

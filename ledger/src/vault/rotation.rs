@@ -1,6 +1,6 @@
 //! The rotation of the master key: what the vault remembers of it, and wrapping everything anew.
 //!
-//! [`WRAPPED`] is the one list of what the master key wraps; a test holds it against the schema of either engine, in which such columns
+//! `WRAPPED` is the one list of what the master key wraps; a test holds it against the schema of either engine, in which such columns
 //! are called `wrapped_…` (and `lookup_keys`). A secret that is missing there would be lost with the old key.
 //!
 //! A value is put in the place of the very bytes that it was read from: what others change, or destroy, meanwhile stays as they left it. The

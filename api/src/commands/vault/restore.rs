@@ -73,12 +73,11 @@ pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (Os
     audit::record(&app, &caller, category::VAULT, &recorded).await?;
     let lost = lost(&*ledger, &*app.vault, &header, &since).await?;
     output::write(format!(
-        "vault: {} rows as of {}, without {} subjects erased and {} months shredded since; {} keys, accounts and organisations as they were \
-         changed since; {} credentials of {} subjects, issued since, cannot be opened\n",
+        "vault: {} rows as of {}; left out: subjects {}, months {}; changed since: {}; issued since, and cannot be opened: credentials {}, subjects {}\n",
         restored.rows, header.made_at, restored.erased, restored.months, restored.changed, lost.credentials, lost.subjects
     ))?;
     if since.passwords() > 0 {
-        say(&format!("{} accounts have the password back that they had before it was changed: have it changed again", since.passwords()));
+        say(&format!("accounts with the password that they had before it was changed: {}; have it changed again", since.passwords()));
     }
     Ok(ExitCode::SUCCESS)
 }

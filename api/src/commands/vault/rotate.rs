@@ -30,17 +30,22 @@ pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (Os
     let caller = Caller::operator("credence vault rotate-master-key");
     // What opened the vault came from it.
     let source = stores::master_key_source(&config).ok_or_else(|| refused("the master key", "it has no source".to_owned()))?;
-    let mut progress = None;
+    let mut passes: Option<(u32, Progress)> = None;
     let wait_max = Duration::from_secs(options.wait_s_max);
     let done = master_key::rotate(&app, &caller, &*source, wait_max, &mut |told| match told {
         Told::Announced(rotation) => say(&format!("the master key {} is being replaced by {}", rotation.from, rotation.to)),
         Told::Waiting(missing) => missing.iter().for_each(|worker| say(&format!("waiting for {worker}"))),
-        Told::Wrapping(done, total) => {
-            progress.get_or_insert_with(|| Progress::counting("secrets", "vault")).at("wrapping anew", done, total);
+        Told::Wrapping { pass, done, total } => {
+            let stage = if pass == 0 { "wrapping anew" } else { "making sure" };
+            let (_, progress) = match &mut passes {
+                Some(running) if running.0 == pass => running,
+                over => over.insert((pass, Progress::counting("secrets", "vault"))),
+            };
+            progress.at(stage, done, total);
         }
     })
     .await;
-    drop(progress);
+    drop(passes);
     let name = source.name();
     match done {
         Ok(Done { rotation, is_pruned, was_over }) => {

@@ -118,7 +118,7 @@ impl File {
     fn read(&self) -> Result<MasterKeys, Error> {
         let text = match fs::read(&self.path) {
             Ok(bytes) => Zeroizing::new(bytes),
-            Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Err(Error::Missing),
+            Err(missing) if matches!(missing.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Err(Error::Missing),
             Err(other) => return Err(Error::Io(other)),
         };
         let keys = MasterKeys::parse(&text)?;
