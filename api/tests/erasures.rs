@@ -1,5 +1,7 @@
 //! A person is erased: over HTTP and at the command line, beside everything else that happens to it.
 
+#![cfg(test)]
+
 mod support;
 
 use std::collections::BTreeSet;
