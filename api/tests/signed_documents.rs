@@ -245,7 +245,7 @@ async fn a_vault_older_than_the_ledger_catches_up(engine: Engine) {
     let (issuer, services) = (default_issuer(&app).await, app.services());
     let (ledger, stream) = (services.ledger().unwrap(), Stream::issuer(issuer.id));
     let pending = services.vault.next_issuer_key(issuer.id).await.unwrap().unwrap();
-    let lost = SigningKey::generate(&SystemRandom).did();
+    let lost = SigningKey::generate(&SystemRandom).did().to_owned();
     for did in [&pending, &lost] {
         let event = New::of(&IssuerKeyRotated { did: did.clone() }, &Origination::system("lost").metadata(&SystemRandom));
         ledger.append(Append::to(stream.clone(), Expected::Any, vec![event])).await.unwrap();

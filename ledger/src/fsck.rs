@@ -15,6 +15,7 @@
 //! right table. Where one damaged value would break several rules, the rule that it stands for is named and the others are
 //! judged without it.
 
+mod erased;
 mod events;
 mod keys;
 mod page;
@@ -34,6 +35,7 @@ use crate::store::Error;
 use crate::tiles::Tiles;
 use crate::tree::{Hash as TreeHash, TreeSize};
 use crate::{LogName, Position};
+pub use erased::erased;
 use events::Events;
 pub use state::{Keep, KeepNothing, Refused, State};
 use sums::{Salt, Span};
@@ -69,6 +71,10 @@ pub enum Kind {
     Checkpoint,
     /// What the engine keeps is not whole: its pages, its indexes against their tables.
     File,
+    /// A key that the log says was destroyed exists.
+    Destroyed,
+    /// An event is about a subject that was erased before.
+    Erased,
 }
 
 impl fmt::Display for Kind {
@@ -86,6 +92,8 @@ impl fmt::Display for Kind {
             Kind::Tree => "tree",
             Kind::Checkpoint => "checkpoint",
             Kind::File => "file",
+            Kind::Destroyed => "destroyed",
+            Kind::Erased => "erased",
         })
     }
 }

@@ -98,8 +98,11 @@ async fn check(kept: &Kept, evidence: &Evidence, file: Option<StateFile>) -> any
         None => &mut nothing,
     };
     let advance = &mut |done, total| progress.at("checking", done, total);
-    let summary = fsck::check_from(&**log, &against, state, keeping, &mut report, advance).await?;
+    let mut summary = fsck::check_from(&**log, &against, state, keeping, &mut report, advance).await?;
     drop(progress);
+    let found = fsck::erased(&**log, evidence.vault()).await?;
+    summary.findings += found.len() as u64;
+    found.into_iter().for_each(&mut report);
     written.and_then(|()| output::write(format!("{summary}\n"))).or_else(output::unless_closed)?;
     if let Some(file) = keep {
         file.finish()?;

@@ -223,6 +223,15 @@ proptest! {
         prop_assert_eq!(parse(&canonical(&compact)), Ok(compact));
     }
 
+    /// Whichever of the two ways is taken.
+    #[test]
+    fn the_canonical_form_is_the_canonicalizers(value in any_value(), names in prop::collection::vec("[a-z\u{80}\u{d7ff}\u{e000}\u{fb33}\u{1f600}]{0,3}", 0..8)) {
+        let named: Value = Value::Object(names.into_iter().map(|name| (name, value.clone())).collect());
+        for value in [&value, &named] {
+            prop_assert_eq!(canonical(value), serde_json_canonicalizer::to_vec(value).unwrap());
+        }
+    }
+
     #[test]
     fn no_bytes_make_the_parser_panic(bytes in prop::collection::vec(any::<u8>(), 0..64), text in "[\\[\\]{}\",:0-9eE.+\\-a\\\\ ]{0,40}") {
         let _ = parse(&bytes);

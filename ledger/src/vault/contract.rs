@@ -405,7 +405,7 @@ pub async fn an_issuer_signs_with_its_first_key_until_it_uses_another(fixture: &
     assert_eq!(elsewhere.ensure_issuer("default", second(2)).await.unwrap().did, next);
     let used = [(&*default.did, KeyState::Retired), (&*next, KeyState::Current)];
     assert_eq!(states(&elsewhere.issuer_keys(default.id).await.unwrap()), used);
-    assert!(elsewhere.signing_key(&default.did).await.unwrap().unwrap() == first);
+    assert!(elsewhere.signing_key(&default.did).await.unwrap().unwrap().expose() == first.expose());
     assert!(vault.signing_key("did:key:z6Mk").await.unwrap().is_none());
     assert_eq!(vault.next_issuer_key(issuer(9)).await.unwrap(), None);
     assert_eq!(vault.issuer_keys(issuer(9)).await.unwrap(), []);
@@ -536,7 +536,7 @@ pub async fn issuers_are_whole(vault: &dyn Vault, made: &[NewIssuer], ring: &Key
     assert!(listed.len() == issuers.len() && issuers.iter().all(|issuer| listed.contains(issuer)), "{listed:?}");
     for NewIssuer { issuer, wrapped_signing_key, wrapped_sealing_key } in made {
         let signing = ring.signing_key(issuer.id, &issuer.did, wrapped_signing_key).unwrap();
-        assert!(vault.signing_key(&issuer.did).await.unwrap().unwrap() == signing);
+        assert!(vault.signing_key(&issuer.did).await.unwrap().unwrap().expose() == signing.expose());
         let sealing = ring.open(&KeyId::Issuer(issuer.id), wrapped_sealing_key).unwrap();
         assert!(vault.issuer_key(issuer.id).await.unwrap().unwrap() == sealing);
         assert_eq!(states(&vault.issuer_keys(issuer.id).await.unwrap()), [(&*issuer.did, KeyState::Current)]);

@@ -140,7 +140,7 @@ impl Keyring {
         let signing_key = SigningKey::generate(self.random());
         let sealing_key = SealingKey::generate(self.random());
         NewIssuer {
-            issuer: Issuer { id, name: name.to_owned(), did: signing_key.did(), is_active: true },
+            issuer: Issuer { id, name: name.to_owned(), did: signing_key.did().to_owned(), is_active: true },
             wrapped_signing_key: self.wrap_signing_key(id, &signing_key),
             wrapped_sealing_key: self.wrap(Secret::IssuerSealingKey(id), &sealing_key),
         }
@@ -171,7 +171,7 @@ impl Keyring {
     #[must_use]
     pub fn new_signing_key(&self, issuer: Uuid) -> NewSigningKey {
         let key = SigningKey::generate(self.random());
-        NewSigningKey { did: key.did(), wrapped: self.wrap_signing_key(issuer, &key) }
+        NewSigningKey { did: key.did().to_owned(), wrapped: self.wrap_signing_key(issuer, &key) }
     }
 
     /// A stored signing key.

@@ -3,21 +3,24 @@
 use std::fmt::Display;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use credence_ledger::LogName;
 use credence_ledger::chain::Origin;
 use credence_ledger::checkpoint::{Checkpoint, VerifierKey};
 use credence_ledger::fsck::Held;
+use credence_ledger::vault::Vault;
 
 use crate::commands::open;
 use crate::config::{self, StoreConfig};
 use crate::stores;
 
-/// Keys and checkpoints: from files, and from the vault.
+/// Keys and checkpoints: from files, and from the vault; and the vault itself, for the keys that it must not have.
 #[derive(Default)]
 pub(super) struct Evidence {
     known: Vec<VerifierKey>,
     held: Vec<(LogName, Held)>,
+    vault: Option<Arc<dyn Vault>>,
 }
 
 impl Evidence {
@@ -69,7 +72,13 @@ impl Evidence {
                 self.held.push((log.clone(), Held { at: "the vault".to_owned(), checkpoint, is_published: false }));
             }
         }
+        self.vault = Some(vault);
         Ok(())
+    }
+
+    /// The vault, if it could be opened.
+    pub(super) fn vault(&self) -> Option<&dyn Vault> {
+        self.vault.as_deref()
     }
 
     /// All keys, and the checkpoints of this log.
