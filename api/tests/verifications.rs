@@ -461,7 +461,7 @@ async fn what_was_erased_is_told_to_whoever_has_its_document_alone(engine: Engin
     }
     let path = format!("/v1/credentials/{}/verifications?limit=100", issued["id"].as_str().unwrap());
     app.eventually("its verifications are told", || async {
-        issuer.get(&path).await.expect(200).body["items"].as_array().unwrap().len() >= 1 + 27
+        issuer.get(&path).await.expect(200).body["items"].as_array().unwrap().len() > 27
     })
     .await;
 }
