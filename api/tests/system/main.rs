@@ -6,6 +6,7 @@
 
 mod client;
 mod durability;
+mod erasure;
 mod kills;
 mod moments;
 mod moving;

@@ -40,7 +40,7 @@ fn base64_core(bytes: &[u8], shift: usize) -> Vec<u8> {
     letters.skip(if shift == 0 { 0 } else { 4 }).collect()
 }
 
-fn files(folder: &Path, found: &mut Vec<(String, Vec<u8>)>) {
+pub(crate) fn files(folder: &Path, found: &mut Vec<(String, Vec<u8>)>) {
     for entry in std::fs::read_dir(folder).unwrap().map_while(Result::ok) {
         let path = entry.path();
         if path.is_dir() {
@@ -51,8 +51,17 @@ fn files(folder: &Path, found: &mut Vec<(String, Vec<u8>)>) {
     }
 }
 
-fn places_of<'a>(text: &str, haystacks: &'a [(String, Vec<u8>)]) -> Vec<&'a str> {
-    let needles = spellings(text);
+pub(crate) fn places_of<'a>(text: &str, haystacks: &'a [(String, Vec<u8>)]) -> Vec<&'a str> {
+    holding(&spellings(text), haystacks)
+}
+
+/// The same for bytes that are no text: as they are, and in hex.
+pub(crate) fn places_of_bytes<'a>(bytes: &[u8], haystacks: &'a [(String, Vec<u8>)]) -> Vec<&'a str> {
+    let hex = [hex::encode(bytes).into_bytes(), hex::encode_upper(bytes).into_bytes()];
+    holding(&[&[bytes.to_vec()], &hex[..]].concat(), haystacks)
+}
+
+fn holding<'a>(needles: &[Vec<u8>], haystacks: &'a [(String, Vec<u8>)]) -> Vec<&'a str> {
     let holds = |bytes: &[u8]| needles.iter().any(|needle| memchr::memmem::find(bytes, needle).is_some());
     haystacks.iter().filter(|(_, bytes)| holds(bytes)).map(|(name, _)| name.as_str()).collect()
 }

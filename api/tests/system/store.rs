@@ -30,7 +30,12 @@ impl Store {
 
     /// A server of its own.
     pub(crate) async fn private_postgres() -> Store {
-        let server = Server::start_private().await;
+        Store::private_postgres_with(&[]).await
+    }
+
+    /// The same, with these settings.
+    pub(crate) async fn private_postgres_with(settings: &[(&str, &str)]) -> Store {
+        let server = Server::start_private_with(settings).await;
         Store { url: server.url("postgres"), server: Some(server), ..Store::with_key() }
     }
 
