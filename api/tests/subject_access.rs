@@ -177,6 +177,11 @@ async fn of_whom_nothing_is_held_nothing_is_told(engine: Engine) {
     let order = json!({"email": "ada@example.org", "reason": "asked for it"});
     operator.post("/v1/subjects/erasures", &order).await.expect(200);
     assert_eq!(operator.post(EXPORTS, &json!({"email": "ada@example.org"})).await.expect(200).body, nothing);
+    // And so of whom the ledger says that it is erased, before the vault has forgotten it.
+    let issued = app.issuer().await.issue("Bob", "bob@example.org").await;
+    assert_eq!(told(&operator, json!({"email": "bob@example.org"})).await.len(), 1);
+    app.append_erasure(&issued).await;
+    assert_eq!(operator.post(EXPORTS, &json!({"email": "bob@example.org"})).await.expect(200).body, nothing);
     // An account is told beside, where it belongs to an organisation that is asked.
     let account = json!({"username": "ada", "email": "Ada@example.org", "password": "correct horse battery staple", "first_name": "Ada"});
     let made = operator.post("/v1/auth/register", &account).await.expect(201).body;
