@@ -49,6 +49,7 @@ const PERSONAL: &[(&str, &str)] = &[
     ("first name", "Zofiefirst-3306"),
     ("last name", "Quilllast-4407"),
     ("another first name", "Zofiesecond-3307"),
+    ("reason to erase", "her-letter-of-november-5512"),
     ("what was typed for a username", "typed-by-mistake-1190"),
     ("subject at a provider", "external-subject-6619"),
     ("name at a provider", "Zofie Extern-7720"),
@@ -256,6 +257,7 @@ const SHAPES: &[(Shape, &[&str])] = &[
             "CredentialReinstated.reason",
             "CredentialRevoked.reason",
             "CredentialSuspended.reason",
+            "ErasureOrdered.reason",
             "metadata.details",
         ],
     ),
@@ -314,10 +316,13 @@ const SHAPES: &[(Shape, &[&str])] = &[
             "CredentialIssued.issuer",
             "CredentialIssued.subject_id",
             "CredentialVerified.credential",
+            "ErasureOrdered.issuer",
+            "ErasureOrdered.subjects",
             "KeyCreated.issuer",
             "KeyReplaced.replaced_by",
             "SessionEnded.account",
             "SessionStarted.account",
+            "SubjectErased.issuer",
             "metadata.event_id",
             "read.credentials.id",
             "read.credentials.issuer",
@@ -635,6 +640,15 @@ async fn use_everything(person: &Person, anyone: &Session, operator: &Session, s
         let reason = json!({"reason": personal("reason to revoke")});
         person.does(&her, "POST /v1/credentials/{id}/revoke", &[("id", id)], reason).await;
     }
+    // Everything that is held about her; and, last, that she be forgotten by the organisation of somebody who is erased.
+    let asked = json!({"email": personal("address"), "name": personal("name")});
+    person.does(operator, "POST /v1/subjects/exports", &[], asked).await;
+    let order = json!({"email": personal("address"), "name": personal("name"), "reason": personal("reason to erase"), "dry_run": true});
+    person.does(operator, "POST /v1/subjects/erasures", &[], order).await;
+    let other = json!({"type": CONTROL, "subject": {"name": personal("name"), "email": format!("other.{}", personal("address"))}});
+    person.does(&her, "POST /v1/credentials", &[], other).await;
+    let order = json!({"email": format!("other.{}", personal("address")), "reason": personal("reason to erase")});
+    person.does(operator, "POST /v1/subjects/erasures", &[], order).await;
     // What does not fit is refused, and not repeated anywhere.
     for (path, body) in [
         ("/v1/credentials", json!({"type": 7, "subject": {"name": [personal("name")], "email": personal("reason to revoke")}})),

@@ -12,6 +12,7 @@ use crate::random::SystemRandom;
 use crate::sealing::KeyId;
 use crate::stream::category;
 use crate::testing::postgres::Database;
+use crate::vault::Erasures as _;
 use crate::vault::issuers::ProfileChange;
 use crate::vault::rows::Keyring;
 use crate::vault::{self, MasterKey, Organisations, Role, SessionStore, SubjectRefs, Terms, Vault, Worker};
@@ -183,6 +184,7 @@ async fn issuance_appends_to_both_logs_uses_the_vault_and_reads_the_read_store()
         append_on_both_ways(&log).await;
         assert_eq!(log.read(&Query::from(Position::FIRST, 10)).await.unwrap().len(), 5);
         log.keys(None, 10).await.unwrap();
+        assert_eq!(log.forget_commands(&[Position(0)]).await.unwrap(), 1);
         assert_eq!(log.forget_idempotency(Timestamp::MAX).await.unwrap(), 5);
     }
     let vault = open_vault(&url).await.unwrap();
@@ -207,6 +209,10 @@ async fn issuance_appends_to_both_logs_uses_the_vault_and_reads_the_read_store()
         let relying = Append { relies_on: vec![subject.id], ..append().remove(0) };
         assert!(matches!(&ledger.commit(vec![relying]).await.unwrap()[..], [Outcome::Appended(_)]));
     }
+    vault.note_erasures(&[subject.id], now()).await.unwrap();
+    assert_eq!(vault.forget_subjects(&[subject.id]).await.unwrap(), 1);
+    vault.settle_erasures(&[subject.id]).await.unwrap();
+    assert!(vault.noted_erasures().await.unwrap().is_empty());
     drop(vault.first_start().await.unwrap());
     lives_in(&vault, &text).await;
     vault.forget_months(&["2025-12".to_owned(), "2026-01".to_owned()]).await.unwrap();
@@ -264,6 +270,7 @@ async fn verification_reads_references_and_the_read_store_and_nothing_of_the_led
         "select * from vault.subjects",
         "select count(wrapped_key) from vault.subjects",
         "delete from vault.subjects",
+        "select * from vault.erasures",
         "update vault.subjects set name_ref = name_ref",
         "select * from vault.issuers",
         "select * from vault.issuer_keys",

@@ -6,6 +6,7 @@ use rusqlite::types::ValueRef;
 
 use super::*;
 use crate::random::SystemRandom;
+use crate::vault::Erasures as _;
 use crate::vault::MasterKey;
 use crate::vault::contract::Fixture;
 use crate::vault::master_key::MasterKeys;
@@ -190,6 +191,28 @@ async fn a_forgotten_months_key_is_in_no_file() {
     for key in &wrapped {
         assert!(!found(key).await);
     }
+}
+
+/// With the vault open, and nobody having done anything but to forget.
+#[tokio::test]
+async fn a_forgotten_subjects_key_is_in_no_file() {
+    let folder = fresh().await;
+    let vault = Sqlite::open(folder.0.path(), keyring(7), None).await.unwrap();
+    let refs = |number: u8| SubjectRefs { issuer: Uuid::from_u128(1), name: [number; 32], email: [number; 32] };
+    let made = vault.subjects(&[refs(1), refs(2), refs(3)], Timestamp::EPOCH).await.unwrap();
+    let wrapped = |id: Uuid| -> Vec<u8> {
+        let connection = Connection::open(path(folder.0.path())).unwrap();
+        connection.query_row("select wrapped_key from subjects where id = ?1", [id.as_bytes()], |row| row.get(0)).unwrap()
+    };
+    let keys: Vec<Vec<u8>> = made.iter().map(|subject| wrapped(subject.id)).collect();
+    let found = || {
+        let files = std::fs::read_dir(folder.0.path()).unwrap().map(|file| std::fs::read(file.unwrap().path()).unwrap());
+        let bytes: Vec<u8> = files.flatten().collect();
+        keys.iter().map(|key| bytes.windows(key.len()).any(|window| window == key)).collect::<Vec<_>>()
+    };
+    assert_eq!(found(), [true; 3]);
+    vault.forget_subjects(&[made[0].id, made[2].id]).await.unwrap();
+    assert_eq!(found(), [false, true, false]);
 }
 
 #[tokio::test]
