@@ -116,6 +116,7 @@ pub const TABLE: &[(&str, May)] = &[
     ("POST /v1/keys/{id}/rotate", ADMINS),
     ("POST /v1/projections/{name}/rebuilds", OPERATORS),
     ("POST /v1/subjects/erasures", ADMINS),
+    ("POST /v1/subjects/exports", ADMINS),
     ("POST /v1/verifications", May::Everybody),
     ("POST /verification/credentials", May::Everybody),
     ("POST /verify", May::Everybody),

@@ -11,7 +11,6 @@ use credence_api::config::Role;
 use credence_ledger::event::New;
 use credence_ledger::event::Origination;
 use credence_ledger::event::audit::{AuditEvent, CredentialVerified};
-use credence_ledger::event::subject::SubjectErased;
 use credence_ledger::log::{Append, Expected};
 use credence_ledger::testing::ManualClock;
 use credence_ledger::{Clock, LogPosition, Stream};
@@ -374,18 +373,6 @@ async fn each_verdict_is_recorded_with_its_true_cause(engine: Engine) {
         .expect_problem(401, "unauthenticated");
 }
 
-/// Appends that the subject of a credential was erased, without destroying anything: the verdicts rest on what the log says.
-async fn erased(app: &TestApp, issued: &Value) {
-    let ledger = app.services().ledger().unwrap();
-    let stream: Stream = format!("credential/{}", issued["id"].as_str().unwrap()).parse().unwrap();
-    let first = ledger.log.read_first(&[stream]).await.unwrap().remove(0);
-    let of: credence_ledger::event::credential::CredentialIssued = first.payload().unwrap();
-    let subject = Stream::subject(of.subject_id.unwrap());
-    let payload = SubjectErased { keys: vec![subject.to_string()], issuer: of.issuer, credentials: 1 };
-    let event = New::of(&payload, &Origination::system("test").metadata(&app.services().random));
-    ledger.appender.append(Append::to(subject, Expected::None, vec![event])).await.unwrap();
-}
-
 async fn what_was_erased_is_told_to_whoever_has_its_document_alone(engine: Engine) {
     let (app, clock) = started(engine).await;
     let issuer = app.issuer().await;
@@ -396,7 +383,7 @@ async fn what_was_erased_is_told_to_whoever_has_its_document_alone(engine: Engin
     act(&issuer, &issued, "suspend").await;
     clock.advance(Duration::from_secs(60));
     assert_eq!(status(&app, json!({"id": issued["id"]})).await, "suspended");
-    erased(&app, &issued).await;
+    app.append_erasure(&issued).await;
 
     let mut changed = issued["document"].clone();
     changed["salt"] = json!("00000000000000000000000000000000");
@@ -461,7 +448,7 @@ async fn what_was_erased_is_told_to_whoever_has_its_document_alone(engine: Engin
     }
     let path = format!("/v1/credentials/{}/verifications?limit=100", issued["id"].as_str().unwrap());
     app.eventually("its verifications are told", || async {
-        issuer.get(&path).await.expect(200).body["items"].as_array().unwrap().len() >= 1 + 27
+        issuer.get(&path).await.expect(200).body["items"].as_array().unwrap().len() > 27
     })
     .await;
 }

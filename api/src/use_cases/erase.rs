@@ -102,7 +102,7 @@ pub async fn erase(
     // All that was issued until now is counted and told.
     let head = ledger.log.head().await?.last();
     services.wait_for(Projection::Verification, head).await?;
-    let mut found = find(services, &issuers, command).await?;
+    let mut found = find(services, &issuers, &command.email, command.name.as_deref()).await?;
     let mut credentials = credentials_of(services, &ids(&found)).await?;
     if command.dry_run || found.is_empty() {
         return Ok(Erasure { subjects: tell(&found, &credentials, None), is_purged: false, repeated: false });
@@ -151,24 +151,24 @@ pub async fn erase(
 }
 
 /// Somebody who was found.
-struct Known {
-    id: Uuid,
-    issuer: Issuer,
+pub(super) struct Known {
+    pub(super) id: Uuid,
+    pub(super) issuer: Issuer,
 }
 
 fn ids(subjects: &[Known]) -> Vec<Uuid> {
     subjects.iter().map(|subject| subject.id).collect()
 }
 
-/// The organisations that the caller erases for.
-async fn organisations(services: &Services, caller: &Caller, name: Option<&str>) -> Result<Vec<Issuer>, Error> {
+/// The organisations whose subjects the caller may erase, or be told about.
+pub(super) async fn organisations(services: &Services, caller: &Caller, name: Option<&str>) -> Result<Vec<Issuer>, Error> {
     let all = services.vault.issuers().await?;
     let find = |name: &str| all.iter().find(|issuer| issuer.name == name).map(|issuer| issuer.id).ok_or(Error::NoSuchIssuer);
     let named = match &caller.principal {
         // Whoever runs this service, at the command line.
         None => name.map(find).transpose()?,
         Some(principal) if principal.types.is_some() => {
-            return Err(Error::Forbidden("a key that is limited to types of credentials erases nobody"));
+            return Err(Error::Forbidden("whole persons are no affair of a key that is limited to types of credentials"));
         }
         Some(principal) if name.is_none() && principal.roles.contains(Role::Operator) => None,
         Some(principal) => Some(issuers::named(services, principal, name, "only an operator names another organisation").await?),
@@ -177,12 +177,12 @@ async fn organisations(services: &Services, caller: &Caller, name: Option<&str>)
 }
 
 /// A subject is one organisation's, and so is what it is looked up by.
-async fn find(services: &Services, issuers: &[Issuer], command: &EraseSubjects) -> Result<Vec<Known>, Error> {
+pub(super) async fn find(services: &Services, issuers: &[Issuer], email: &str, name: Option<&str>) -> Result<Vec<Known>, Error> {
     let lookup = services.vault.lookup();
     let mut found = Vec::new();
     for issuer in issuers {
-        let name = command.name.as_ref().map(|name| lookup.name(issuer.id, name));
-        let email = Some(lookup.email(issuer.id, &command.email));
+        let name = name.map(|name| lookup.name(issuer.id, name));
+        let email = Some(lookup.email(issuer.id, email));
         let mut ids = services.vault.find_subjects(name, email).await?;
         ids.sort_unstable();
         found.extend(ids.into_iter().map(|id| Known { id, issuer: issuer.clone() }));
@@ -191,7 +191,7 @@ async fn find(services: &Services, issuers: &[Issuer], command: &EraseSubjects) 
 }
 
 /// The credentials of these subjects, oldest first, as far as the read model has come.
-async fn credentials_of(services: &Services, subjects: &[Uuid]) -> Result<Vec<OfSubject>, Error> {
+pub(super) async fn credentials_of(services: &Services, subjects: &[Uuid]) -> Result<Vec<OfSubject>, Error> {
     let (mut credentials, mut from) = (Vec::new(), Position::FIRST);
     if subjects.is_empty() {
         return Ok(credentials);

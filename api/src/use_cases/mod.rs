@@ -8,6 +8,7 @@ pub mod audit;
 pub mod change;
 pub mod credential;
 pub mod erase;
+pub mod export_subject;
 pub mod idempotency;
 pub mod issue;
 pub mod issuers;

@@ -63,6 +63,7 @@ impl Scope {
 enum Of {
     Issuer(Uuid),
     Credential(Uuid),
+    Subject(Uuid),
     /// An API key or an account.
     Holder(Uuid),
     /// Whatever account is found by what was typed.
@@ -129,6 +130,7 @@ impl Of {
         match stream.category() {
             category::ISSUER => Some(Of::Issuer(stream.id())),
             category::CREDENTIAL => Some(Of::Credential(stream.id())),
+            category::SUBJECT => Some(Of::Subject(stream.id())),
             category::KEY | category::ACCOUNT => Some(Of::Holder(stream.id())),
             _ => None,
         }
@@ -144,6 +146,7 @@ impl Of {
 #[derive(Debug, Default)]
 struct Found {
     credentials: HashMap<Uuid, Uuid>,
+    subjects: HashMap<Uuid, Uuid>,
     holders: HashMap<Uuid, Uuid>,
     logins: HashMap<Reference, Uuid>,
 }
@@ -151,10 +154,12 @@ struct Found {
 impl Found {
     /// One question a kind of thing, however many there are.
     async fn look_up(vault: &dyn Vault, ledger: &dyn Log, owned: &[Of]) -> Result<Found, Error> {
-        let (mut credentials, mut holders, mut logins) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let (mut credentials, mut subjects) = (BTreeSet::new(), BTreeSet::new());
+        let (mut holders, mut logins) = (BTreeSet::new(), BTreeSet::new());
         for of in owned {
             match of {
                 Of::Credential(id) => drop(credentials.insert(Stream::credential(*id))),
+                Of::Subject(id) => drop(subjects.insert(*id)),
                 Of::Holder(id) => drop(holders.insert(*id)),
                 Of::Login(identifier) => drop(logins.insert(*identifier)),
                 Of::Issuer(_) | Of::Nobody => {}
@@ -166,6 +171,15 @@ impl Found {
             let first = ledger.read_first(&credentials.into_iter().collect::<Vec<_>>()).await?;
             let issuer = |event: &Recorded| Some((event.stream.id(), event.payload::<CredentialIssued>().ok()?.issuer));
             found.credentials = first.iter().filter_map(issuer).collect();
+        }
+        if !subjects.is_empty() {
+            // The vault knows those that have not been erased, the ledger those that have.
+            let ids: Vec<Uuid> = subjects.into_iter().collect();
+            let known = ids.iter().zip(vault.subject_refs(&ids).await?);
+            found.subjects = known.filter_map(|(id, refs)| Some((*id, refs?.issuer))).collect();
+            let erased = ledger.read_first(&ids.iter().map(|id| Stream::subject(*id)).collect::<Vec<_>>()).await?;
+            let issuer = |event: &Recorded| Some((event.stream.id(), event.payload::<SubjectErased>().ok()?.issuer));
+            found.subjects.extend(erased.iter().filter_map(issuer));
         }
         if !holders.is_empty() {
             found.holders = vault.owners(&holders.into_iter().collect::<Vec<_>>()).await?;
@@ -180,6 +194,7 @@ impl Found {
         match of {
             Of::Issuer(id) => Some(*id),
             Of::Credential(id) => self.credentials.get(id).copied(),
+            Of::Subject(id) => self.subjects.get(id).copied(),
             Of::Holder(id) => self.holders.get(id).copied(),
             Of::Login(identifier) => self.logins.get(identifier).copied(),
             Of::Nobody => None,

@@ -4,6 +4,7 @@ pub mod account;
 pub mod credential;
 pub mod erasure;
 pub mod event;
+pub mod export;
 pub mod issuer;
 pub mod key;
 pub mod projection;

@@ -1,6 +1,6 @@
 -- The vault as it was before step 4.
 set search_path = vault;
-drop table token_keys, refresh_tokens, sessions, accounts;
+drop table erasures, token_keys, refresh_tokens, sessions, accounts;
 alter table issuers drop column display_name, drop column url, drop column deactivated_at;
 drop table api_keys;
 create table api_keys (
@@ -18,4 +18,4 @@ create table api_keys (
     constraint api_keys_role check (role in ('issuer', 'auditor', 'admin')),
     constraint api_keys_issuer foreign key (issuer) references issuers (id)
 );
-delete from _sqlx_migrations where version = 4;
+delete from _sqlx_migrations where version >= 4;

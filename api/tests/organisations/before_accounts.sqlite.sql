@@ -1,4 +1,5 @@
 -- The vault as it was before step 4.
+drop table erasures;
 drop table token_keys;
 drop table refresh_tokens;
 drop table sessions;

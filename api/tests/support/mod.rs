@@ -22,10 +22,14 @@ use credence_api::node::Node;
 use credence_api::oidc::Times;
 use credence_api::services::App;
 use credence_api::stores::{self, DEFAULT_ISSUER, Sources};
-use credence_ledger::Clock;
+use credence_ledger::event::credential::CredentialIssued;
+use credence_ledger::event::subject::SubjectErased;
+use credence_ledger::event::{New, Origination};
+use credence_ledger::log::{Append, Expected};
 use credence_ledger::testing::ManualClock;
 use credence_ledger::testing::postgres::Database;
 use credence_ledger::vault::{Role, Terms};
+use credence_ledger::{Clock, Stream};
 use credence_projections::generation::{Held, Lock};
 use credence_projections::projection::Projection;
 use reqwest::header::HeaderMap;
@@ -285,6 +289,19 @@ impl TestApp {
     /// Waits until `condition` holds.
     pub async fn eventually<F: Future<Output = bool>>(&self, what: &str, condition: impl Fn() -> F) {
         eventually(what, condition).await;
+    }
+
+    /// Appends that the subject of a credential was erased, and destroys nothing.
+    pub async fn append_erasure(&self, issued: &Value) {
+        let services = self.services();
+        let ledger = services.ledger().unwrap();
+        let stream: Stream = format!("credential/{}", issued["id"].as_str().unwrap()).parse().unwrap();
+        let first = ledger.log.read_first(&[stream]).await.unwrap().remove(0);
+        let of: CredentialIssued = first.payload().unwrap();
+        let subject = Stream::subject(of.subject_id.unwrap());
+        let payload = SubjectErased { keys: vec![subject.to_string()], issuer: of.issuer, credentials: 1 };
+        let event = New::of(&payload, &Origination::system("test").metadata(&services.random));
+        ledger.appender.append(Append::to(subject, Expected::None, vec![event])).await.unwrap();
     }
 
     /// Stops as a process told to stop does.
