@@ -15,7 +15,7 @@ use crate::testing::postgres::Database;
 use crate::vault::Erasures as _;
 use crate::vault::issuers::ProfileChange;
 use crate::vault::rows::Keyring;
-use crate::vault::{self, MasterKey, Organisations, Role, SessionStore, SubjectRefs, Terms, Vault, Worker};
+use crate::vault::{self, MasterKey, Organisations, Role, Rotations, SessionStore, SubjectRefs, Terms, Vault, Worker};
 use crate::{Clock, LogName, Position, Stream, Timestamp, log};
 
 const PASSWORD: &str = "not-a-secret";
