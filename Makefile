@@ -1,7 +1,7 @@
 # Thin recipes: what each does in full stands in the command it calls. `make check` is what a change must pass.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check soak bench bench-quick bench-growth
+.PHONY: help run test check soak bench bench-quick bench-growth bench-sealing
 
 # cargo-nextest runs a test a process and tells slow ones apart; without it cargo's own runner does the same work.
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
@@ -14,6 +14,7 @@ help:
 	@echo 'make bench   how fast it is on this machine, beside what the machine could do; about an hour'
 	@echo 'make bench-quick  the same at a glance, in two minutes; no figures to be quoted'
 	@echo 'make bench-growth  the same questions at ten thousand, one million and ten million events; hours, and 35 GB of disk'
+	@echo 'make bench-sealing  what sealing and the subject look-up cost an issuance; minutes'
 
 run:
 	cargo run --locked --bin credence -- serve
@@ -49,3 +50,9 @@ bench-quick:
 bench-growth:
 	scripts/install-test-needs
 	cargo bench --locked -p credence-api --bench bench -- --grow
+
+# Two programs of one profile, so that they differ in nothing else: the bench finds the second beside the first.
+bench-sealing:
+	scripts/install-test-needs
+	cargo build --locked --profile bench -p credence-api --features bench-unsealed --bin credence-unsealed
+	cargo bench --locked -p credence-api --bench bench -- --sealing $(BENCH_OPTIONS)

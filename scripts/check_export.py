@@ -32,7 +32,7 @@ EVENT = {"type", "schema", "stream", "payload", "version", "metadata", "position
 
 UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 
-# By log, category and type: the members that must stand there, and those that may.
+# By log, category and type, and by the schema where it is another than 1: the members that must stand there, and those that may.
 PAYLOADS = {
     ("ledger", "issuer", "IssuerRegistered"): ("did name", ""),
     ("ledger", "issuer", "IssuerKeyRotated"): ("did", ""),
@@ -45,6 +45,7 @@ PAYLOADS = {
     ("audit", "access", "PersonalDataRead"): ("via", "what"),
     ("audit", "access", "AccessRefused"): ("via problem", ""),
     ("audit", "key", "KeyCreated"): ("role issuer", ""),
+    ("audit", "key", "KeyCreated", 2): ("roles issuer", "types expires_at"),
     ("audit", "key", "KeyRevoked"): ("", ""),
     ("audit", "key", "LogKeyRotated"): ("log", ""),
     ("audit", "key", "KeyLimited"): ("", "types expires_at"),
@@ -64,6 +65,7 @@ PAYLOADS = {
     ("audit", "erasure", "ErasureOrdered"): ("issuer reason subjects", ""),
     ("audit", "rebuild", "RebuildStarted"): ("generation projection", ""),
     ("audit", "rebuild", "RebuildFinished"): ("generation projection", "equal"),
+    ("audit", "retention", "AuditDetailsShredded"): ("months", ""),
 }
 
 # What may follow what in a credential's stream.
@@ -207,10 +209,11 @@ class Checker:
 
     def facts(self, stream, kind, event, payload):
         category = stream.split("/", 1)[0]
-        if (self.log, category, kind) not in PAYLOADS or event["schema"] != 1:
+        described = (self.log, category, kind) + (() if event["schema"] == 1 else (event["schema"],))
+        if described not in PAYLOADS:
             yield f"no {kind} of schema {event['schema']} is described for a stream of the category {category}"
             return
-        needed, allowed = (set(members.split()) for members in PAYLOADS[self.log, category, kind])
+        needed, allowed = (set(members.split()) for members in PAYLOADS[described])
         if not needed <= set(payload) <= needed | allowed:
             yield f"the members of {kind} are not those of the table"
             return

@@ -1,5 +1,8 @@
 //! The binary `credence`: parses, dispatches, sets the exit status.
 
+#[cfg(feature = "bench-unsealed")]
+compile_error!("bench-unsealed is for the bench's own program, credence-unsealed, alone: what a build with it issues stands in clear");
+
 use std::process::ExitCode;
 
 /// Many small allocations by many threads are what this program does.

@@ -41,6 +41,8 @@ pub const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 3600);
 const FORGET_EVERY: Duration = Duration::from_secs(600);
 /// How often it is looked whether an erasure was left half done: at the start, and as long as a read model was behind.
 const FINISH_EVERY: Duration = Duration::from_secs(10);
+/// How often it is looked whether details of the audit log have grown too old.
+const SHRED_EVERY: Duration = Duration::from_secs(3600);
 /// For how long it is remembered of a session that is over that it was one.
 const SESSIONS_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// How long a body may take to arrive.
@@ -101,6 +103,7 @@ impl Node {
             staleness_max: config.staleness_max,
             wait_max: config.wait_max,
             idempotency_kept: config.idempotency_kept,
+            audit_details_kept: config.audit_details_kept,
             open_issuance: config.open_issuance,
             accounts: config.accounts,
         };
@@ -310,6 +313,7 @@ fn background(app: &App) -> Vec<JoinHandle<()>> {
         tasks.push(every(FINISH_EVERY, app, |app| async move { finish_erasures(&app).await }));
         tasks.push(every(FORGET_EVERY, app, |app| async move { forget_repeats(&app).await }));
         tasks.push(every(FORGET_EVERY, app, |app| async move { keep_sessions(&app).await }));
+        tasks.push(every(SHRED_EVERY, app, |app| async move { shred(&app).await }));
     }
     if let Some(provider) = app.oidc.clone() {
         tasks.push(tokio::spawn(async move { provider.keep_fresh().await }));
@@ -400,5 +404,14 @@ async fn keep_sessions(app: &Services) {
     };
     if let Err(error) = kept.await {
         tracing::warn!(error = &error as &dyn std::error::Error, "old sessions and keys of access tokens could not be seen to");
+    }
+}
+
+/// Lets go of details of the audit log that are older than they are kept, and of those that were let go before a vault was restored.
+async fn shred(app: &Services) {
+    match use_cases::retention::shred(app).await {
+        Ok(months) if months.is_empty() => {}
+        Ok(months) => tracing::info!(months = months.join(" "), "the audit log's details of whole months were let go"),
+        Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the audit log's older details could not be let go"),
     }
 }

@@ -111,6 +111,8 @@ pub struct Settings {
     pub wait_max: Duration,
     /// How long a repeated request is recognised.
     pub idempotency_kept: Duration,
+    /// How long the audit log's details can be opened, at least; `None` is for ever.
+    pub audit_details_kept: Option<Duration>,
     /// Whether the two older dialects issue without a key, as issuer `default`.
     pub open_issuance: bool,
     /// What it says of accounts.

@@ -133,7 +133,7 @@ async fn a_key_is_told_once_found_by_its_prefix_and_revoked(engine: Engine) {
     let revoked = admin.get(&path(&made)).await.expect(200).body;
     assert!(revoked["status"] == "revoked" && revoked["revoked_at"].is_string());
     let recorded = recorded(&app, made["id"].as_str().unwrap()).await;
-    assert_eq!(kinds(&recorded), ["KeyCreated", "KeyLimited", "KeyRevoked"]);
+    assert_eq!(kinds(&recorded), ["KeyCreated", "KeyRevoked"]);
     assert!(recorded.iter().all(|(_, actor)| actor.starts_with("key/") && *actor == recorded[0].1));
 
     for (body, field, code) in [
@@ -262,7 +262,7 @@ async fn a_key_is_rotated_with_and_without_an_overlap(engine: Engine) {
     a_second().await;
     issue(&holder(&app, &second), "degree").await.expect_problem(401, "unauthenticated");
     issue(&holder(&app, &third), "degree").await.expect(201);
-    assert_eq!(kinds(&recorded(&app, second["id"].as_str().unwrap()).await), ["KeyCreated", "KeyLimited", "KeyReplaced"]);
+    assert_eq!(kinds(&recorded(&app, second["id"].as_str().unwrap()).await), ["KeyCreated", "KeyReplaced"]);
     let stream: Stream = format!("key/{}", first["id"].as_str().unwrap()).parse().unwrap();
     let events = app.services().audit.log.read(&Query::stream(&stream)).await.unwrap();
     let replaced = KeyReplaced { expires_at: ends, replaced_by: second["id"].as_str().unwrap().parse().unwrap() };
@@ -541,7 +541,7 @@ async fn the_command_line_gives_keys_every_term_and_rotates_them(engine: Engine)
     a_second().await;
     issue(&app.issuer_with(next.trim()), "degree").await.expect_problem(401, "unauthenticated");
     issue(&app.issuer_with(last.trim()), "degree").await.expect(201);
-    assert_eq!(kinds(&recorded(&app, id).await), ["KeyCreated", "KeyLimited", "KeyReplaced"]);
+    assert_eq!(kinds(&recorded(&app, id).await), ["KeyCreated", "KeyReplaced"]);
 
     run(&app.stores, &["keys", "rotate", "--key", id], 3).await;
     for wrong in [

@@ -15,6 +15,7 @@
 //! right table. Where one damaged value would break several rules, the rule that it stands for is named and the others are
 //! judged without it.
 
+mod destroyed;
 mod erased;
 mod events;
 mod keys;
@@ -35,6 +36,7 @@ use crate::store::Error;
 use crate::tiles::Tiles;
 use crate::tree::{Hash as TreeHash, TreeSize};
 use crate::{LogName, Position};
+pub use destroyed::keys_destroyed;
 pub use erased::erased;
 use events::Events;
 pub use state::{Keep, KeepNothing, Refused, State};

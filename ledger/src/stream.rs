@@ -32,6 +32,8 @@ pub mod category {
     pub const ERASURE: &str = "erasure";
     /// Rebuilds of read models, by the rebuild's id; audit log.
     pub const REBUILD: &str = "rebuild";
+    /// Details that were let go: one stream, of the nil UUID; audit log.
+    pub const RETENTION: &str = "retention";
 }
 
 impl Stream {
@@ -57,6 +59,12 @@ impl Stream {
     #[must_use]
     pub fn subject(id: Uuid) -> Stream {
         Stream::new(category::SUBJECT, id)
+    }
+
+    /// The one stream of the audit log's details that were let go.
+    #[must_use]
+    pub fn retention() -> Stream {
+        Stream::new(category::RETENTION, Uuid::nil())
     }
 
     /// The whole name.

@@ -12,6 +12,7 @@
 //! online, append, logins       while it serves: issuing, verifying; appending without HTTP; being refused
 //! offline, disk                at rest: rebuild, fsck, replay, start, memory, size
 //! grow, fill                   instead of all that, with `--grow`: the same at sizes up to ten million events
+//! sealing                      instead of all that, with `--sealing`: what sealing and the subject look-up cost an issuance
 //! report                       medians, ratios, targets, the table and the file
 //! ```
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a bench stops at the first thing that is not as it should be")]
@@ -31,6 +32,7 @@ mod online;
 mod product;
 mod report;
 mod requests;
+mod sealing;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -67,10 +69,13 @@ struct Options {
         conflicts_with = "events"
     )]
     grow: Option<Vec<u64>>,
+    /// Measure only what sealing and the subject look-up cost an issuance: `make bench-sealing` builds what it is held against.
+    #[arg(long, conflicts_with_all = ["events", "grow"])]
+    sealing: bool,
     /// One engine only.
     #[arg(long, value_enum)]
     only: Option<Only>,
-    /// Where the figures are written for programs [default: bench.json, or bench-growth.json, in cargo's target folder].
+    /// Where the figures are written for programs [default: bench.json, bench-growth.json or bench-sealing.json in cargo's target folder].
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Passed by cargo.
@@ -110,7 +115,11 @@ impl Options {
 
     fn file(&self) -> PathBuf {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("a folder of the build's");
-        let name = if self.grow.is_some() { "bench-growth.json" } else { "bench.json" };
+        let name = match (&self.grow, self.sealing) {
+            (Some(_), _) => "bench-growth.json",
+            (None, true) => "bench-sealing.json",
+            (None, false) => "bench.json",
+        };
         self.json.clone().unwrap_or_else(|| folder.join(name))
     }
 
@@ -156,6 +165,7 @@ async fn measure(engine: &Engine, options: &Options) -> Value {
     let mut book = Book::new(engine.name());
     let store = match options.sizes() {
         Some(sizes) => grow::measure(engine, &sizes, extent, &mut book).await,
+        None if options.sealing => sealing::measure(engine, extent, &mut book).await,
         None => {
             let store = engine.store().await;
             online::measure(engine, &store, extent, &mut book).await;

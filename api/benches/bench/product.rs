@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -18,8 +19,20 @@ pub(crate) struct Server {
 impl Server {
     /// Starts it and waits until it listens.
     pub(crate) fn start(store: &Store) -> Server {
+        Server::of(command(store), store)
+    }
+
+    /// The same of the program that seals nothing, on a store that is marked as its own.
+    pub(crate) fn start_unsealed(store: &Store) -> Server {
+        let program = Path::new(env!("CARGO_BIN_EXE_credence")).with_file_name("credence-unsealed");
+        assert!(program.exists(), "there is no {}: `make bench-sealing` builds it", program.display());
+        std::fs::write(store.folder.path().join("bench-unsealed"), "").unwrap();
+        Server::of(command_of(&program, store), store)
+    }
+
+    fn of(mut command: Command, store: &Store) -> Server {
         let log = store.folder.path().join("server.log");
-        let mut child = command(store)
+        let mut child = command
             .args(["serve", "--listen", "127.0.0.1:0"])
             .stdout(Stdio::piped())
             .stderr(File::options().create(true).append(true).open(&log).unwrap())
@@ -78,7 +91,11 @@ fn is_ready(address: &str) -> bool {
 
 /// A command on a store, with the environment in which every process of it runs.
 pub(crate) fn command(store: &Store) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_credence"));
+    command_of(Path::new(env!("CARGO_BIN_EXE_credence")), store)
+}
+
+fn command_of(program: &Path, store: &Store) -> Command {
+    let mut command = Command::new(program);
     // What the caller has set for other purposes must not change what is measured.
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CREDENCE_")) {
         command.env_remove(name);

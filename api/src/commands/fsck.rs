@@ -103,6 +103,11 @@ async fn check(kept: &Kept, evidence: &Evidence, file: Option<StateFile>) -> any
     let found = fsck::erased(&**log, evidence.vault()).await?;
     summary.findings += found.len() as u64;
     found.into_iter().for_each(&mut report);
+    if let Some(vault) = evidence.vault() {
+        let found = fsck::keys_destroyed(&**log, vault).await?;
+        summary.findings += found.len() as u64;
+        found.into_iter().for_each(&mut report);
+    }
     written.and_then(|()| output::write(format!("{summary}\n"))).or_else(output::unless_closed)?;
     if let Some(file) = keep {
         file.finish()?;

@@ -71,6 +71,7 @@ pub(super) async fn services_that_wait(config: &StoreConfig, wait_max: Duration)
         staleness_max: Duration::MAX,
         wait_max,
         idempotency_kept: Duration::ZERO,
+        audit_details_kept: None,
         open_issuance: false,
         accounts: Accounts::default(),
     };

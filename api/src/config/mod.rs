@@ -104,6 +104,8 @@ pub struct Config {
     pub wait_max: Duration,
     /// How long a repeated request is recognised.
     pub idempotency_kept: Duration,
+    /// How long the audit log's details can be opened, at least; `None` is for ever.
+    pub audit_details_kept: Option<Duration>,
     /// The largest body that is taken.
     pub body_bytes_max: usize,
     /// Whether anybody may issue through the two older dialects.
@@ -278,6 +280,7 @@ impl Config {
             staleness_max: Duration::from_secs(number("staleness_s_max", 1..=31_536_000, 300)?),
             wait_max: Duration::from_millis(number("wait_ms_max", 0..=600_000, 5000)?),
             idempotency_kept: Duration::from_secs(3600 * number("idempotency_hours", 1..=87_600, 168)?),
+            audit_details_kept: value(&layers, "audit_retention_days", |text| whole(text, &AUDIT_RETENTION_DAYS))?.map(days),
             body_bytes_max: usize::try_from(number("body_bytes_max", 1024..=1 << 30, 1 << 20)?).unwrap_or(usize::MAX),
             open_issuance: value(&layers, "open_issuance", flag)?.unwrap_or(false),
             accounts: accounts(&layers)?,
@@ -294,6 +297,13 @@ impl Config {
         };
         Ok((config, layers.warnings))
     }
+}
+
+/// A month is in use for 31 days, so that nothing in use can be older.
+const AUDIT_RETENTION_DAYS: std::ops::RangeInclusive<u64> = 31..=36_500;
+
+fn days(days: u64) -> Duration {
+    Duration::from_secs(days * 24 * 3600)
 }
 
 fn accounts(layers: &Layers) -> Result<Accounts, Error> {

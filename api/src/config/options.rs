@@ -121,6 +121,9 @@ options! {
         /// How long a repeated request is recognised by its Idempotency-Key [default: 168].
         #[arg(long, value_name = "HOURS")]
         idempotency_hours,
+        /// How long the audit log's details (addresses, user agents) can be opened, at least; 31 or more [default: for ever].
+        #[arg(long, value_name = "DAYS")]
+        audit_retention_days,
         /// The largest body that is taken [default: 1048576].
         #[arg(long, value_name = "BYTES")]
         body_bytes_max,

@@ -27,7 +27,7 @@ fn everything_has_the_documented_default() {
     assert_eq!(config.staleness_max, Duration::from_secs(300));
     assert_eq!(config.wait_max, Duration::from_millis(5000));
     assert_eq!(config.idempotency_kept, Duration::from_secs(168 * 3600));
-    assert_eq!(config.body_bytes_max, 1_048_576);
+    assert_eq!((config.body_bytes_max, config.audit_details_kept), (1_048_576, None));
     let rates = RateLimits {
         public: Some("600/1m".parse().unwrap()),
         authenticated: Some("6000/1m".parse().unwrap()),
@@ -52,6 +52,12 @@ fn the_command_line_wins_over_the_environment_and_the_environment_over_the_file(
     assert_eq!(config.staleness_max, Duration::from_secs(20));
     assert_eq!(config.body_bytes_max, 3000);
     assert_eq!(config.cors_origins, ["https://a.example"]);
+}
+
+#[test]
+fn details_are_kept_for_a_month_at_least() {
+    let (config, _) = read(&ServeOptions::default(), &[("CREDENCE_AUDIT_RETENTION_DAYS", "31")]).unwrap();
+    assert_eq!(config.audit_details_kept, Some(Duration::from_secs(31 * 86_400)));
 }
 
 #[test]
@@ -82,6 +88,7 @@ fn a_value_that_cannot_be_used_names_its_variable_and_is_not_repeated() {
         ("CREDENCE_REDIS_URL", "http://me:hunter2@host"),
         ("CREDENCE_REDIS_URL", "redis://me:hunter2@host:port"),
         ("CREDENCE_TRUSTED_PROXIES", "10.0.0.0/33"),
+        ("CREDENCE_AUDIT_RETENTION_DAYS", "30"),
         ("CREDENCE_CORS_ORIGINS", "*"),
         ("CREDENCE_CORS_ORIGINS", "https://a.example/path"),
         ("CREDENCE_LOG", "=="),

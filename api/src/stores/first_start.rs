@@ -6,7 +6,7 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use credence_ledger::event::audit::{KeyCreated, KeyRevoked};
+use credence_ledger::event::audit::KeyRevoked;
 use credence_ledger::event::issuer::IssuerRegistered;
 use credence_ledger::event::{New, Origination, Payload};
 use credence_ledger::log::{Append, Expected, Outcome, Query, UniqueKey};
@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 use super::{Error, Sources, data_folder};
 use crate::config::StoreConfig;
 use crate::services::{AppendError, LogAccess};
+use crate::use_cases::keys;
 
 /// The issuer that is there from the first start on.
 pub const DEFAULT_ISSUER: &str = "default";
@@ -102,7 +103,7 @@ pub async fn first_start(
         record(audit, untold.id, &KeyRevoked {}, &origination, random).await?;
     }
     // From here on the key counts as told.
-    record(audit, key.id, &KeyCreated { role: key.terms.roles.to_string(), issuer: key.terms.issuer }, &origination, random).await?;
+    record(audit, key.id, &keys::created(&key.terms), &origination, random).await?;
     drop(guard);
     Ok(Some(text))
 }

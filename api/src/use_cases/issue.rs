@@ -11,13 +11,19 @@ use credence_ledger::event::{Origination, Payload as _, new_id};
 use credence_ledger::log::{Append, Expected, KeyOwner, Outcome, Refusal, UniqueKey};
 use credence_ledger::sealing::KeyId;
 use credence_ledger::stream::category;
-use credence_ledger::vault::{Issuer, SubjectRefs};
+use credence_ledger::vault::Issuer;
+#[cfg(not(feature = "bench-unsealed"))]
+use credence_ledger::vault::{Subject, SubjectRefs};
 use credence_ledger::{Stream, Timestamp, random};
 use serde_bytes::ByteArray;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+#[cfg(not(feature = "bench-unsealed"))]
+use super::credential::seal;
 use super::credential::{self, Credential, Done, Unsigned};
+#[cfg(feature = "bench-unsealed")]
+use super::unsealed::{seal, subject};
 use super::{Error, idempotency};
 use crate::caller::{Caller, Principal};
 use crate::services::Services;
@@ -167,6 +173,14 @@ async fn draft(services: &Services, issuer: &Issuer, stream: &Stream, command: &
     }
 }
 
+/// Who a credential is about, with the key that seals it: made if nobody has been issued anything under this name and address.
+#[cfg(not(feature = "bench-unsealed"))]
+async fn subject(services: &Services, issuer: &Issuer, about: &About) -> Result<Subject, Error> {
+    let lookup = services.vault.lookup();
+    let refs = SubjectRefs { issuer: issuer.id, name: lookup.name(issuer.id, &about.name), email: lookup.email(issuer.id, &about.email) };
+    Ok(services.subjects.get(refs, services.clock.now()).await?)
+}
+
 async fn about_subject(
     services: &Services,
     issuer: &Issuer,
@@ -174,10 +188,7 @@ async fn about_subject(
     credential_type: &str,
     about: &About,
 ) -> Result<Draft, Error> {
-    let lookup = services.vault.lookup();
-    let name = lookup.name(issuer.id, &about.name);
-    let email = lookup.email(issuer.id, &about.email);
-    let subject = services.subjects.get(SubjectRefs { issuer: issuer.id, name, email }, services.clock.now()).await?;
+    let subject = subject(services, issuer, about).await?;
     // From here on a crash leaves a subject without a credential, which harms nobody.
     let Built { document, canonical, digest } = document::build(&Contents {
         id: stream.id(),
@@ -194,7 +205,7 @@ async fn about_subject(
     let place = (CredentialIssued::TYPE, CredentialIssued::SCHEMA, "document");
     let relies_on = if subject.is_durable { Vec::new() } else { vec![subject.id] };
     let sealing_key = (KeyId::Subject(subject.id), subject.key);
-    let sealed = credential::seal(services, &sealing_key, stream, place, &canonical)?;
+    let sealed = seal(services, &sealing_key, stream, place, &canonical)?;
     let issued = CredentialIssued {
         credential_type: credential_type.to_owned(),
         digest: ByteArray::new(digest),

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use credence_ledger::event::Payload as _;
-use credence_ledger::event::audit::{KeyCreated, KeyLimited, KeyReplaced, KeyRevoked};
+use credence_ledger::event::audit::{KeyCreated, KeyReplaced, KeyRevoked};
 use credence_ledger::log::{Append, Expected, Outcome, Query, Refusal};
 use credence_ledger::stream::category;
 use credence_ledger::vault::api_key::Wanted;
@@ -174,16 +174,22 @@ async fn make(services: &Services, caller: &Caller, terms: &Terms) -> Result<Mad
     Ok(Made { key, issuer, text })
 }
 
-/// For whom a key was made, and its limits if it has any, in one commit.
-async fn record_made(services: &Services, caller: &Caller, key: &ApiKey) -> Result<(), Error> {
-    let (stream, terms) = (stream(key.id), &key.terms);
-    let created = KeyCreated { role: terms.roles.to_string(), issuer: terms.issuer };
-    let mut events = vec![audit::event(services, caller, &stream, &created).await?];
-    let limited = KeyLimited { types: terms.types.as_deref().map(<[String]>::to_vec), expires_at: terms.expires_at };
-    if limited.types.is_some() || limited.expires_at.is_some() {
-        events.push(audit::event(services, caller, &stream, &limited).await?);
+/// That a key of these terms was made.
+#[must_use]
+pub fn created(terms: &Terms) -> KeyCreated {
+    KeyCreated {
+        roles: terms.roles.iter().map(|role| role.to_string()).collect(),
+        types: terms.types.as_deref().map(<[String]>::to_vec),
+        issuer: terms.issuer,
+        expires_at: terms.expires_at,
     }
-    match services.audit.append(Append::to(stream, Expected::None, events)).await.map_err(Error::Audit)? {
+}
+
+/// For whom a key was made, and its limits if it has any.
+async fn record_made(services: &Services, caller: &Caller, key: &ApiKey) -> Result<(), Error> {
+    let stream = stream(key.id);
+    let event = audit::event(services, caller, &stream, &created(&key.terms)).await?;
+    match services.audit.append(Append::to(stream, Expected::None, vec![event])).await.map_err(Error::Audit)? {
         Outcome::Appended(_) => Ok(()),
         outcome => Err(Error::corrupt(format!("a key just made was answered {outcome:?}"))),
     }

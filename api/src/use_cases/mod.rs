@@ -18,9 +18,12 @@ pub mod read;
 pub mod rebuild;
 pub mod receipt;
 pub mod replay;
+pub mod retention;
 pub mod rotate;
 pub mod scope;
 pub mod sessions;
+#[cfg(feature = "bench-unsealed")]
+mod unsealed;
 pub mod verify;
 
 use credence_ledger::decision::credential::Rejection;

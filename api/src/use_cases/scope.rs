@@ -105,7 +105,8 @@ impl Of {
                 AuditEvent::LogKeyRotated(_)
                 | AuditEvent::TokenKeysReplaced(_)
                 | AuditEvent::RebuildStarted(_)
-                | AuditEvent::RebuildFinished(_),
+                | AuditEvent::RebuildFinished(_)
+                | AuditEvent::AuditDetailsShredded(_),
             )
             | Err(_) => Of::Nobody,
         }

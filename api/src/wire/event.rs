@@ -157,7 +157,7 @@ fn known(kind: &str, field: &str, value: &Cbor) -> Option<Value> {
         | ("CredentialVerified", "credential")
         | ("KeyCreated" | "SubjectErased" | "ErasureOrdered", "issuer") => uuid(value),
         ("ErasureOrdered", "subjects") => value.as_array()?.iter().map(uuid).collect(),
-        ("CredentialIssued", "valid_from" | "valid_until") | ("CredentialVerified", "as_of") => {
+        ("CredentialIssued", "valid_from" | "valid_until") | ("CredentialVerified", "as_of") | ("KeyCreated", "expires_at") => {
             let micros = u64::try_from(value.as_integer()?).ok()?;
             let time = Timestamp::from_micros(micros);
             (time.as_micros() == micros).then(|| Value::String(time.to_string()))

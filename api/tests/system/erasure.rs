@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use crate::client::Client;
 use crate::on_both_engines;
 use crate::process::{Start, run, run_well, until};
-use crate::secrecy::{files, places_of, places_of_bytes};
+use crate::search::{files, places_of, places_of_bytes};
 use crate::store::Store;
 
 on_both_engines!(whoever_is_killed_between_the_event_and_the_key_is_finished_by_the_next_start);

@@ -16,7 +16,10 @@ mod races;
 mod rebuild;
 mod replayed;
 mod roles;
+mod schemas;
 mod script;
+#[path = "../support/search.rs"]
+mod search;
 mod secrecy;
 mod staleness;
 mod store;

@@ -1,5 +1,6 @@
 //! Golden bytes: `ledger/tests/golden/` holds, for every type of event, what an example of it is on disk. **They never change.**
-//! A new type adds a file; a changed meaning is a new schema version with examples of its own.
+//! A new type adds a file; a changed meaning is a new schema version with examples and a file of its own, `Type.2.hex`, beside those of the
+//! versions before, which are read as what they have become.
 
 use std::fmt::{Debug, Write};
 use std::path::Path;
@@ -10,10 +11,10 @@ use uuid::Uuid;
 use super::*;
 use crate::chain::{self, Origin};
 use crate::event::audit::{
-    AccessRefused, AccountActivated, AccountDeactivated, AccountRegistered, AuditEvent, Cause, CredentialVerified, EndedBy, ErasureOrdered,
-    FailedBy, IssuerChanged, KeyCreated, KeyLimited, KeyReplaced, KeyRevoked, LogKeyRotated, LoginFailed, PasswordChanged,
-    PersonalDataRead, PresentedBy, ProfileChanged, RebuildFinished, RebuildStarted, RolesChanged, SessionEnded, SessionStarted,
-    SigningKeyRotated, TokenKeysReplaced,
+    AccessRefused, AccountActivated, AccountDeactivated, AccountRegistered, AuditDetailsShredded, AuditEvent, Cause, CredentialVerified,
+    EndedBy, ErasureOrdered, FailedBy, IssuerChanged, KeyCreated, KeyCreated1, KeyLimited, KeyReplaced, KeyRevoked, LogKeyRotated,
+    LoginFailed, PasswordChanged, PersonalDataRead, PresentedBy, ProfileChanged, RebuildFinished, RebuildStarted, RolesChanged,
+    SessionEnded, SessionStarted, SigningKeyRotated, TokenKeysReplaced,
 };
 use crate::event::credential::{CredentialEvent, CredentialIssued, CredentialReinstated, CredentialRevoked, CredentialSuspended};
 use crate::event::issuer::{IssuerEvent, IssuerKeyRotated, IssuerRegistered};
@@ -60,7 +61,7 @@ fn examples<P, E>(
     category: &'static str,
     payloads: [P; 2],
     decode: fn(&Recorded) -> Result<E, crate::event::DecodeError>,
-    family: fn(P) -> E,
+    read_as: fn(P) -> E,
 ) -> Examples
 where
     P: Payload,
@@ -72,7 +73,7 @@ where
     let recorded = [true, false].map(metadata).into_iter().zip(payloads).map(|(metadata, payload)| {
         let new = New::of(&payload, &metadata);
         let event = Recorded::place(&new, &stream, Position(version.0), version, time("2026-01-31T12:00:00.000001Z"), previous);
-        assert_eq!(decode(&event).unwrap(), family(payload));
+        assert_eq!(decode(&event).unwrap(), read_as(payload));
         assert_eq!(event.metadata().unwrap(), metadata);
         previous = event.chain_hash;
         version = Version(300);
@@ -138,12 +139,19 @@ fn audit() -> Vec<Examples> {
     };
     let read = |what: Option<&str>| PersonalDataRead { via: "GET /v1/credentials/{id}".to_owned(), what: what.map(str::to_owned) };
     let refused = || AccessRefused { via: "POST /v1/credentials".to_owned(), problem: "forbidden".to_owned() };
-    let created = || KeyCreated { role: "issuer".to_owned(), issuer: id(2) };
+    let created1 = || KeyCreated1 { role: "issuer".to_owned(), issuer: id(2) };
+    let created = |every_field: bool| KeyCreated {
+        roles: if every_field { vec!["issuer".to_owned(), "auditor".to_owned()] } else { vec!["operator".to_owned()] },
+        types: every_field.then(|| vec!["degree".to_owned(), "badge".to_owned()]),
+        issuer: id(2),
+        expires_at: every_field.then(|| time("2027-01-31T12:00:00Z")),
+    };
     let rotated = || SigningKeyRotated { did: "did:key:z6MktwupdmLXVVqTzCw4i46r4uGyosGXRnR3XjN4Zq7oMMsw".to_owned() };
     let log_rotated = || LogKeyRotated { log: "ledger".to_owned() };
     let ordered = || ErasureOrdered { issuer: id(2), reason: sealed(&KeyId::Month("2026-01".to_owned())), subjects: vec![id(3), id(7)] };
     let started = || RebuildStarted { generation: 2, projection: "verification".to_owned() };
     let finished = |equal| RebuildFinished { equal, generation: 2, projection: "verification".to_owned() };
+    let shredded = || AuditDetailsShredded { months: vec!["2025-12".to_owned(), "2026-01".to_owned()] };
     vec![
         examples(log, category::VERIFICATION, [verified(true), verified(false)], AuditEvent::decode, AuditEvent::CredentialVerified),
         examples(
@@ -154,7 +162,8 @@ fn audit() -> Vec<Examples> {
             AuditEvent::PersonalDataRead,
         ),
         examples(log, category::ACCESS, [refused(), refused()], AuditEvent::decode, AuditEvent::AccessRefused),
-        examples(log, category::KEY, [created(), created()], AuditEvent::decode, AuditEvent::KeyCreated),
+        examples(log, category::KEY, [created1(), created1()], AuditEvent::decode, |old| AuditEvent::KeyCreated(old.into())),
+        examples(log, category::KEY, [created(true), created(false)], AuditEvent::decode, AuditEvent::KeyCreated),
         examples(log, category::KEY, [KeyRevoked {}, KeyRevoked {}], AuditEvent::decode, AuditEvent::KeyRevoked),
         examples(log, category::ISSUER, [rotated(), rotated()], AuditEvent::decode, AuditEvent::SigningKeyRotated),
         examples(log, category::KEY, [log_rotated(), log_rotated()], AuditEvent::decode, AuditEvent::LogKeyRotated),
@@ -243,6 +252,7 @@ fn audit() -> Vec<Examples> {
         examples(log, category::ERASURE, [ordered(), ordered()], AuditEvent::decode, AuditEvent::ErasureOrdered),
         examples(log, category::REBUILD, [started(), started()], AuditEvent::decode, AuditEvent::RebuildStarted),
         examples(log, category::REBUILD, [finished(Some(true)), finished(None)], AuditEvent::decode, AuditEvent::RebuildFinished),
+        examples(log, category::RETENTION, [shredded(), shredded()], AuditEvent::decode, AuditEvent::AuditDetailsShredded),
     ]
 }
 
@@ -285,7 +295,8 @@ fn every_type_has_examples(issuer: &IssuerEvent, credential: &CredentialEvent, s
         | AuditEvent::TokenKeysReplaced(_)
         | AuditEvent::ErasureOrdered(_)
         | AuditEvent::RebuildStarted(_)
-        | AuditEvent::RebuildFinished(_) => {}
+        | AuditEvent::RebuildFinished(_)
+        | AuditEvent::AuditDetailsShredded(_) => {}
     }
 }
 
@@ -312,7 +323,10 @@ fn every_event_has_the_bytes_of_its_golden_file() {
     let mut files: Vec<String> = std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
     let mut wrong = String::new();
     for examples in all() {
-        let name = format!("{}.hex", examples.kind);
+        let name = match examples.recorded[0].schema {
+            1 => format!("{}.hex", examples.kind),
+            schema => format!("{}.{schema}.hex", examples.kind),
+        };
         let expected = golden(&examples);
         if std::fs::read_to_string(folder.join(&name)).ok().as_ref() != Some(&expected) {
             write!(wrong, "\n{name}:\n{expected}").unwrap();
@@ -321,6 +335,32 @@ fn every_event_has_the_bytes_of_its_golden_file() {
     }
     assert!(wrong.is_empty(), "these files would have to be:\n{wrong}");
     assert!(files.is_empty(), "no event of this program has the bytes of {files:?}");
+}
+
+/// Not by way of this program's own encoding: the bytes of the file.
+#[test]
+fn a_key_that_was_recorded_in_schema_1_is_read_in_the_newest() {
+    let golden = include_str!("../../tests/golden/KeyCreated.hex");
+    let line = golden.lines().find_map(|line| line.strip_prefix("payload")).unwrap();
+    let payload = hex::decode(line.trim()).unwrap();
+    assert_eq!(payload, hex::decode("a264726f6c656669737375657266697373756572500198c5a2000070008000000000000002").unwrap());
+    let named = |text: &str| encode(&KeyCreated1 { role: text.to_owned(), issuer: id(2) });
+    for (payload, roles) in [
+        (payload, &["issuer"][..]),
+        (named("issuer auditor"), &["issuer", "auditor"]),
+        (named("inspector"), &["inspector"]),
+        // From before there were roles of the whole installation.
+        (named("auditor"), &["inspector"]),
+        (named("admin"), &["operator"]),
+        (named("issuer admin"), &["issuer", "admin"]),
+        (named(""), &[]),
+    ] {
+        let before = audit().into_iter().find(|examples| examples.kind == KeyCreated::TYPE).unwrap().recorded[0].clone();
+        let event = Recorded { payload: payload.into(), ..before };
+        let roles = roles.iter().map(|role| (*role).to_owned()).collect();
+        let expected = KeyCreated { roles, types: None, issuer: id(2), expires_at: None };
+        assert_eq!((event.schema, AuditEvent::decode(&event).unwrap()), (1, AuditEvent::KeyCreated(expected)));
+    }
 }
 
 #[test]

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteArray;
 use uuid::Uuid;
 
-use super::{DecodeError, Payload, Recorded};
-use crate::Timestamp;
+use super::{DecodeError, Payload, Recorded, upcast};
 use crate::sealing::Sealed;
+use crate::{Timestamp, codec};
 
 /// How a credential was presented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,10 +86,44 @@ pub struct AccessRefused {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyCreated {
-    /// `issuer`, `auditor` or `admin`.
+    /// What its holder may do: names of roles, the least first.
+    pub roles: Vec<String>,
+    /// The only types of credentials that it issues and changes; absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub types: Option<Vec<String>>,
+    /// The issuer it acts for.
+    pub issuer: Uuid,
+    /// From when on it holds no longer; absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+}
+
+/// [`KeyCreated`] in schema 1, which is read and no longer written. Limits of the key are told by a [`KeyLimited`] after it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyCreated1 {
+    /// Names of roles, with spaces between; or the one role of a key that was made when each had one.
     pub role: String,
     /// The issuer it acts for.
     pub issuer: Uuid,
+}
+
+impl Payload for KeyCreated1 {
+    const TYPE: &'static str = KeyCreated::TYPE;
+}
+
+/// Who was an admin or an auditor of everything stays that under the roles' new names, as in the vault, whose fourth migration does the
+/// same. A key of these roles alone that was made later, for one organisation, is told as more than it is by this: its row in the vault
+/// says what it may.
+impl From<KeyCreated1> for KeyCreated {
+    fn from(before: KeyCreated1) -> KeyCreated {
+        let roles = match before.role.as_str() {
+            "admin" => vec!["operator".to_owned()],
+            "auditor" => vec!["inspector".to_owned()],
+            several => several.split_ascii_whitespace().map(str::to_owned).collect(),
+        };
+        KeyCreated { roles, types: None, issuer: before.issuer, expires_at: None }
+    }
 }
 
 /// An API key holds no longer. Stream `key/<uuid>`.
@@ -97,7 +131,8 @@ pub struct KeyCreated {
 #[serde(deny_unknown_fields)]
 pub struct KeyRevoked {}
 
-/// A key just made does not hold for everything, or not for ever. Stream `key/<uuid>`. In encoded-key order.
+/// A key just made does not hold for everything, or not for ever. No longer written: [`KeyCreated`] tells it. Stream `key/<uuid>`. In
+/// encoded-key order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyLimited {
@@ -282,10 +317,26 @@ pub struct ErasureOrdered {
     pub subjects: Vec<Uuid>,
 }
 
+/// The details of whole months are about to become unreadable, for good: the months' keys go, and none of them gets another. There is one
+/// stream of these, [`Stream::retention`](crate::Stream::retention): together they tell all months that went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditDetailsShredded {
+    /// The months, such as `2026-01`, earliest first.
+    pub months: Vec<String>,
+}
+
 macro_rules! payloads {
-    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
+    ($($(#[$doc:meta])* $name:ident $(from $before:ident)?),+ $(,)?) => {
         $(impl Payload for $name {
             const TYPE: &'static str = stringify!($name);
+            $(
+                const SCHEMA: u16 = $before::SCHEMA + 1;
+
+                fn older(schema: u16, payload: &[u8]) -> Option<Result<$name, codec::Malformed>> {
+                    upcast::<$before, $name>(schema, payload)
+                }
+            )?
         })+
 
         /// Any event of the audit log.
@@ -317,7 +368,7 @@ payloads! {
     /// See [`AccessRefused`].
     AccessRefused,
     /// See [`KeyCreated`].
-    KeyCreated,
+    KeyCreated from KeyCreated1,
     /// See [`KeyRevoked`].
     KeyRevoked,
     /// See [`SigningKeyRotated`].
@@ -356,4 +407,6 @@ payloads! {
     RebuildStarted,
     /// See [`RebuildFinished`].
     RebuildFinished,
+    /// See [`AuditDetailsShredded`].
+    AuditDetailsShredded,
 }

@@ -2,7 +2,8 @@
 //!
 //! [`New`] is a fact that waits to be appended: encoded and sealed, without a place. [`Recorded`] is a fact as a log holds it.
 //! The families are [`issuer`], [`credential`] and [`subject`] (ledger log) and [`audit`] (audit log). Payloads are **permanent**: their
-//! fields stand in encoded-key order (see [`crate::codec`]), and a changed meaning is a new schema version.
+//! fields stand in encoded-key order (see [`crate::codec`]), and a changed meaning is a new schema version. Older versions are
+//! read for ever: stored bytes stay as they are, and [`Recorded::payload`] brings them [up](upcast) to the newest.
 
 pub mod audit;
 pub mod credential;
@@ -19,12 +20,30 @@ use crate::codec;
 use crate::sealing::Sealed;
 use crate::{Clock, Position, Random, Stream, Timestamp, Version};
 
-/// A payload: one type of event, in one schema version.
+/// A payload: one type of event, in one schema version. A type that has changed has one for each version; the newest is written, and is
+/// what the others become when they are read.
 pub trait Payload: Serialize + DeserializeOwned {
     /// The event's type, in the past tense.
     const TYPE: &'static str;
     /// The schema version of this payload.
     const SCHEMA: u16 = 1;
+
+    /// Reads a payload of an older schema version as this one; `None` if there is no such version. A payload that has another before it
+    /// says so here, by [`upcast`].
+    #[must_use]
+    fn older(_schema: u16, _payload: &[u8]) -> Option<Result<Self, codec::Malformed>> {
+        None
+    }
+}
+
+/// Reads a payload of the version `B` as the version after it, or one that is older still by way of `B`.
+pub fn upcast<B: Payload, P: Payload + From<B>>(schema: u16, payload: &[u8]) -> Option<Result<P, codec::Malformed>> {
+    const { assert!(B::SCHEMA + 1 == P::SCHEMA, "no version may be passed over") };
+    read::<B>(schema, payload).map(|before| before.map(P::from))
+}
+
+fn read<P: Payload>(schema: u16, payload: &[u8]) -> Option<Result<P, codec::Malformed>> {
+    if schema == P::SCHEMA { Some(codec::decode(payload)) } else { P::older(schema, payload) }
 }
 
 /// Who did it, where, and in answer to which request. In encoded-key order.
@@ -163,15 +182,13 @@ impl Recorded {
         Ok(codec::decode(&self.metadata)?)
     }
 
-    /// Decodes the payload as `P`, whose type must have been compared before.
+    /// Decodes the payload as `P`, whose type must have been compared before. One of an older schema version is brought up to `P`.
     ///
     /// # Errors
-    /// The schema version is unknown or the bytes are not those of `P`.
+    /// The schema version is unknown or the bytes are not those of that version.
     pub fn payload<P: Payload>(&self) -> Result<P, DecodeError> {
-        if self.schema != P::SCHEMA {
-            return Err(DecodeError::UnknownSchema { kind: self.kind.clone(), schema: self.schema });
-        }
-        Ok(codec::decode(&self.payload)?)
+        let unknown = || DecodeError::UnknownSchema { kind: self.kind.clone(), schema: self.schema };
+        Ok(read(self.schema, &self.payload).ok_or_else(unknown)??)
     }
 
     /// The error of a family that does not know this event's type.
@@ -232,4 +249,99 @@ pub struct Place<'a> {
     pub schema: u16,
     /// The field that holds the sealed bytes.
     pub field: &'a str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::Hash;
+    use crate::random::SystemRandom;
+
+    /// Three versions of one event.
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Measured1 {
+        inches: u64,
+    }
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Measured2 {
+        millimetres: u64,
+    }
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Measured {
+        unit: String,
+        length: u64,
+    }
+
+    impl Payload for Measured1 {
+        const TYPE: &'static str = "Measured";
+    }
+
+    impl Payload for Measured2 {
+        const TYPE: &'static str = "Measured";
+        const SCHEMA: u16 = 2;
+
+        fn older(schema: u16, payload: &[u8]) -> Option<Result<Measured2, codec::Malformed>> {
+            upcast::<Measured1, Measured2>(schema, payload)
+        }
+    }
+
+    impl From<Measured1> for Measured2 {
+        fn from(before: Measured1) -> Measured2 {
+            Measured2 { millimetres: before.inches * 254 / 10 }
+        }
+    }
+
+    impl Payload for Measured {
+        const TYPE: &'static str = "Measured";
+        const SCHEMA: u16 = 3;
+
+        fn older(schema: u16, payload: &[u8]) -> Option<Result<Measured, codec::Malformed>> {
+            upcast::<Measured2, Measured>(schema, payload)
+        }
+    }
+
+    impl From<Measured2> for Measured {
+        fn from(before: Measured2) -> Measured {
+            Measured { unit: "mm".to_owned(), length: before.millimetres }
+        }
+    }
+
+    fn recorded<P: Payload>(payload: &P) -> Recorded {
+        let new = New::of(payload, &Origination::system("one").metadata(&SystemRandom));
+        Recorded::place(&new, &Stream::retention(), Position(0), Version(0), Timestamp::EPOCH, Hash([0; 32]))
+    }
+
+    #[test]
+    fn a_payload_of_any_version_is_read_as_the_newest_and_stays_as_it_was_stored() {
+        let newest = Measured { unit: "mm".to_owned(), length: 508 };
+        let stored = [recorded(&Measured1 { inches: 20 }), recorded(&Measured2 { millimetres: 508 }), recorded(&newest)];
+        for (schema, event) in (1..).zip(stored) {
+            let before = event.clone();
+            assert_eq!((event.schema, event.payload::<Measured>().unwrap()), (schema, Measured { unit: "mm".to_owned(), length: 508 }));
+            assert_eq!(event, before);
+            assert_eq!(event.event_hash, chain::event_hash(&event.content()));
+        }
+    }
+
+    #[test]
+    fn a_version_that_is_unknown_or_newer_is_an_error_whatever_its_bytes() {
+        let event = |schema| Recorded { schema, ..recorded(&Measured { unit: "mm".to_owned(), length: 1 }) };
+        for unknown in [0, 4, u16::MAX] {
+            let refused = event(unknown).payload::<Measured>().unwrap_err();
+            assert!(matches!(refused, DecodeError::UnknownSchema { schema, .. } if schema == unknown), "{refused}");
+        }
+        // A program of the version before stops at what this one writes.
+        assert!(matches!(event(3).payload::<Measured2>(), Err(DecodeError::UnknownSchema { schema: 3, .. })));
+    }
+
+    #[test]
+    fn the_bytes_of_one_version_under_the_number_of_another_are_malformed() {
+        let event = Recorded { schema: 2, ..recorded(&Measured1 { inches: 20 }) };
+        assert!(matches!(event.payload::<Measured>(), Err(DecodeError::Malformed(_))));
+    }
 }

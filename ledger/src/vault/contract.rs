@@ -1,7 +1,7 @@
 //! The contract suite: what every engine must keep, one sentence a test. [`vault_contract!`](crate::vault_contract) runs all of
 //! it. A sentence gets a [`Fixture`]: a vault that is not there yet and can be opened several times, as several processes would.
 #![expect(missing_docs, reason = "the names are the sentences")]
-#![expect(clippy::unwrap_used, reason = "these are tests, compiled for other crates' tests too")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests, compiled for other crates' tests too")]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,9 +17,11 @@ use super::issuers::{Organisation, ProfileChange};
 use super::rows::{Keyring, NewIssuer};
 use super::sessions::{NewSession, Refreshed};
 use super::{
-    Account, ApiKey, Issuer, IssuerKey, KeyState, MasterKey, OpenError, Reference, Role, Roles, Subject, SubjectRefs, Vault, Worker,
+    Account, ApiKey, Issuer, IssuerKey, KeyState, MasterKey, MonthForgotten, OpenError, Reference, Role, Roles, Subject, SubjectRefs,
+    Vault, Worker,
 };
 use crate::sealing::KeyId;
+use crate::store::Error;
 use crate::{LogName, Timestamp};
 
 /// A vault that is not there yet.
@@ -54,6 +56,9 @@ macro_rules! vault_contract {
             an_erasure_is_noted_until_it_is_settled
             the_keys_that_exist_are_opened_and_the_others_left_out
             a_month_has_one_key_however_many_ask_at_once
+            the_months_that_have_a_key_are_told_earliest_first
+            a_month_that_was_forgotten_opens_nothing_and_never_gets_another_key
+            nothing_of_a_forgotten_months_key_is_stored
             an_issuer_is_made_once_however_many_ask_at_once
             issuers_are_listed_oldest_first
             an_issuer_signs_with_its_first_key_until_it_uses_another
@@ -357,6 +362,50 @@ pub async fn a_month_has_one_key_however_many_ask_at_once(fixture: &dyn Fixture)
         assert_eq!(keys.len(), 1, "{month}");
     }
     assert_ne!(handles[0].month_key("2026-01").await.unwrap(), handles[0].month_key("2026-02").await.unwrap());
+}
+
+pub async fn the_months_that_have_a_key_are_told_earliest_first(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    assert_eq!(vault.months().await.unwrap(), [""; 0]);
+    for month in ["2026-02", "2025-12", "2026-01", "2026-02"] {
+        vault.month_key(month).await.unwrap();
+    }
+    assert_eq!(open(fixture).await.months().await.unwrap(), ["2025-12", "2026-01", "2026-02"]);
+}
+
+pub async fn a_month_that_was_forgotten_opens_nothing_and_never_gets_another_key(fixture: &dyn Fixture) {
+    let handles = handles(fixture).await;
+    let kept = handles[0].month_key("2026-02").await.unwrap();
+    handles[0].month_key("2026-01").await.unwrap();
+    // One that never had a key, too: a vault of a backup may not know that it had one.
+    let months = ["2025-12".to_owned(), "2026-01".to_owned()];
+    handles[0].forget_months(&months).await.unwrap();
+    handles[1].forget_months(&months).await.unwrap();
+    handles[1].forget_months(&[]).await.unwrap();
+    for vault in &handles {
+        for month in &months {
+            let Err(Error::Failed(beneath)) = vault.month_key(month).await else { panic!("{month} has a key") };
+            assert_eq!(beneath.downcast_ref(), Some(&MonthForgotten(month.clone())));
+        }
+        let asked = ["2025-12", "2026-01", "2026-02"].map(|month| KeyId::Month(month.to_owned()));
+        let opened = vault.open_keys(&asked).await.unwrap();
+        assert!(opened.len() == 1 && opened[&asked[2]] == kept);
+        assert_eq!(vault.months().await.unwrap(), ["2026-02"]);
+    }
+}
+
+pub async fn nothing_of_a_forgotten_months_key_is_stored(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    let months = ["2025-12", "2026-01", "2026-02"].map(str::to_owned);
+    for month in &months {
+        vault.month_key(month).await.unwrap();
+    }
+    let before = fixture.stored().await;
+    vault.forget_months(&months).await.unwrap();
+    let after = fixture.stored().await;
+    // A wrapped key is a nonce, the key and a tag.
+    assert_eq!(before.len() - after.len(), months.len() * (24 + 32 + 16));
+    assert!(months.iter().all(|month| contains(&after, month.as_bytes())), "the months themselves stay");
 }
 
 pub async fn an_issuer_is_made_once_however_many_ask_at_once(fixture: &dyn Fixture) {

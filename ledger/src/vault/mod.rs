@@ -133,6 +133,12 @@ fn mac_raw(key: &[u8; 32], message: &[u8]) -> Reference {
     mac.finalize().into_bytes().into()
 }
 
+/// What lies beneath the [`Error::Failed`] of whoever asks for the key of a month that must not have one any more. It was not asked for by
+/// a clock that goes right.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the key of {0} was destroyed, and there is no other: is the clock right?")]
+pub struct MonthForgotten(pub String);
+
 /// Who a credential is about, as the vault knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SubjectRefs {
@@ -287,8 +293,15 @@ pub trait Vault: LogKeys + Accounts + SessionStore + Organisations + Erasures + 
     /// The sealing keys that still exist, of those asked for.
     async fn open_keys(&self, ids: &[KeyId]) -> Result<HashMap<KeyId, SealingKey>, Error>;
 
-    /// The key of a calendar month (`2026-11`), made if there is none.
+    /// The key of a calendar month (`2026-11`), made if there is none. A month whose key was destroyed gets no other: that is an error
+    /// ([`MonthForgotten`]).
     async fn month_key(&self, month: &str) -> Result<SealingKey, Error>;
+
+    /// The months that have a key, earliest first.
+    async fn months(&self) -> Result<Vec<String>, Error>;
+
+    /// Destroys the keys of these months, which never get another, whether they had one or not: nobody opens what is sealed under them.
+    async fn forget_months(&self, months: &[String]) -> Result<(), Error>;
 
     /// The issuer of that name, made with a fresh signing and sealing key if there is none.
     async fn ensure_issuer(&self, name: &str, now: Timestamp) -> Result<Issuer, Error>;

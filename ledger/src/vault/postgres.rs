@@ -25,8 +25,8 @@ pub(super) use self::copy::{read_all, stored_settings, write_all};
 use super::api_key::{self, NewApiKey, Terms, Wanted};
 use super::rows::{Keyring, NewSubject, Settings};
 use super::{
-    ApiKey, FIRST_START_WAIT, FirstStart, Issuer, IssuerKey, KeyState, LookupKeys, OpenError, Reference, Roles, Subject, SubjectRefs,
-    UnknownRole, Vault, Worker,
+    ApiKey, FIRST_START_WAIT, FirstStart, Issuer, IssuerKey, KeyState, LookupKeys, MonthForgotten, OpenError, Reference, Roles, Subject,
+    SubjectRefs, UnknownRole, Vault, Worker,
 };
 use crate::Timestamp;
 use crate::sealing::{KeyId, SealingKey};
@@ -266,7 +266,15 @@ impl Vault for Postgres {
         }
         let (_, wrapped) = self.keyring.new_month_key(month);
         bounded(sqlx::query(sql::INSERT_MONTH_KEY).bind(month).bind(wrapped).execute(&self.pool)).await?;
-        self.open_keys(asked).await?.remove(&id).ok_or_else(|| Error::Corrupt("a month's key just made is gone".to_owned()))
+        self.open_keys(asked).await?.remove(&id).ok_or_else(|| Error::Failed(MonthForgotten(month.to_owned()).into()))
+    }
+
+    async fn months(&self) -> Result<Vec<String>, Error> {
+        bounded(sqlx::query_scalar(sql::SELECT_MONTHS).fetch_all(&self.pool)).await
+    }
+
+    async fn forget_months(&self, months: &[String]) -> Result<(), Error> {
+        bounded(sqlx::query(sql::FORGET_MONTHS).bind(months).execute(&self.pool)).await.map(drop)
     }
 
     async fn ensure_issuer(&self, name: &str, now: Timestamp) -> Result<Issuer, Error> {

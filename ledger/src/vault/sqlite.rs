@@ -32,8 +32,8 @@ use self::rows::{api_key, issuer, query, query_one, run, uuid, worker};
 use super::api_key::{self, NewApiKey, Terms, Wanted};
 use super::rows::{Keyring, NewSubject, Settings};
 use super::{
-    ApiKey, FIRST_START_WAIT, FirstStart, Issuer, IssuerKey, KeyState, LookupKeys, OpenError, Reference, Subject, SubjectRefs, Vault,
-    Worker, master_key,
+    ApiKey, FIRST_START_WAIT, FirstStart, Issuer, IssuerKey, KeyState, LookupKeys, MonthForgotten, OpenError, Reference, Subject,
+    SubjectRefs, Vault, Worker, master_key,
 };
 use crate::Timestamp;
 use crate::sealing::{KeyId, SealingKey};
@@ -250,11 +250,25 @@ impl Vault for Sqlite {
             if let Some(key) = sealing_key(connection, keyring, &id)? {
                 return Ok(key);
             }
-            let (key, wrapped) = keyring.new_month_key(&month);
+            let (_, wrapped) = keyring.new_month_key(&month);
             run(connection, sql::INSERT_MONTH_KEY, params![month, wrapped])?;
-            Ok(key)
+            sealing_key(connection, keyring, &id)?.ok_or_else(|| Error::Failed(MonthForgotten(month).into()))
         };
         self.write(ensure).await
+    }
+
+    async fn months(&self) -> Result<Vec<String>, Error> {
+        self.read(|connection, _| query(connection, sql::SELECT_MONTHS, [], |row| row.get(0))).await
+    }
+
+    /// What stood there is overwritten in the file, and the log beside it is emptied unless somebody reads on.
+    async fn forget_months(&self, months: &[String]) -> Result<(), Error> {
+        let months = months.to_vec();
+        let forget = move |connection: &Connection, _: &Keyring| {
+            months.iter().try_for_each(|month| run(connection, sql::FORGET_MONTH, params![month]))
+        };
+        self.write(forget).await?;
+        store::call(&self.writer, |connection| connection.execute_batch("pragma wal_checkpoint(truncate)").map_err(store::error)).await
     }
 
     async fn ensure_issuer(&self, name: &str, now: Timestamp) -> Result<Issuer, Error> {

@@ -70,6 +70,11 @@ impl Book {
         self.compare(what, format!("of {floor}"), values, target);
     }
 
+    /// What `what` was last held against, run by run.
+    pub(crate) fn ratios(&self, what: &str) -> &[f64] {
+        &self.entry(what).comparisons.last().expect("it was held against something").values
+    }
+
     /// Holds the slowest of a hundred operations against the usual one.
     pub(crate) fn tail(&mut self, what: &str, target: Option<Bound>) {
         let values = self.runs(what).iter().filter_map(|run| Some(run.quantile_ms(0.99)? / run.quantile_ms(0.5)?)).collect();

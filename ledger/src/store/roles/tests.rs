@@ -213,6 +213,7 @@ async fn issuance_appends_to_both_logs_uses_the_vault_and_reads_the_read_store()
     assert!(vault.noted_erasures().await.unwrap().is_empty());
     drop(vault.first_start().await.unwrap());
     lives_in(&vault, &text).await;
+    vault.forget_months(&["2025-12".to_owned(), "2026-01".to_owned()]).await.unwrap();
     assert!(vault.workers(Timestamp::EPOCH).await.unwrap().is_empty());
     vault.revoke_key(key.id, now()).await.unwrap();
 

@@ -33,6 +33,8 @@ statements! {
     SELECT_ISSUER_SEALING_KEYS "select_issuer_sealing_keys"
     SELECT_MONTH_KEYS "select_month_keys"
     INSERT_MONTH_KEY "insert_month_key"
+    SELECT_MONTHS "select_months"
+    FORGET_MONTHS "forget_months"
     SELECT_ISSUER "select_issuer"
     SELECT_ISSUERS "select_issuers"
     INSERT_ISSUER "insert_issuer"

@@ -31,6 +31,8 @@ statements! {
     SELECT_ISSUER_SEALING_KEY "select_issuer_sealing_key"
     SELECT_MONTH_KEY "select_month_key"
     INSERT_MONTH_KEY "insert_month_key"
+    SELECT_MONTHS "select_months"
+    FORGET_MONTH "forget_month"
     SELECT_ISSUER "select_issuer"
     SELECT_ISSUERS "select_issuers"
     INSERT_ISSUER "insert_issuer"

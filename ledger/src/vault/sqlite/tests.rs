@@ -193,6 +193,26 @@ async fn a_forgotten_subjects_key_is_in_no_file() {
     assert_eq!(found(), [false, true, false]);
 }
 
+/// While it is open, too: nobody waits for a stop.
+#[tokio::test]
+async fn a_forgotten_months_key_is_in_no_file() {
+    let folder = fresh().await;
+    let vault = Sqlite::open(folder.0.path(), keyring(7), None).await.unwrap();
+    let months = ["2025-12", "2026-01", "2026-02"].map(str::to_owned);
+    for month in &months {
+        vault.month_key(month).await.unwrap();
+    }
+    let connection = Connection::open(path(folder.0.path())).unwrap();
+    let wrapped: Vec<Vec<u8>> = query(&connection, "select wrapped_key from month_keys", [], |row| row.get(0)).unwrap();
+    let files = Files(folder);
+    let found = async |key: &Vec<u8>| files.stored().await.windows(key.len()).any(|window| window == key);
+    assert!(wrapped.len() == 3 && found(&wrapped[0]).await, "the search would find it");
+    vault.forget_months(&months).await.unwrap();
+    for key in &wrapped {
+        assert!(!found(key).await);
+    }
+}
+
 #[tokio::test]
 async fn a_vault_whose_file_vanished_does_not_answer_and_takes_nothing() {
     let folder = fresh().await;
