@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::event::credential::{CredentialEvent, CredentialIssued, CredentialRevoked, CredentialSuspended};
 use crate::event::issuer::IssuerRegistered;
+use crate::event::subject::{SubjectErased, SubjectEvent};
 use crate::event::{New, Origination};
 use crate::log::{Append, Expected, Log, Outcome, UniqueKey};
 use crate::random::SystemRandom;
@@ -35,10 +36,22 @@ fn is_revoked(n: u128) -> bool {
     n % 4 == 2
 }
 
+/// Whom the `n`th credential is about: somebody who is erased. The others are secrets.
+fn subject(n: u128) -> Option<Uuid> {
+    (n % 8 == 4).then(|| id(1 << 59 | n))
+}
+
+fn kind(n: u128) -> &'static str {
+    if subject(n).is_some() { "badge" } else { "secret" }
+}
+
 /// The natural key of the `n`th credential.
 #[must_use]
 pub fn key(n: u128) -> UniqueKey {
-    UniqueKey::secret(issuer(), &digest(n))
+    match subject(n) {
+        Some(subject) => UniqueKey::natural(issuer(), subject, kind(n)),
+        None => UniqueKey::secret(issuer(), &digest(n)),
+    }
 }
 
 fn digest(n: u128) -> [u8; 32] {
@@ -51,7 +64,7 @@ fn new(event: &CredentialEvent) -> New {
 }
 
 /// Registers an issuer, unless that has been done, and issues these credentials, by number: every fourth is suspended, every fourth
-/// revoked and issued anew.
+/// revoked and issued anew, and of every eighth the subject is erased.
 ///
 /// # Panics
 /// The log does not take it.
@@ -67,17 +80,23 @@ pub async fn issue(log: &dyn Log, numbers: Range<u128>) {
     for n in numbers {
         let stream = credential(n);
         let issued = CredentialEvent::Issued(CredentialIssued {
-            credential_type: "secret".to_owned(),
+            credential_type: kind(n).to_owned(),
             digest: ByteArray::new(digest(n)),
             issuer: issuer(),
             document: None,
-            subject_id: None,
+            subject_id: subject(n),
             valid_from: None,
             valid_until: None,
         });
         let append = Append::to(stream.clone(), Expected::None, vec![new(&issued)]);
         appends.push(Append { claims: vec![(key(n), stream.clone())], ..append });
         let changed = |event| Append::to(stream.clone(), Expected::Exact(Version::FIRST), vec![new(&event)]);
+        if let Some(subject) = subject(n) {
+            let (stream, keys) = (Stream::subject(subject), vec![format!("subject/{subject}")]);
+            let erased = SubjectEvent::Erased(SubjectErased { keys, issuer: issuer(), credentials: 1 });
+            let event = erased.encode(&Origination::system("history").metadata(&SystemRandom));
+            appends.push(Append::to(stream, Expected::None, vec![event]));
+        }
         match n % 4 {
             1 => appends.push(changed(CredentialEvent::Suspended(CredentialSuspended { reason: None }))),
             2 => {
