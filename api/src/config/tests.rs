@@ -151,6 +151,10 @@ fn no_password_can_be_shown_by_accident() {
     let (postgres, redis) = ("postgres://me:hunter2@host/db?password=hunter2", "redis://me:hunter2@host:6379");
     let stores = StoreOptions { store: Some(postgres.to_owned()), ..StoreOptions::default() };
     let serve = ServeOptions { redis_url: Some(redis.to_owned()), ..ServeOptions::default() };
+    for name in ["CREDENCE_MASTER_KEY", "CREDENCE_MASTER_KEY_COMMAND"] {
+        let (config, _) = read(&serve, &[(name, "hunter2")]).unwrap();
+        assert!(!format!("{config:?}").contains("hunter2"), "{name}");
+    }
     let (config, _) = Config::read(&stores, &serve, std::iter::empty()).unwrap();
     for shown in [format!("{config:?}"), format!("{:#?}", config.store), format!("{stores:?}"), format!("{serve:?}")] {
         assert!(!shown.contains("hunter2") && !shown.contains("me:"), "{shown}");

@@ -180,14 +180,15 @@ impl Source for Given {
 #[derive(Debug, Clone)]
 pub struct Command {
     name: String,
-    command: String,
+    /// Some give it a password.
+    command: SecretString,
     timeout: Duration,
 }
 
 impl Command {
     /// `name` is the variable that it stands in. It may take [`COMMAND_TIMEOUT`].
     #[must_use]
-    pub fn new(name: String, command: String) -> Command {
+    pub fn new(name: String, command: SecretString) -> Command {
         Command { name, command, timeout: COMMAND_TIMEOUT }
     }
 
@@ -213,7 +214,7 @@ impl Source for Command {
 
     async fn load(&self) -> Result<MasterKeys, Error> {
         let mut shell = process::Command::new("/bin/sh");
-        shell.arg("-c").arg(&self.command).stdin(Stdio::null()).stdout(Stdio::piped());
+        shell.arg("-c").arg(self.command.expose_secret()).stdin(Stdio::null()).stdout(Stdio::piped());
         // A group of its own: what the shell started ends with it.
         let mut shell = shell.process_group(0).kill_on_drop(true).spawn().map_err(Error::Command)?;
         let group = shell.id();
@@ -368,7 +369,7 @@ mod tests {
     }
 
     fn command(text: &str) -> Command {
-        Command { timeout: Duration::from_millis(500), ..Command::new("CREDENCE_MASTER_KEY_COMMAND".to_owned(), text.to_owned()) }
+        Command { timeout: Duration::from_millis(500), ..Command::new("CREDENCE_MASTER_KEY_COMMAND".to_owned(), text.into()) }
     }
 
     #[tokio::test]
