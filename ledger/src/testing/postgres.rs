@@ -251,7 +251,7 @@ fn shared_cluster() -> String {
     loop {
         assert!(Instant::now() < deadline, "the test cluster in {} does not start", cluster.folder.display());
         if !cluster.is_running() {
-            if cluster.folder.exists() && !cluster.folder.join("closing").exists() {
+            if cluster.folder.exists() && !cluster.is_closing() {
                 // It fails when the watchdog was faster; then the next round looks again.
                 let _ = fs::remove_dir_all(&cluster.folder);
             }
@@ -262,7 +262,7 @@ fn shared_cluster() -> String {
             }
         }
         cluster.register();
-        if cluster.folder.join("closing").exists() {
+        if cluster.is_closing() {
             std::thread::sleep(Duration::from_millis(100));
             continue;
         }
@@ -349,7 +349,7 @@ impl Cluster {
     }
 
     fn is_registered(&self) -> bool {
-        self.user_file().exists() && !self.folder.join("closing").exists()
+        self.user_file().exists() && !self.is_closing()
     }
 
     fn user_file(&self) -> PathBuf {
@@ -357,10 +357,19 @@ impl Cluster {
     }
 
     fn ensure_watched(&self) {
-        let watched = read_pid(&self.folder.join("watchdog.pid")).is_some_and(is_alive);
-        if !watched {
+        if !self.is_watched() {
+            let _ = fs::remove_file(self.folder.join("closing"));
             self.watch(SHARED_IDLE_S);
         }
+    }
+
+    fn is_watched(&self) -> bool {
+        read_pid(&self.folder.join("watchdog.pid")).is_some_and(is_alive)
+    }
+
+    /// Whether the watchdog is about to take it away. One that was killed at that takes away nothing.
+    fn is_closing(&self) -> bool {
+        self.folder.join("closing").exists() && self.is_watched()
     }
 
     /// Starts the watchdog, which ends with the cluster.
