@@ -40,7 +40,7 @@ PAYLOADS = {
     ("ledger", "credential", "CredentialSuspended"): ("", "reason"),
     ("ledger", "credential", "CredentialReinstated"): ("", "reason"),
     ("ledger", "credential", "CredentialRevoked"): ("", "reason"),
-    ("ledger", "subject", "SubjectErased"): ("keys issuer credentials", ""),
+    ("ledger", "subject", "SubjectErased"): ("keys order issuer credentials", ""),
     ("audit", "verification", "CredentialVerified"): ("as_of cause status presented_by", "position credential"),
     ("audit", "access", "PersonalDataRead"): ("via", "what"),
     ("audit", "access", "AccessRefused"): ("via problem", ""),

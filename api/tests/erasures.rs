@@ -12,6 +12,7 @@ use std::time::Duration;
 use credence_ledger::event::subject::{SubjectErased, SubjectEvent};
 use credence_ledger::log::{Append, Expected, Outcome, Query};
 use credence_ledger::sealing::KeyId;
+use credence_ledger::stream::category;
 use credence_ledger::vault::Role;
 use credence_ledger::{Position, Stream};
 use futures::future::join_all;
@@ -39,6 +40,10 @@ engines!(
     an_erasure_that_races_changes_ends_in_an_order,
     an_erasure_that_races_verifications_ends_in_an_order,
     erasures_at_once_erase_once,
+    orders_under_one_key_at_once_are_one_order,
+    a_repeat_tells_its_own_order_and_all_of_it,
+    a_key_that_came_back_opens_nothing_and_goes_with_the_next_order,
+    whose_key_was_lost_can_be_revoked,
 );
 
 const NAME: &str = "Ada Lovelace";
@@ -125,8 +130,11 @@ async fn a_person_is_erased_and_its_credentials_with_it(engine: Engine) {
     let event = log.read_at(&[Position(position)]).await.unwrap().remove(0);
     assert_eq!(event.stream, Stream::subject(subject));
     let issuer_id = app.services().vault.find_issuer("default").await.unwrap().unwrap().id;
-    let payload = SubjectErased { keys: vec![format!("subject/{subject}")], issuer: issuer_id, credentials: 2 };
-    assert_eq!(SubjectEvent::decode(&event).unwrap(), SubjectEvent::Erased(payload));
+    let SubjectEvent::Erased(told) = SubjectEvent::decode(&event).unwrap();
+    let payload = SubjectErased { keys: vec![format!("subject/{subject}")], order: told.order, issuer: issuer_id, credentials: 2 };
+    assert_eq!(told, payload);
+    let order = Stream::new(category::ERASURE, told.order);
+    assert_eq!(app.services().audit.log.read_first(&[order]).await.unwrap().len(), 1, "the audit log tells who ordered it");
 
     assert!(!key_exists(&app, subject).await);
     assert!(app.services().vault.noted_erasures().await.unwrap().is_empty());
@@ -330,7 +338,7 @@ async fn erased_and_left(app: &TestApp, credential: &Value, is_noted: bool) -> U
     if is_noted {
         services.vault.note_erasures(&[subject], services.clock.now()).await.unwrap();
     }
-    let erased = SubjectErased { keys: vec![KeyId::Subject(subject).to_string()], issuer, credentials: 1 };
+    let erased = SubjectErased { keys: vec![KeyId::Subject(subject).to_string()], order: Uuid::nil(), issuer, credentials: 1 };
     let metadata = credence_ledger::event::Origination::system("left").metadata(&services.random);
     let append = Append::to(Stream::subject(subject), Expected::None, vec![SubjectEvent::Erased(erased).encode(&metadata)]);
     assert!(matches!(services.ledger().unwrap().append(append).await.unwrap(), Outcome::Appended(_)));
@@ -599,5 +607,92 @@ async fn erasures_at_once_erase_once(engine: Engine) {
     let query = Query { kind: Some("SubjectErased".to_owned()), ..Query::from(Position::FIRST, 99) };
     assert_eq!(log.read(&query).await.unwrap().len(), 10);
     app.eventually("all notes are settled", || async { app.services().vault.noted_erasures().await.unwrap().is_empty() }).await;
+    fsck_is_content(&app).await;
+}
+
+/// A client that waited in vain asks again while the first order is still being carried out, by another process.
+async fn orders_under_one_key_at_once_are_one_order(engine: Engine) {
+    let (app, other) = two_processes(engine).await;
+    let issuer = app.issuer().await;
+    let operator = app.operator().await;
+    let elsewhere = other.bearer(operator.session().key.as_deref().unwrap());
+    for round in 0..10 {
+        issue(&issuer, &format!("a-{round}")).await;
+        let key = format!("round-{round}");
+        let order = |n: usize| {
+            let path = "/v1/subjects/erasures";
+            let request = if n % 2 == 0 { operator.request(Method::POST, path) } else { elsewhere.request(Method::POST, path) };
+            send(request.header("Idempotency-Key", &key).json(&body()))
+        };
+        let answers = at_once((0..4).map(order).collect()).await;
+        let subjects: BTreeSet<String> = answers.into_iter().map(|answer| answer.expect(200).body["subjects"].to_string()).collect();
+        assert!(subjects.len() == 1 && !subjects.contains("[]"), "{subjects:?}");
+    }
+}
+
+async fn a_repeat_tells_its_own_order_and_all_of_it(engine: Engine) {
+    let app = TestApp::start(engine).await.with_read_models().await;
+    let (issuer, operator) = (app.issuer().await, app.operator().await);
+    let order = |key: String| {
+        let request = operator.request(Method::POST, "/v1/subjects/erasures").header("Idempotency-Key", &key).header("X-Request-Id", "one");
+        send(request.json(&json!({"email": format!("{key}@example.org"), "reason": "asked for it"})))
+    };
+    // Appended together, by one caller, under one request's id.
+    for round in 0..5 {
+        let keys: Vec<String> = (0..4).map(|n| format!("ada.{round}.{n}")).collect();
+        for key in &keys {
+            issuer.issue("Ada Lovelace", &format!("{key}@example.org")).await;
+        }
+        let first = at_once(keys.iter().cloned().map(order).collect()).await;
+        for (key, first) in keys.into_iter().zip(first) {
+            let first = first.expect(200).body;
+            assert_eq!(first["subjects"].as_array().unwrap().len(), 1);
+            assert_eq!(order(key).await.expect(200).body, first);
+        }
+    }
+}
+
+/// As after a restore of the database's own, which brings back what the vault had forgotten.
+async fn a_key_that_came_back_opens_nothing_and_goes_with_the_next_order(engine: Engine) {
+    let app = TestApp::start(engine).await.with_read_models().await;
+    let (issuer, operator) = (app.issuer().await, app.operator().await);
+    let issued = issue(&issuer, "a").await;
+    let subject = erased_and_left(&app, &issued, false).await;
+    assert!(key_exists(&app, subject).await);
+    issuer.get(&format!("/v1/credentials/{}", id(&issued))).await.expect_problem(410, "erased");
+    let opened = operator.get("/v1/logs/ledger/events?open=true").await.expect(200);
+    assert!(opened.text.contains(r#""sealed":"erased""#) && !opened.text.contains(NAME), "{}", opened.text);
+    let replayed = run(&app.stores, &["replay", "--open", "--format", "json"], 0).await;
+    assert!(replayed.contains(r#""sealed":"erased""#) && !replayed.contains(NAME), "{replayed}");
+
+    let again = erase(&operator, &body()).await.expect(200).body;
+    assert_eq!((&again["subjects"][0]["id"], &again["subjects"][0]["position"]), (&json!(subject), &json!("ledger@2")));
+    assert!(!key_exists(&app, subject).await);
+    assert!(erase(&operator, &body()).await.expect(200).body["subjects"].as_array().unwrap().is_empty());
+    fsck_is_content(&app).await;
+}
+
+/// As after a restore of the vault from before the issuance: nobody can open it, and nobody has erased it.
+async fn whose_key_was_lost_can_be_revoked(engine: Engine) {
+    let app = TestApp::start(engine).await.with_read_models().await;
+    let issuer = app.issuer().await;
+    let issued = issue(&issuer, "a").await;
+    app.services().vault.forget_subjects(&[subject_of(&app, &issued).await]).await.unwrap();
+    let path = format!("/v1/credentials/{}", id(&issued));
+    issuer.get(&path).await.expect_problem(410, "erased");
+    let revoke = format!("{path}/revoke");
+    let reason = json!({"reason": "nobody can read it any more"});
+    let revoked = keyed(&issuer, &revoke, "key-1", &reason).await.expect(200);
+    assert_eq!(
+        (&revoked.body["status"], &revoked.body["document"], &revoked.body["subject"]),
+        (&json!("revoked"), &Value::Null, &Value::Null)
+    );
+    let repeated = keyed(&issuer, &revoke, "key-1", &reason).await.expect(200);
+    assert_eq!((&repeated.body, repeated.header("idempotency-replayed")), (&revoked.body, "true"));
+    let request = app.anonymous().request(Method::POST, "/v1/verifications").json(&json!({"document": issued["document"]}));
+    let verdict = send(request.header("Ledger-Min-Position", "ledger@2")).await.expect(200).body;
+    assert_eq!(verdict["status"], "revoked");
+    let events = app.operator().await.get("/v1/logs/ledger/events?open=true").await.expect(200).body;
+    assert_eq!(events["items"][2]["payload"]["reason"], "nobody can read it any more");
     fsck_is_content(&app).await;
 }

@@ -180,7 +180,7 @@ struct Shown {
 
 impl Shown {
     async fn events(&self, events: &[Recorded]) -> Result<Vec<Event>, store::Error> {
-        let keys = replay::keys_of(self.app.vault.as_ref(), events).await?;
+        let keys = replay::keys_of(self.app.vault.as_ref(), &*self.log, events).await?;
         let keys = if self.open { Keys::Open(&keys) } else { Keys::Closed(&keys) };
         Ok(events.iter().map(|event| Event::new(self.log.name(), self.log.origin(), event, keys)).collect())
     }

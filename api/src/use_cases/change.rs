@@ -63,9 +63,14 @@ pub async fn change(
             return Err(Error::Forbidden("it is another organisation's credential"));
         }
         issue::may_issue(Some(principal), &credential.issued.credential_type)?;
-        // Opened before anything is changed: what has been erased cannot be answered.
-        let sealing_key = credential::sealing_key(services, &credential).await?;
-        let document = credential::open_document(services, &credential, &sealing_key).await?;
+        // Opened before anything is changed: what has been erased cannot be answered. A key that is lost keeps nobody from revoking.
+        let (sealing_key, document) = match credential::sealing_key(services, &credential).await? {
+            Some(key) => {
+                let document = credential::open_document(services, &credential, &key).await?;
+                (key, document)
+            }
+            None => (credential::issuers_key(services, credential.issued.issuer).await?, None),
+        };
         let reason = seal_reason(services, &credential, command, &sealing_key)?;
         let metadata = caller.origination(&services.worker).metadata(&services.random);
         let idempotency = key.map(|key| idempotency::remember(services, caller, key, &command.to_value()));

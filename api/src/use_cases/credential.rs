@@ -154,8 +154,12 @@ pub(super) async fn load(services: &Services, id: Uuid, to: Option<Position>) ->
     Ok(Credential::fold(&events)?)
 }
 
-/// The key that seals a credential's document and reasons: its subject's, or of a secret its issuer's.
-pub(super) async fn sealing_key(services: &Services, credential: &Credential) -> Result<(KeyId, SealingKey), Error> {
+/// The key that seals a credential's document and reasons: its subject's, or of a secret its issuer's. `None` for a subject of whom the vault
+/// knows nothing though it was not erased: it was restored from before that.
+///
+/// # Errors
+/// [`Error::Erased`], or the world's.
+pub(super) async fn sealing_key(services: &Services, credential: &Credential) -> Result<Option<(KeyId, SealingKey)>, Error> {
     match credential.issued.subject_id {
         Some(subject_id) => {
             let (id, stream) = (KeyId::Subject(subject_id), [Stream::subject(subject_id)]);
@@ -165,14 +169,16 @@ pub(super) async fn sealing_key(services: &Services, credential: &Credential) ->
             if !erased.is_empty() {
                 return Err(Error::Erased);
             }
-            keys.remove(&id).map(|key| (id, key)).ok_or(Error::Erased)
+            Ok(keys.remove(&id).map(|key| (id, key)))
         }
-        None => {
-            let issuer = credential.issued.issuer;
-            let key = services.vault.issuer_key(issuer).await?;
-            key.map(|key| (KeyId::Issuer(issuer), key)).ok_or_else(|| Error::corrupt("an issuer without a sealing key"))
-        }
+        None => issuers_key(services, credential.issued.issuer).await.map(Some),
     }
+}
+
+/// The key that seals what concerns no subject whose key there is.
+pub(super) async fn issuers_key(services: &Services, issuer: Uuid) -> Result<(KeyId, SealingKey), Error> {
+    let key = services.vault.issuer_key(issuer).await?;
+    key.map(|key| (KeyId::Issuer(issuer), key)).ok_or_else(|| Error::corrupt("an issuer without a sealing key"))
 }
 
 /// Seals a field of an event that is to be appended to the ledger.
@@ -207,7 +213,8 @@ pub(super) async fn document(services: &Services, credential: &Credential) -> Re
     if credential.issued.document.is_none() {
         return Ok(None);
     }
-    open_document(services, credential, &sealing_key(services, credential).await?).await
+    let key = sealing_key(services, credential).await?.ok_or(Error::Erased)?;
+    open_document(services, credential, &key).await
 }
 
 /// A credential's document, opened with its [`sealing_key`]; `None` for a secret.
@@ -248,7 +255,10 @@ pub(super) async fn repeated(services: &Services, position: Position) -> Result<
     let events = services.ledger()?.log.read_at(&[position]).await?;
     let event = events.first().ok_or_else(|| Error::corrupt("an idempotency row beyond the log's end"))?;
     let credential = load(services, event.stream.id(), Some(position)).await?.ok_or(Error::NotFound)?;
-    let document = document(services, &credential).await?;
+    let document = match sealing_key(services, &credential).await? {
+        Some(key) => open_document(services, &credential, &key).await?,
+        None => None,
+    };
     let opened = opened(services, credential, document, event.recorded_at).await?;
     Ok(Done { opened, position, repeated: true })
 }

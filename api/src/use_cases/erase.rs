@@ -102,18 +102,26 @@ pub async fn erase(
     // All that was issued until now is counted and told.
     let head = ledger.log.head().await?.last();
     services.wait_for(Projection::Verification, head).await?;
-    let mut found = find(services, &issuers, &command.email, command.name.as_deref()).await?;
+    let found = find(services, &issuers, &command.email, command.name.as_deref()).await?;
     let mut credentials = credentials_of(services, &ids(&found)).await?;
-    if command.dry_run || found.is_empty() {
-        return Ok(Erasure { subjects: tell(&found, &credentials, None), is_purged: false, repeated: false });
+    let (returned, mut found) = without_erased(services, found).await?;
+    let mut subjects = tell_returned(&returned, &credentials);
+    if command.dry_run {
+        subjects.extend(tell(&found, &credentials, None));
+        return Ok(Erasure { subjects, is_purged: false, repeated: false });
+    }
+    // The ledger has said it of these long ago: their keys go once more.
+    services.vault.forget_subjects(&returned.iter().map(|(known, _)| known.id).collect::<Vec<_>>()).await?;
+    if found.is_empty() {
+        return nobody_else(services, subjects, idempotency, &metadata()).await;
     }
 
-    order(services, caller, &found, &command.reason).await?;
+    let order = order(services, caller, &found, &command.reason).await?;
     // From here on a crash leaves an order on record that was not carried out: its caller was told nothing.
     services.vault.note_erasures(&ids(&found), services.clock.now()).await?;
     // From here on a crash leaves a note of what the ledger does not know, which is dropped.
     let (first, count) = loop {
-        let append = append(&found, &credentials, idempotency.clone(), metadata)?;
+        let append = append(&found, &credentials, order, idempotency.clone(), metadata)?;
         match ledger.append(append).await? {
             Outcome::Appended(events) => {
                 let first = events.first().ok_or_else(|| Error::corrupt("an append without an event"))?;
@@ -129,7 +137,7 @@ pub async fn erase(
             Outcome::Refused(Refusal::KeyTaken { .. }) => return Err(Error::corrupt("a key taken that was not claimed")),
         }
         if found.is_empty() {
-            return Ok(Erasure { subjects: Vec::new(), is_purged: false, repeated: false });
+            return nobody_else(services, subjects, idempotency, &metadata()).await;
         }
     };
     // From here on the subjects are erased: no crash takes that back.
@@ -147,7 +155,41 @@ pub async fn erase(
             false
         }
     };
-    Ok(Erasure { subjects: tell(&found, &credentials, Some(first)), is_purged, repeated: false })
+    subjects.extend(tell(&found, &credentials, Some(first)));
+    Ok(Erasure { subjects, is_purged, repeated: false })
+}
+
+/// The answer where nobody is left to be erased: unless the same order, under the same key, was what erased them meanwhile.
+async fn nobody_else(
+    services: &Services,
+    subjects: Vec<Subject>,
+    idempotency: Option<Idempotency>,
+    metadata: &Metadata,
+) -> Result<Erasure, Error> {
+    match idempotency::done_before(services, idempotency, metadata).await? {
+        Some(position) => repeated(services, position).await,
+        None => Ok(Erasure { is_purged: !subjects.is_empty(), subjects, repeated: false }),
+    }
+}
+
+/// Those whose keys came back though the ledger says that they are erased, with the position of that: an older vault was put in the place of a
+/// newer; and those who are to be erased. Left out is whom another order is just erasing, which the vault's note tells.
+async fn without_erased(services: &Services, found: Vec<Known>) -> Result<(Vec<(Known, Position)>, Vec<Known>), Error> {
+    let streams: Vec<Stream> = found.iter().map(|known| Stream::subject(known.id)).collect();
+    let erased = services.ledger()?.log.read_first(&streams).await?;
+    if erased.is_empty() {
+        return Ok((Vec::new(), found));
+    }
+    let noted: Vec<Uuid> = services.vault.noted_erasures().await?.iter().map(|noted| noted.subject).collect();
+    let (mut returned, mut others) = (Vec::new(), Vec::new());
+    for known in found {
+        match erased.iter().find(|event| event.stream.id() == known.id) {
+            None => others.push(known),
+            Some(event) if !noted.contains(&known.id) => returned.push((known, event.position)),
+            Some(_) => {}
+        }
+    }
+    Ok((returned, others))
 }
 
 /// Somebody who was found.
@@ -207,10 +249,11 @@ pub(super) async fn credentials_of(services: &Services, subjects: &[Uuid]) -> Re
     }
 }
 
-/// Records who ordered it and why, for each organisation on its own. The reason is sealed with the month's key.
-async fn order(services: &Services, caller: &Caller, found: &[Known], reason: &str) -> Result<(), Error> {
+/// Records who ordered it and why, for each organisation an event of its own, and answers the order's id. The reason is sealed with the
+/// month's key.
+async fn order(services: &Services, caller: &Caller, found: &[Known], reason: &str) -> Result<Uuid, Error> {
+    let stream = Stream::new(category::ERASURE, new_id(&services.clock, &services.random));
     for issuer in found.iter().map(|subject| subject.issuer.id).collect::<BTreeSet<Uuid>>() {
-        let stream = Stream::new(category::ERASURE, new_id(&services.clock, &services.random));
         let place = Place {
             origin: services.audit.log.origin(),
             stream: &stream,
@@ -221,21 +264,23 @@ async fn order(services: &Services, caller: &Caller, found: &[Known], reason: &s
         let (id, key) = services.months.key(services.clock.now()).await.map_err(|error| Error::Audit(error.into()))?;
         let reason = key.seal(&id, &place, reason.as_bytes(), &services.random);
         let subjects = found.iter().filter(|subject| subject.issuer.id == issuer).map(|subject| subject.id).collect();
-        audit::record_on(services, caller, stream, Expected::None, &ErasureOrdered { issuer, reason, subjects }).await?;
+        audit::record_on(services, caller, stream.clone(), Expected::Any, &ErasureOrdered { issuer, reason, subjects }).await?;
     }
-    Ok(())
+    Ok(stream.id())
 }
 
 /// All in one append: either all of them are erased or none is.
 fn append(
     found: &[Known],
     credentials: &[OfSubject],
+    order: Uuid,
     idempotency: Option<Idempotency>,
     metadata: impl Fn() -> Metadata,
 ) -> Result<Append, Error> {
     let part = |subject: &Known| {
         let erased = SubjectErased {
             keys: vec![KeyId::Subject(subject.id).to_string()],
+            order,
             issuer: subject.issuer.id,
             credentials: credentials.iter().filter(|credential| credential.subject_id == subject.id).count() as u64,
         };
@@ -297,29 +342,35 @@ async fn repeated(services: &Services, first: Position) -> Result<Erasure, Error
         let issuer = issuer.ok_or_else(|| Error::corrupt("a subject of an organisation that the vault does not know"))?;
         found.push(Known { id: event.stream.id(), issuer });
     }
-    let last = events.last().map(|event| event.position);
+    let last = events.last().ok_or_else(|| Error::corrupt("an idempotency row of an erasure that stands elsewhere"))?;
+    let last = Some(last.position);
     let is_purged = services.wait_for(Projection::Verification, last).await.is_ok();
     let credentials = credentials_of(services, &ids).await?;
     Ok(Erasure { subjects: tell(&found, &credentials, Some(first)), is_purged, repeated: true })
 }
 
-/// The erasures that were appended together. They stand one after the other, by the same caller, in answer to the same request, at the same time.
+/// The erasures that were appended together: they stand one after the other, and name one order.
 async fn of_one_append(services: &Services, first: Position) -> Result<Vec<Recorded>, Error> {
-    let mut events = services.ledger()?.log.read(&Query::from(first, PAGE)).await?;
-    let of = |event: &Recorded| {
-        let Metadata { actor, request_id, trace_id, .. } = event.metadata()?;
-        Ok::<_, Error>((event.kind.clone(), event.recorded_at, actor, request_id, trace_id))
-    };
-    let Some(together) = events.first().map(of).transpose()? else { return Err(Error::corrupt("an idempotency row beyond the log's end")) };
-    let mut count = 0;
-    for event in &events {
-        if of(event)? != together {
-            break;
+    let log = &services.ledger()?.log;
+    let (mut together, mut from, mut order) = (Vec::new(), first, None);
+    loop {
+        let page = log.read(&Query::from(from, PAGE)).await?;
+        let is_last = page.len() < PAGE;
+        for event in page {
+            let same = event.kind == SubjectErased::TYPE && {
+                let its = event.payload::<SubjectErased>()?.order;
+                *order.get_or_insert(its) == its
+            };
+            if !same {
+                return Ok(together);
+            }
+            from = event.position.next();
+            together.push(event);
         }
-        count += 1;
+        if is_last {
+            return Ok(together);
+        }
     }
-    events.truncate(count);
-    Ok(events)
 }
 
 /// As it is answered; with `first`, erased from that position on, one after the other.
@@ -331,4 +382,8 @@ fn tell(found: &[Known], credentials: &[OfSubject], first: Option<Position>) -> 
         position: first.map(|first| Position(first.0 + at)),
     };
     (0..).zip(found).map(subject).collect()
+}
+
+fn tell_returned(returned: &[(Known, Position)], credentials: &[OfSubject]) -> Vec<Subject> {
+    returned.iter().flat_map(|(known, position)| tell(std::slice::from_ref(known), credentials, Some(*position))).collect()
 }

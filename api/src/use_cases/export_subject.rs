@@ -125,7 +125,7 @@ pub fn parts(app: App, export: Export) -> impl Parts<Item = Result<Part, Error>>
                     let query = Query { from: start, limit: PAGE, ..Query::stream(&Stream::credential(*id)) };
                     let events = app.ledger()?.log.read(&query).await?;
                     from = events.get(PAGE - 1).map(|last| last.position.next());
-                    let keys = keys_of(&*app.vault, &events).await?;
+                    let keys = keys_of(&*app.vault, &*app.ledger()?.log, &events).await?;
                     yield Part::Events(events, keys);
                 }
             }
@@ -135,7 +135,7 @@ pub fn parts(app: App, export: Export) -> impl Parts<Item = Result<Part, Error>>
                     let (positions, _) = app.read.verifications(*id, start, PAGE).await?;
                     from = positions.get(PAGE - 1).map(|last| last.next());
                     let events = app.audit.log.read_at(&positions).await?;
-                    let keys = keys_of(&*app.vault, &events).await?;
+                    let keys = keys_of(&*app.vault, &*app.audit.log, &events).await?;
                     yield Part::Verifications(events, keys);
                 }
             }

@@ -156,15 +156,27 @@ pub async fn page(
     Ok((shown, Some(from)))
 }
 
-/// The sealing keys that still exist, of those under which anything in these events is sealed: one question to the vault a page.
+/// The sealing keys that still exist, of those under which anything in these events of `log` is sealed: one question to the vault a page, and one
+/// to the log where it is about subjects. A key of a subject that the log says is erased is not there, even if the vault still has it, or
+/// has it again.
 ///
 /// # Errors
-/// The vault's.
-pub async fn keys_of(vault: &dyn Vault, events: &[Recorded]) -> Result<HashMap<KeyId, SealingKey>, Error> {
-    match event::sealed_under(events).as_slice() {
-        [] => Ok(HashMap::new()),
-        ids => vault.open_keys(ids).await,
+/// The vault's, or the log's.
+pub async fn keys_of(vault: &dyn Vault, log: &dyn Log, events: &[Recorded]) -> Result<HashMap<KeyId, SealingKey>, Error> {
+    let ids = event::sealed_under(events);
+    if ids.is_empty() {
+        return Ok(HashMap::new());
     }
+    let mut keys = vault.open_keys(&ids).await?;
+    let subjects = keys.keys().filter_map(|id| if let KeyId::Subject(id) = id { Some(Stream::subject(*id)) } else { None });
+    let subjects: Vec<Stream> = subjects.collect();
+    if !subjects.is_empty() {
+        // After the vault: what is erased between the two is not shown.
+        for erased in log.read_first(&subjects).await? {
+            keys.remove(&KeyId::Subject(erased.stream.id()));
+        }
+    }
+    Ok(keys)
 }
 
 #[cfg(test)]

@@ -155,7 +155,8 @@ fn known(kind: &str, field: &str, value: &Cbor) -> Option<Value> {
     match (kind, field) {
         ("CredentialIssued", "issuer" | "subject_id")
         | ("CredentialVerified", "credential")
-        | ("KeyCreated" | "SubjectErased" | "ErasureOrdered", "issuer") => uuid(value),
+        | ("KeyCreated" | "SubjectErased" | "ErasureOrdered", "issuer")
+        | ("SubjectErased", "order") => uuid(value),
         ("ErasureOrdered", "subjects") => value.as_array()?.iter().map(uuid).collect(),
         ("CredentialIssued", "valid_from" | "valid_until") | ("CredentialVerified", "as_of") | ("KeyCreated", "expires_at") => {
             let micros = u64::try_from(value.as_integer()?).ok()?;

@@ -1,6 +1,7 @@
 -- The vault as it was before step 4.
 set search_path = vault;
-drop table erasures, token_keys, refresh_tokens, sessions, accounts;
+alter table workers drop column master_keys;
+drop table master_key_rotation, erasures, token_keys, refresh_tokens, sessions, accounts;
 alter table issuers drop column display_name, drop column url, drop column deactivated_at;
 drop table api_keys;
 create table api_keys (

@@ -1,4 +1,6 @@
 -- The vault as it was before step 4.
+alter table workers drop column master_keys;
+drop table master_key_rotation;
 drop table erasures;
 drop table token_keys;
 drop table refresh_tokens;

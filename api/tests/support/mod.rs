@@ -299,7 +299,7 @@ impl TestApp {
         let first = ledger.log.read_first(&[stream]).await.unwrap().remove(0);
         let of: CredentialIssued = first.payload().unwrap();
         let subject = Stream::subject(of.subject_id.unwrap());
-        let payload = SubjectErased { keys: vec![subject.to_string()], issuer: of.issuer, credentials: 1 };
+        let payload = SubjectErased { keys: vec![subject.to_string()], order: uuid::Uuid::nil(), issuer: of.issuer, credentials: 1 };
         let event = New::of(&payload, &Origination::system("test").metadata(&services.random));
         ledger.appender.append(Append::to(subject, Expected::None, vec![event])).await.unwrap();
     }

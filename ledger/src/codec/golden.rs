@@ -88,7 +88,7 @@ fn ledger() -> Vec<Examples> {
     let registered =
         || IssuerRegistered { did: "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK".to_owned(), name: "Ærø A/S".to_owned() };
     let rotated = || IssuerKeyRotated { did: "did:key:z6MktwupdmLXVVqTzCw4i46r4uGyosGXRnR3XjN4Zq7oMMsw".to_owned() };
-    let erased = || SubjectErased { keys: vec![KeyId::Subject(id(3)).to_string()], issuer: id(2), credentials: 300 };
+    let erased = || SubjectErased { keys: vec![KeyId::Subject(id(3)).to_string()], order: id(4), issuer: id(2), credentials: 300 };
     let issued = |every_field: bool| CredentialIssued {
         credential_type: "developer-certificate".to_owned(),
         digest: ByteArray::new([0xd1; 32]),

@@ -55,7 +55,8 @@ mod tests {
 
     #[test]
     fn a_subject_is_erased_once() {
-        let erased = || SubjectErased { keys: vec![format!("subject/{}", Uuid::nil())], issuer: Uuid::nil(), credentials: 1 };
+        let erased =
+            || SubjectErased { keys: vec![format!("subject/{}", Uuid::nil())], order: Uuid::nil(), issuer: Uuid::nil(), credentials: 1 };
         let event = erase(State::fold([]), erased()).expect("nothing stands against it");
         assert_eq!(erase(State::fold([&event]), erased()), Err(Rejection::AlreadyErased));
     }

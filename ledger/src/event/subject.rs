@@ -13,6 +13,8 @@ use super::{DecodeError, Metadata, New, Payload, Recorded};
 pub struct SubjectErased {
     /// The ids of the keys that are destroyed, such as `subject/<uuid>`.
     pub keys: Vec<String>,
+    /// Those erased by one order share its id: the audit log's stream `erasure/<uuid>` tells who gave it, and why.
+    pub order: Uuid,
     /// The issuer's id.
     pub issuer: Uuid,
     /// How many credentials had been issued for the subject when this was decided, whatever their status. One that was issued

@@ -93,7 +93,7 @@ pub async fn issue(log: &dyn Log, numbers: Range<u128>) {
         let changed = |event| Append::to(stream.clone(), Expected::Exact(Version::FIRST), vec![new(&event)]);
         if let Some(subject) = subject(n) {
             let (stream, keys) = (Stream::subject(subject), vec![format!("subject/{subject}")]);
-            let erased = SubjectEvent::Erased(SubjectErased { keys, issuer: issuer(), credentials: 1 });
+            let erased = SubjectEvent::Erased(SubjectErased { keys, order: Uuid::nil(), issuer: issuer(), credentials: 1 });
             let event = erased.encode(&Origination::system("history").metadata(&SystemRandom));
             appends.push(Append::to(stream, Expected::None, vec![event]));
         }

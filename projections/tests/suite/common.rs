@@ -325,7 +325,7 @@ impl Logs {
 
     /// Erases the subject with this id.
     pub(crate) async fn erase(&self, subject: Uuid) -> Position {
-        let erased = SubjectErased { keys: vec![format!("subject/{subject}")], issuer: id(0), credentials: 1 };
+        let erased = SubjectErased { keys: vec![format!("subject/{subject}")], order: id(1), issuer: id(0), credentials: 1 };
         let event = New::of(&erased, &Origination::system("w").metadata(&SystemRandom));
         self.append(&self.ledger, Stream::subject(subject), event).await
     }

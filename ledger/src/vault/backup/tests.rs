@@ -185,7 +185,7 @@ async fn what_was_destroyed_or_taken_away_since_stays_so() {
     let (path, _) = backed_up(&first, &files).await;
 
     let ids: Vec<Uuid> = vault.find_subjects(None, Some(refs(0).email)).await.unwrap();
-    let erased = SubjectErased { keys: vec![format!("subject/{}", ids[0])], issuer, credentials: 1 };
+    let erased = SubjectErased { keys: vec![format!("subject/{}", ids[0])], order: Uuid::nil(), issuer, credentials: 1 };
     append(&ledger, Stream::subject(ids[0]), &erased).await;
     vault.month_key("2026-12").await.unwrap();
     append(&audit, Stream::new(category::RETENTION, account), &AuditDetailsShredded { months: vec!["2026-11".to_owned()] }).await;
