@@ -361,7 +361,10 @@ fn master_key_source(layers: &Layers) -> Result<Option<Arc<dyn master_key::Sourc
         return Err(Error::of(one, format!("give this or {other}, not both")));
     }
     Ok(match (file, text, command) {
-        (Some((_, path)), ..) => Some(Arc::new(master_key::source::File::new(variable("master_key_file"), path.into()))),
+        (Some((_, path)), ..) => {
+            let name = format!("{} ({path})", variable("master_key_file"));
+            Some(Arc::new(master_key::source::File::new(name, path.into())))
+        }
         (_, Some((source, text)), _) => Some(Arc::new(master_key::source::Given::new(source.to_string(), text.into()))),
         (.., Some((source, command))) => Some(Arc::new(master_key::source::Command::new(source.to_string(), command.into()))),
         _ => None,

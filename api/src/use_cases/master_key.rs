@@ -68,6 +68,8 @@ impl From<store::Error> for Error {
 /// What is told of a rotation on its way.
 #[derive(Debug)]
 pub enum Told<'a> {
+    /// A new key was made, and stands in the source: it has to be kept, before anything relies on it.
+    Made,
     /// It is announced, or gone on with.
     Announced(&'a Rotation),
     /// These processes are waited for, each with the reason.
@@ -124,7 +126,7 @@ pub async fn rotate(
         }
         Some(begun @ Rotation { stage: Stage::Wrapping, .. }) => begun,
         // One that was announced and is lost has wrapped nothing: another takes its place.
-        _ => announce(services, caller, source, &held, known.as_ref()).await?,
+        _ => announce(services, caller, source, &held, known.as_ref(), told).await?,
     };
     told(Told::Announced(&rotation));
     let mut watch = Watch::default();
@@ -163,6 +165,7 @@ async fn announce(
     source: &dyn Source,
     held: &MasterKeys,
     known: Option<&Rotation>,
+    told: &mut (dyn FnMut(Told<'_>) + Send),
 ) -> Result<Rotation, Error> {
     let vault = &*services.vault;
     let current = vault.ring().wrapping();
@@ -174,6 +177,7 @@ async fn announce(
             if !source.replace(&MasterKeys::and(current.clone(), new.clone()))? {
                 return Err(Error::NoNewKey);
             }
+            told(Told::Made);
             vault.ring().add(&new.clone().into());
             new
         }

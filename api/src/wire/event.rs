@@ -155,10 +155,16 @@ fn known(kind: &str, field: &str, value: &Cbor) -> Option<Value> {
     match (kind, field) {
         ("CredentialIssued", "issuer" | "subject_id")
         | ("CredentialVerified", "credential")
-        | ("KeyCreated" | "SubjectErased" | "ErasureOrdered", "issuer")
-        | ("SubjectErased", "order") => uuid(value),
+        | ("KeyReplaced", "replaced_by")
+        | ("SessionStarted" | "SessionEnded", "account")
+        | ("SubjectErased", "order")
+        | ("KeyCreated" | "AccountRegistered" | "SubjectErased" | "ErasureOrdered", "issuer") => uuid(value),
         ("ErasureOrdered", "subjects") => value.as_array()?.iter().map(uuid).collect(),
-        ("CredentialIssued", "valid_from" | "valid_until") | ("CredentialVerified", "as_of") | ("KeyCreated", "expires_at") => {
+        ("CredentialIssued", "valid_from" | "valid_until")
+        | ("CredentialVerified", "as_of")
+        | ("KeyCreated" | "KeyLimited" | "KeyReplaced", "expires_at")
+        | ("VaultBackedUp", "valid_until")
+        | ("VaultRestored", "made_at") => {
             let micros = u64::try_from(value.as_integer()?).ok()?;
             let time = Timestamp::from_micros(micros);
             (time.as_micros() == micros).then(|| Value::String(time.to_string()))
@@ -214,7 +220,7 @@ fn sealed(value: &Cbor) -> Option<Sealed> {
 #[cfg(test)]
 mod tests {
     use credence_ledger::chain::Hash;
-    use credence_ledger::event::audit::{Cause, CredentialVerified, PresentedBy};
+    use credence_ledger::event::audit::{Cause, CredentialVerified, KeyRevoked, PresentedBy};
     use credence_ledger::event::credential::CredentialIssued;
     use credence_ledger::event::{New, Origination, Payload};
     use credence_ledger::random::SystemRandom;
@@ -287,6 +293,55 @@ mod tests {
             json!({"as_of": "1970-01-01T00:00:00Z", "cause": "mismatch", "status": "not_found", "position": "ledger@7",
                    "credential": id(1).to_string(), "presented_by": "id"})
         );
+    }
+
+    /// What docs/FORMAT.md says that each member of a payload is, by type and name.
+    fn documented() -> HashMap<(&'static str, &'static str), &'static str> {
+        let mut members = HashMap::new();
+        for line in
+            include_str!("../../../docs/FORMAT.md").lines().filter(|line| line.starts_with("| ledger |") || line.starts_with("| audit |"))
+        {
+            let columns: Vec<&str> = line.trim_matches('|').split('|').collect();
+            for kind in columns[2].split('`').skip(1).step_by(2) {
+                for member in columns.last().unwrap().split(',').filter_map(|member| member.trim().strip_prefix('`')) {
+                    let (name, what) = member.split_once('`').unwrap();
+                    members.insert((kind, name), what.trim_start_matches('?').trim());
+                }
+            }
+        }
+        members
+    }
+
+    #[test]
+    fn every_id_and_time_in_every_golden_payload_is_readable() {
+        let (documented, mut seen) = (documented(), BTreeSet::new());
+        for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../ledger/tests/golden")).unwrap() {
+            let file = file.unwrap().path();
+            let kind = file.file_name().unwrap().to_str().unwrap().split('.').next().unwrap();
+            for payload in std::fs::read_to_string(&file).unwrap().lines().filter_map(|line| line.strip_prefix("payload")) {
+                let mut event = recorded(Stream::credential(id(1)), &KeyRevoked {});
+                (event.kind, event.payload) = (kind.to_owned(), hex::decode(payload.trim()).unwrap().into());
+                let shown = Event::new(&LogName::AUDIT, &origin(), &event, Keys::Unknown).payload;
+                for (name, value) in decoded(&event.payload).unwrap() {
+                    let what = *documented.get(&(kind, name.as_str())).unwrap_or_else(|| panic!("docs/FORMAT.md has no {kind}.{name}"));
+                    let is_id = |value: &Cbor| value.as_bytes().is_some_and(|bytes| bytes.len() == 16);
+                    let is_late = |number: ciborium::value::Integer| i128::from(number) > 1_000_000_000_000_000;
+                    assert_eq!(is_id(&value), what == "UUID", "{kind}.{name}");
+                    assert_eq!(value.as_array().is_some_and(|items| items.iter().any(is_id)), what == "array of UUID", "{kind}.{name}");
+                    assert_eq!(value.as_integer().is_some_and(is_late), what == "time", "{kind}.{name}");
+                    let is_uuid = |value: &Value| value.as_str().is_some_and(|text| text.len() == 36 && text.parse::<Uuid>().is_ok());
+                    let is_readable = match what {
+                        "UUID" => is_uuid(&shown[&name]),
+                        "array of UUID" => shown[&name].as_array().unwrap().iter().all(is_uuid),
+                        "time" => shown[&name].as_str().is_some_and(|text| text.parse::<Timestamp>().is_ok()),
+                        _ => continue,
+                    };
+                    assert!(is_readable, "{kind}.{name}: {}", shown[&name]);
+                    seen.insert(format!("{kind}.{name}"));
+                }
+            }
+        }
+        assert!(seen.contains("KeyReplaced.replaced_by") && seen.contains("ErasureOrdered.subjects") && seen.len() > 15, "{seen:?}");
     }
 
     #[test]

@@ -11,6 +11,8 @@ use crate::on_both_engines;
 use crate::process::{CREDENCE, Start, run, run_well};
 use crate::store::Store;
 
+const PASSWORD: &str = "a long and winding password";
+
 /// A command on these stores, but for the vault, which is elsewhere.
 fn run_with_vault(store: &Store, vault: &str, arguments: &[&str]) -> Output {
     std::process::Command::new(CREDENCE)
@@ -50,6 +52,8 @@ async fn lost_and_restored(store: &Store, vault: &str) {
     let revoked = String::from_utf8(run_well(store, &["keys", "create", "--role", "inspector"])).unwrap().trim().to_owned();
     let theirs = Client::new(server.address(), Some(revoked.clone()));
     theirs.get("/v1/credentials").await.expect(200);
+    let account = json!({"username": "ada", "email": "ada@example.org", "password": PASSWORD});
+    client.post("/v1/auth/register", &account).await.expect(201);
 
     let file = store.folder().join("vault.backup");
     let file = file.to_str().unwrap();
@@ -63,6 +67,9 @@ async fn lost_and_restored(store: &Store, vault: &str) {
     let key =
         key.body["items"].as_array().unwrap().iter().find(|key| revoked.starts_with(key["prefix"].as_str().unwrap())).unwrap().clone();
     run_well(store, &["keys", "revoke", key["id"].as_str().unwrap()]);
+    let login = client.post("/v1/auth/login", &json!({"identifier": "ada", "password": PASSWORD})).await.expect(200);
+    let ada = Client::new(server.address(), login.body["access_token"].as_str().map(str::to_owned));
+    ada.send_text("PATCH", "/v1/me", Some(r#"{"email": "ada@example.com"}"#), &[]).await.expect(200);
     let since = client.issue(9).await.expect(201);
     client.verify_at_least(&since.id(), since.position()).await.expect(200);
     let mut before = Vec::new();
@@ -93,6 +100,8 @@ async fn lost_and_restored(store: &Store, vault: &str) {
     for words in ["left out: subjects 1, months 0", "changed since: 1;", "cannot be opened: credentials 1, subjects 1"] {
         assert!(told.contains(words), "{words:?} is not in: {told}");
     }
+    let warned = String::from_utf8_lossy(&restored.stderr).into_owned();
+    assert!(warned.contains("before these were changed: 1; have them set again") && !warned.contains("password"), "{warned}");
     let checked = run_with_vault(store, vault, &["fsck"]);
     assert!(checked.status.success(), "{checked:?}");
     let recorded = run_with_vault(store, vault, &["replay", "--log", "audit", "--type", "VaultRestored"]);

@@ -84,12 +84,12 @@ fn keys_in(path: &std::path::Path) -> Vec<String> {
     fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect()
 }
 
-/// Reads what a rotation tells until it tells this.
-fn hears(rotation: &mut Running, words: &str) {
+/// Reads what a rotation tells until it tells this, and answers that line.
+fn hears(rotation: &mut Running, words: &str) -> String {
     let mut told = String::new();
     while let Some(line) = rotation.line() {
         if line.contains(words) {
-            return;
+            return line;
         }
         told += &line;
     }
@@ -109,6 +109,8 @@ async fn a_master_key_is_rotated_under_load_by_a_process_that_is_killed_without_
 
     // The other node's key is somebody else's to give: it is waited for, and that can be given up.
     let mut rotation = Running::start(&store, &ROTATE);
+    let made = hears(&mut rotation, "a new key was made and added: keep a copy of this file now");
+    assert!(made.contains(store.master_key().to_str().unwrap()), "{made}");
     hears(&mut rotation, "waiting for node-two (all), which does not have the new key");
     let refused = run(&store, &ROTATE);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("another process is rotating"), "{refused:?}");
@@ -130,6 +132,7 @@ async fn a_master_key_is_rotated_under_load_by_a_process_that_is_killed_without_
     let done = run(&store, &ROTATE);
     let told = String::from_utf8_lossy(&done.stderr).into_owned();
     assert!(done.status.success() && told.contains("making sure") && told.contains("opens nothing"), "{told}");
+    assert!(!told.contains("keep a copy"), "the key was made before: {told}");
     assert_eq!(keys_in(&store.master_key()), keys[1..]);
     let so_far = load.done.load(Ordering::Relaxed);
     until("the load goes on", Duration::from_secs(20), async || load.done.load(Ordering::Relaxed) > so_far + 5).await;

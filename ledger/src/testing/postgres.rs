@@ -161,10 +161,16 @@ impl Server {
     pub fn kill9(&mut self) {
         // Stopped first, so that it starts no process that we do not see.
         self.signal_server(Signal::STOP);
-        for process in self.processes() {
-            let _ = kill_process(process, Signal::KILL);
+        let processes = self.processes();
+        for process in &processes {
+            let _ = kill_process(*process, Signal::KILL);
         }
         self.reap();
+        // A server that starts while one of them is still going finds its memory in use.
+        let deadline = Instant::now() + Duration::from_secs(START_S_MAX);
+        while processes.iter().any(|process| is_alive(*process)) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Stops it in an orderly way; open transactions are rolled back.

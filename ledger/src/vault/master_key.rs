@@ -59,17 +59,16 @@ pub struct MasterKeys {
 pub struct Malformed;
 
 impl MasterKeys {
-    /// From a source's bytes: a key, or two on two lines; a space may stand for the line break. White space may follow.
+    /// From a source's bytes: a key, or two, with a line break or other white space between. White space around them does not matter.
     ///
     /// # Errors
     /// [`Malformed`].
     pub fn parse(text: &[u8]) -> Result<MasterKeys, Malformed> {
-        let mut lines =
-            text.trim_ascii_end().split(|byte| matches!(byte, b'\n' | b' ')).map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-        let first = MasterKey::parse(lines.next().unwrap_or_default())?;
-        let second = lines.next().map(MasterKey::parse).transpose()?;
+        let mut words = text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+        let first = MasterKey::parse(words.next().unwrap_or_default())?;
+        let second = words.next().map(MasterKey::parse).transpose()?;
         // One that cannot tell which is which must not choose.
-        let is_whole = lines.next().is_none() && second.as_ref() != Some(&first);
+        let is_whole = words.next().is_none() && second.as_ref() != Some(&first);
         if is_whole { Ok(MasterKeys { first, second }) } else { Err(Malformed) }
     }
 
@@ -197,15 +196,17 @@ mod tests {
     #[test]
     fn a_text_holds_one_key_or_two_different_ones() {
         let (one, two) = ("aB".repeat(32), "0".repeat(64));
-        for text in [one.clone(), format!("{one}\n"), format!("{one}\r\n")] {
+        for text in [one.clone(), format!("{one}\n"), format!("{one}\r\n"), format!(" {one}"), format!("\n\t {one} \n\n")] {
             let keys = MasterKeys::parse(text.as_bytes()).unwrap();
             assert_eq!(keys.iter().collect::<Vec<_>>(), [&MasterKey::from_bytes([0xab; 32])]);
         }
-        for text in [format!("{one}\n{two}\n"), format!("{one}\r\n{two}\r\n"), format!("{one} {two}")] {
+        let around = format!(" \n{one}  \n\n {two}\t");
+        for text in [format!("{one}\n{two}\n"), format!("{one}\r\n{two}\r\n"), format!("{one} {two}"), around] {
             let keys = MasterKeys::parse(text.as_bytes()).unwrap();
             assert_eq!(keys.iter().collect::<Vec<_>>(), [&MasterKey::from_bytes([0xab; 32]), &MasterKey::from_bytes([0; 32])]);
         }
-        for text in ["", "00", &two[1..], &format!("{two}0"), &"g".repeat(64), &format!(" {two}"), &format!("{two}\n{two}")] {
+        let halves = format!("{} {}", &two[..32], &two[32..]);
+        for text in ["", " \n", "00", &two[1..], &format!("{two}0"), &"g".repeat(64), &halves, &format!("{two}\n{two}")] {
             assert!(MasterKeys::parse(text.as_bytes()).is_err(), "{text:?}");
         }
         assert!(MasterKeys::parse(format!("{one}\n{two}\n{}", "1".repeat(64)).as_bytes()).is_err());

@@ -79,5 +79,11 @@ pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (Os
     if since.passwords() > 0 {
         say(&format!("accounts with the password that they had before it was changed: {}; have it changed again", since.passwords()));
     }
+    if since.profiles() > 0 {
+        let count = since.profiles();
+        say(&format!(
+            "accounts with the username, address and names that they had before these were changed: {count}; have them set again"
+        ));
+    }
     Ok(ExitCode::SUCCESS)
 }

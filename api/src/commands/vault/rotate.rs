@@ -30,9 +30,13 @@ pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (Os
     let caller = Caller::operator("credence vault rotate-master-key");
     // What opened the vault came from it.
     let source = stores::master_key_source(&config).ok_or_else(|| refused("the master key", "it has no source".to_owned()))?;
+    let name = source.name();
     let mut passes: Option<(u32, Progress)> = None;
     let wait_max = Duration::from_secs(options.wait_s_max);
     let done = master_key::rotate(&app, &caller, &*source, wait_max, &mut |told| match told {
+        Told::Made => {
+            say(&format!("{name}: a new key was made and added: keep a copy of this file now, apart from the vault and its backups"))
+        }
         Told::Announced(rotation) => say(&format!("the master key {} is being replaced by {}", rotation.from, rotation.to)),
         Told::Waiting(missing) => missing.iter().for_each(|worker| say(&format!("waiting for {worker}"))),
         Told::Wrapping { pass, done, total } => {
@@ -46,7 +50,6 @@ pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (Os
     })
     .await;
     drop(passes);
-    let name = source.name();
     match done {
         Ok(Done { rotation, is_pruned, was_over }) => {
             let when = if was_over { "was over before: call again for another one" } else { "is over" };

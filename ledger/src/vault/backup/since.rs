@@ -1,8 +1,8 @@
 //! What was destroyed or taken away since a backup was made, by what the logs tell: a restoration must not bring it back.
 //!
 //! Erased subjects and shredded months are left out, and so is every session: people log in again. Keys, accounts and organisations that
-//! were revoked, deactivated or changed are as they were changed. What the logs do not hold cannot be told: a password that was changed is
-//! the older one again, which is counted.
+//! were revoked, deactivated or given other roles, ends or names are as they were changed. What the logs do not hold cannot be told: a
+//! password or a profile that was changed is the older one again, which is counted.
 
 use std::collections::{HashMap, HashSet};
 
@@ -34,6 +34,7 @@ pub struct Since {
     roles: HashMap<Uuid, String>,
     issuers: HashMap<Uuid, IssuerChanged>,
     passwords: HashSet<Uuid>,
+    profiles: HashSet<Uuid>,
 }
 
 /// What was issued since, under keys that are in no backup.
@@ -80,6 +81,7 @@ impl Since {
             AuditEvent::AccountActivated(_) => drop(self.deactivated.insert(id, None)),
             AuditEvent::RolesChanged(changed) => drop(self.roles.insert(id, changed.roles)),
             AuditEvent::PasswordChanged(_) => drop(self.passwords.insert(id)),
+            AuditEvent::ProfileChanged(_) => drop(self.profiles.insert(id)),
             AuditEvent::IssuerChanged(changed) => {
                 self.deactivated.insert(id, (!changed.is_active).then_some(at));
                 self.issuers.insert(id, changed);
@@ -93,6 +95,12 @@ impl Since {
     #[must_use]
     pub fn passwords(&self) -> usize {
         self.passwords.len()
+    }
+
+    /// How many accounts have told something else of their owners since: another username, address or name.
+    #[must_use]
+    pub fn profiles(&self) -> usize {
+        self.profiles.len()
     }
 
     /// Whether a subject has been erased.

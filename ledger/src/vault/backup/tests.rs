@@ -8,7 +8,8 @@ use uuid::Uuid;
 use super::*;
 use crate::chain::Origin;
 use crate::event::audit::{
-    AccountDeactivated, AuditDetailsShredded, IssuerChanged, KeyReplaced, KeyRevoked, PasswordChanged, RolesChanged, SessionEnded,
+    AccountDeactivated, AuditDetailsShredded, IssuerChanged, KeyReplaced, KeyRevoked, PasswordChanged, ProfileChanged, RolesChanged,
+    SessionEnded,
 };
 use crate::event::audit::{EndedBy, MasterKeyRotated};
 use crate::event::credential::CredentialIssued;
@@ -194,6 +195,8 @@ async fn what_was_destroyed_or_taken_away_since_stays_so() {
     append(&audit, Stream::new(category::ACCOUNT, account), &RolesChanged { roles: "auditor".to_owned() }).await;
     append(&audit, Stream::new(category::ACCOUNT, account), &AccountDeactivated {}).await;
     append(&audit, Stream::new(category::ACCOUNT, account), &PasswordChanged {}).await;
+    append(&audit, Stream::new(category::ACCOUNT, account), &ProfileChanged {}).await;
+    append(&audit, Stream::new(category::ACCOUNT, account), &ProfileChanged {}).await;
     let changed = IssuerChanged { url: None, is_active: false, display_name: Some("Other".to_owned()) };
     append(&audit, Stream::issuer(issuer), &changed).await;
     // What does not matter is passed over.
@@ -203,7 +206,7 @@ async fn what_was_destroyed_or_taken_away_since_stays_so() {
     let backup = opened(&path, 1).unwrap();
     let header = backup.header().clone();
     let since = Arc::new(Since::read(&ledger, &audit, &header).await.unwrap());
-    assert_eq!((since.passwords(), since.is_erased(ids[0])), (1, true));
+    assert_eq!((since.passwords(), since.profiles(), since.is_erased(ids[0])), (1, 1, true));
     let restored = backup.restore(&second, &since).await.unwrap();
     assert_eq!((restored.erased, restored.months, restored.changed), (1, 1, 3));
 

@@ -103,7 +103,7 @@ impl Source for File {
 }
 
 impl File {
-    /// `name` is the variable in which its path stands.
+    /// `name` tells the variable in which its path stands, and the path.
     #[must_use]
     pub fn new(name: String, path: PathBuf) -> File {
         File { name, path }
