@@ -324,6 +324,7 @@ const SHAPES: &[(Shape, &[&str])] = &[
             "SessionEnded.account",
             "SessionStarted.account",
             "SubjectErased.issuer",
+            "SubjectErased.order",
             "metadata.event_id",
             "read.credentials.id",
             "read.credentials.issuer",
