@@ -621,7 +621,7 @@ async fn orders_under_one_key_at_once_are_one_order(engine: Engine) {
         let key = format!("round-{round}");
         let order = |n: usize| {
             let path = "/v1/subjects/erasures";
-            let request = if n % 2 == 0 { operator.request(Method::POST, path) } else { elsewhere.request(Method::POST, path) };
+            let request = if n.is_multiple_of(2) { operator.request(Method::POST, path) } else { elsewhere.request(Method::POST, path) };
             send(request.header("Idempotency-Key", &key).json(&body()))
         };
         let answers = at_once((0..4).map(order).collect()).await;

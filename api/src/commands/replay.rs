@@ -139,7 +139,7 @@ impl Printer<'_> {
 
     async fn lines(&self, page: &[Recorded]) -> anyhow::Result<Vec<u8>> {
         let found = match self.vault {
-            Some(vault) => Some(replay::keys_of(vault, &*self.log, page).await?),
+            Some(vault) => Some(replay::keys_of(vault, self.log, page).await?),
             None => None,
         };
         let keys = found.as_ref().map_or(Keys::Unknown, Keys::Open);
