@@ -104,14 +104,15 @@ pub async fn erase(
     services.wait_for(Projection::Verification, head).await?;
     let found = find(services, &issuers, &command.email, command.name.as_deref()).await?;
     let mut credentials = credentials_of(services, &ids(&found)).await?;
+    if command.dry_run {
+        return Ok(Erasure { subjects: tell(&found, &credentials, None), is_purged: false, repeated: false });
+    }
     let (returned, mut found) = without_erased(services, found).await?;
     let mut subjects = tell_returned(&returned, &credentials);
-    if command.dry_run {
-        subjects.extend(tell(&found, &credentials, None));
-        return Ok(Erasure { subjects, is_purged: false, repeated: false });
+    if !returned.is_empty() {
+        // The ledger has said it of these long ago: their keys go once more.
+        services.vault.forget_subjects(&returned.iter().map(|(known, _)| known.id).collect::<Vec<_>>()).await?;
     }
-    // The ledger has said it of these long ago: their keys go once more.
-    services.vault.forget_subjects(&returned.iter().map(|(known, _)| known.id).collect::<Vec<_>>()).await?;
     if found.is_empty() {
         return nobody_else(services, subjects, idempotency, &metadata()).await;
     }
