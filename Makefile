@@ -11,7 +11,7 @@ help:
 	@echo 'make test    every test, on SQLite and on a real PostgreSQL (minutes); what CI runs'
 	@echo 'make check   format, lints, make test, documentation, dependencies'
 	@echo 'make soak    the long tests at full figures'
-	@echo 'make bench   how fast it is on this machine, beside what the machine could do; about an hour'
+	@echo 'make bench   how fast it is on this machine, beside what the machine could do; half an hour'
 	@echo 'make bench-quick  the same at a glance, in two minutes; no figures to be quoted'
 	@echo 'make bench-growth  the same questions at ten thousand, one million and ten million events; hours, and 35 GB of disk'
 	@echo 'make bench-sealing  what sealing and the subject look-up cost an issuance; minutes'

@@ -5,6 +5,7 @@ usage: check_export.py FILE [--key VKEY]...
 
 Every rule of "What a checker checks", the Merkle tree, the checkpoints and the footer. Of a payload it is checked that its members are those of the
 table. A finding a line; exit status 1 when there is one. Memory: a number for each stream and each unique key.
+Needs what stands in scripts/requirements.txt; exit status 2 where that is missing.
 """
 
 import argparse
@@ -15,10 +16,14 @@ import re
 import sys
 import uuid
 
-import cbor2
-from blake3 import blake3
-from nacl.exceptions import BadSignatureError
-from nacl.signing import VerifyKey
+try:
+    import cbor2
+    from blake3 import blake3
+    from nacl.exceptions import BadSignatureError
+    from nacl.signing import VerifyKey
+except ModuleNotFoundError as missing:
+    print(f"{missing}: install what this needs: pip install -r scripts/requirements.txt", file=sys.stderr)
+    sys.exit(2)
 
 from check_log import content, encode, hashed, is_deterministic_map
 

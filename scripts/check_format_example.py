@@ -15,10 +15,14 @@ from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 
-import base58
-import cbor2
-from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt as unseal
-from nacl.signing import SigningKey
+try:
+    import base58
+    import cbor2
+    from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt as unseal
+    from nacl.signing import SigningKey
+except ModuleNotFoundError as missing:
+    print(f"{missing}: install what this needs: pip install -r scripts/requirements.txt", file=sys.stderr)
+    sys.exit(2)
 
 from check_export import Checker, Items, Key, Tree, check
 from check_log import content, encode, findings, hashed

@@ -2,12 +2,17 @@
 """Checks a log without Credence: a file written by `credence replay --format cbor`, by docs/FORMAT.md alone.
 
 Positions, versions, times, encodings, event hashes and the chain, from the origin on. A finding a line; exit status 1 when there is one.
+Needs what stands in scripts/requirements.txt.
 """
 
 import sys
 
-import cbor2
-from blake3 import blake3
+try:
+    import cbor2
+    from blake3 import blake3
+except ModuleNotFoundError as missing:
+    print(f"{missing}: install what this needs: pip install -r scripts/requirements.txt", file=sys.stderr)
+    sys.exit(2)
 
 
 def encode(value):

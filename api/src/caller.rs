@@ -97,7 +97,7 @@ impl From<&Session> for Principal {
     }
 }
 
-/// One request, or one command, as far as events tell of it.
+/// One request, or one command, as far as events tell of it. Its texts are shared: it is handed from layer to layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// Who; `None` is anonymous.
@@ -107,13 +107,13 @@ pub struct Caller {
     /// Where from. Personal: it reaches the audit log sealed.
     pub address: Option<IpAddr>,
     /// With which program. Personal: it reaches the audit log sealed.
-    pub user_agent: Option<String>,
+    pub user_agent: Option<Arc<str>>,
     /// The request's `X-Request-Id`; empty for a command.
-    pub request_id: String,
+    pub request_id: Arc<str>,
     /// W3C Trace Context's trace-id.
-    pub trace_id: Option<String>,
+    pub trace_id: Option<Arc<str>>,
     /// The route's template or the command, such as `GET /v1/credentials/{id}`.
-    pub via: String,
+    pub via: Arc<str>,
 }
 
 impl Caller {
@@ -125,9 +125,9 @@ impl Caller {
             is_operator: true,
             address: None,
             user_agent: None,
-            request_id: String::new(),
+            request_id: Arc::from(""),
             trace_id: None,
-            via: via.to_owned(),
+            via: Arc::from(via),
         }
     }
 
@@ -147,8 +147,8 @@ impl Caller {
         Origination {
             actor: self.actor(),
             worker: worker.to_owned(),
-            trace_id: self.trace_id.clone(),
-            request_id: Some(self.request_id.clone()).filter(|id| !id.is_empty()),
+            trace_id: self.trace_id.as_deref().map(str::to_owned),
+            request_id: Some(self.request_id.to_string()).filter(|id| !id.is_empty()),
         }
     }
 }

@@ -4,7 +4,7 @@
 //!   [`node`]: a running process; [`services`]: what use cases and handlers need of it; [`issuers`]: what it remembers of them; [`caller`]: on
 //!   whose behalf; [`policy`]: who may do what.
 //! - [`passwords`] and [`tokens`]: what people log in with, and what they get.
-//! - [`limits`]: how much anybody may ask, in one process or in many.
+//! - [`limits`]: how much anybody may ask, in one process or in many; [`long_reads`]: lets those who read all of a log take turns.
 //! - [`use_cases`]: what one can do, without HTTP; [`wire`]: what is said outside; [`http`]: routes, each extracts, calls one use
 //!   case and maps its answer.
 //! - [`client`]: asks others over HTTP; [`witness`]: asks them to cosign checkpoints; [`oidc`]: takes an identity provider's tokens.
@@ -19,6 +19,7 @@ pub mod config;
 pub mod http;
 pub mod issuers;
 pub mod limits;
+pub mod long_reads;
 pub mod node;
 pub mod oidc;
 pub mod passwords;

@@ -4,14 +4,14 @@
 //! requests in flight, flushes the appenders and says goodbye.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use credence_ledger::publisher::witness::Quorum;
 use credence_ledger::publisher::{self, Publisher};
 use credence_ledger::random::SystemRandom;
 use credence_ledger::vault::{Vault, Worker};
-use credence_ledger::{LogName, Timestamp};
+use credence_ledger::{LogName, Timestamp, causes};
 use credence_projections::generation;
 use credence_projections::projection::Projection;
 use credence_projections::projector::Projector;
@@ -37,7 +37,7 @@ use crate::{tokens, use_cases, witness};
 pub const HEARTBEAT: Duration = Duration::from_secs(3);
 /// A process not heard of for so long is forgotten.
 pub const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 3600);
-/// How often repeated requests that are recognised no longer are forgotten.
+/// How often repeated requests that are recognised no longer are forgotten, and other things are tidied up.
 const FORGET_EVERY: Duration = Duration::from_secs(600);
 /// How often it is looked whether an erasure was left half done: at the start, and as long as a read model was behind.
 const FINISH_EVERY: Duration = Duration::from_secs(10);
@@ -155,8 +155,8 @@ impl Node {
         match self.tls.as_ref().map(|tls| tls.reload()) {
             Some(Ok(())) => tracing::info!("new connections are shown the certificate that was read just now"),
             Some(Err(error)) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::error!(error, "the certificate could not be read again: the old one stays");
+                let reason = causes(&error);
+                tracing::error!(reason, "the certificate could not be read again: the old one stays");
             }
             None => {}
         }
@@ -189,7 +189,7 @@ impl Node {
         }
         tell_used_keys(&self.app).await;
         if let Err(error) = self.app.vault.goodbye(self.app.instance).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the vault still counts this worker");
+            tracing::warn!(reason = causes(&error), "the vault still counts this worker");
         }
     }
 }
@@ -257,7 +257,7 @@ fn start_runners(app: &App, read: &Arc<dyn generation::Store>) -> Vec<Runner> {
         let projector = Projector { projection, log: access.log.clone(), store: read.clone(), clock, random };
         let wake = Arc::new(Notify::new());
         ring(access, &wake, &app.draining);
-        Runner::start(projector, runner::Options { wake, ..runner::Options::default() })
+        Runner::start(projector, runner::Options { wake, troubles: app.projector_troubles.clone(), ..runner::Options::default() })
     })
     .collect()
 }
@@ -311,6 +311,7 @@ fn background(app: &App) -> Vec<JoinHandle<()>> {
     }
     if matches!(app.role, Role::All | Role::Issuance) {
         tasks.push(every(FINISH_EVERY, app, |app| async move { finish_erasures(&app).await }));
+        tasks.push(every(FORGET_EVERY, app, |app| async move { finish_rotations(&app).await }));
         tasks.push(every(FORGET_EVERY, app, |app| async move { forget_repeats(&app).await }));
         tasks.push(every(FORGET_EVERY, app, |app| async move { keep_sessions(&app).await }));
         tasks.push(every(SHRED_EVERY, app, |app| async move { shred(&app).await }));
@@ -345,7 +346,7 @@ async fn heartbeat(app: &Services, started_at: Timestamp) {
     }
     // First, so that what is said of master keys is what is done from now on.
     if let Err(error) = app.vault.follow_master_key().await {
-        tracing::error!(error = &error as &dyn std::error::Error, "the vault's master key is not at hand, or could not be asked for");
+        tracing::error!(reason = causes(&error), "the vault's master key is not at hand, or could not be asked for");
     }
     let now = app.clock.now();
     let worker = Worker {
@@ -358,8 +359,10 @@ async fn heartbeat(app: &Services, started_at: Timestamp) {
         cursors: serde_json::Value::Object(cursors).to_string(),
         master_keys: app.vault.ring().fingerprints(),
     };
-    if let Err(error) = app.vault.heartbeat(&worker, now.minus(FORGOTTEN_AFTER)).await {
-        tracing::warn!(error = &error as &dyn std::error::Error, "the vault was not told that this worker lives");
+    let beat = app.vault.heartbeat(&worker, now.minus(FORGOTTEN_AFTER)).await;
+    *app.vault_trouble.lock().unwrap_or_else(PoisonError::into_inner) = beat.as_ref().err().map(ToString::to_string);
+    if let Err(error) = beat {
+        tracing::warn!(reason = causes(&error), "the vault was not told that this worker lives");
     }
 }
 
@@ -369,7 +372,7 @@ async fn tell_used_keys(app: &Services) {
         return;
     }
     if let Err(error) = app.vault.touch_keys(&used).await {
-        tracing::warn!(error = &error as &dyn std::error::Error, "the vault was not told which keys were used");
+        tracing::warn!(reason = causes(&error), "the vault was not told which keys were used");
     }
 }
 
@@ -383,16 +386,25 @@ async fn forget_repeats(app: &Services) {
     match forgotten {
         Ok(0) => {}
         Ok(rows) => tracing::info!(rows, "forgot repeats that are recognised no longer"),
-        Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "repeats could not be forgotten"),
+        Err(error) => tracing::warn!(reason = causes(&error), "repeats could not be forgotten"),
     }
 }
 
 /// Goes on with what a process left that was killed, or that did not wait for a read model.
 async fn finish_erasures(app: &Services) {
-    match use_cases::erase::finish(app).await {
+    match use_cases::subjects::erase::finish(app).await {
         Ok(0) => {}
         Ok(subjects) => tracing::info!(subjects, "erasures were seen through"),
-        Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "erasures could not be seen through yet"),
+        Err(error) => tracing::warn!(reason = causes(&error), "erasures could not be seen through yet"),
+    }
+}
+
+/// Lets API keys end whose rotation a process left half done.
+async fn finish_rotations(app: &Services) {
+    match use_cases::keys::finish(app).await {
+        Ok(0) => {}
+        Ok(keys) => tracing::info!(keys, "rotations of API keys were seen through"),
+        Err(error) => tracing::warn!(reason = causes(&error), "rotations of API keys could not be seen through yet"),
     }
 }
 
@@ -408,7 +420,7 @@ async fn keep_sessions(app: &Services) {
         app.vault.forget_token_keys(now.minus(tokens::KEY_KEPT)).await
     };
     if let Err(error) = kept.await {
-        tracing::warn!(error = &error as &dyn std::error::Error, "old sessions and keys of access tokens could not be seen to");
+        tracing::warn!(reason = causes(&error), "old sessions and keys of access tokens could not be seen to");
     }
 }
 
@@ -417,6 +429,6 @@ async fn shred(app: &Services) {
     match use_cases::retention::shred(app).await {
         Ok(months) if months.is_empty() => {}
         Ok(months) => tracing::info!(months = months.join(" "), "the audit log's details of whole months were let go"),
-        Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the audit log's older details could not be let go"),
+        Err(error) => tracing::warn!(reason = causes(&error), "the audit log's older details could not be let go"),
     }
 }

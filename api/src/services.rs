@@ -11,13 +11,15 @@ use credence_ledger::event::{Metadata, Payload, Place, new_id};
 use credence_ledger::log::{Append, Log, Outcome};
 use credence_ledger::sealing::{KeyId, Sealed, SealingKey};
 use credence_ledger::store::{self, Error};
-use credence_ledger::vault::Vault;
 use credence_ledger::vault::subjects::Subjects;
+use credence_ledger::vault::{MonthForgotten, Vault};
 use credence_ledger::{Clock, LogName, Position, Random, Stream, Timestamp};
 use credence_projections::generation;
 use credence_projections::lookups::Lookups;
 use credence_projections::projection::{self, Cursor, Projection};
 use credence_projections::projector::Projector;
+use credence_projections::runner::Troubles;
+use credence_projections::waits::Waits;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -26,6 +28,7 @@ use crate::caller::Caller;
 use crate::config::{self, RateLimits, Role};
 use crate::issuers::{Issuers, SigningKeys};
 use crate::limits::Limits;
+use crate::long_reads::LongReads;
 use crate::oidc::Provider;
 use crate::passwords::Passwords;
 use crate::proofs::Proofs;
@@ -68,6 +71,8 @@ pub struct Services {
     pub read: Arc<dyn generation::Store>,
     /// Look-ups in the read models by id, many at once.
     pub lookups: Lookups<dyn generation::Store>,
+    /// Waiting for the read models, many at once.
+    pub waits: Waits,
     /// The logs' trees.
     pub proofs: Proofs,
     /// The audit log's month keys.
@@ -84,6 +89,10 @@ pub struct Services {
     pub oidc: Option<Arc<Provider>>,
     /// Settings of a server that loses acknowledged commits, where that was allowed. Readiness repeats them.
     pub unsafe_durability: Vec<String>,
+    /// Why this process could not write to the vault when it last said there that it lives.
+    pub vault_trouble: Mutex<Option<String>>,
+    /// Why read models that this process keeps up do not move on.
+    pub projector_troubles: Troubles,
     /// Cancelled when the process begins to drain: answers that would never end, end then.
     pub draining: CancellationToken,
 }
@@ -126,6 +135,8 @@ pub struct LogAccess {
     pub log: Arc<dyn Log>,
     /// For appending.
     pub appender: Appender,
+    /// For reading all of it.
+    pub long_reads: Arc<LongReads>,
 }
 
 /// An append was not acknowledged.
@@ -152,7 +163,7 @@ impl LogAccess {
     /// Starts the appender of a log. It must be called within a tokio runtime.
     #[must_use]
     pub fn new(log: Arc<dyn Log>, limits: appender::Limits) -> LogAccess {
-        LogAccess { appender: Appender::start(log.clone(), limits), log }
+        LogAccess { appender: Appender::start(log.clone(), limits), long_reads: Arc::new(LongReads::new(log.clone())), log }
     }
 
     /// Appends, and answers after the commit.
@@ -171,6 +182,12 @@ impl LogAccess {
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.appender.is_healthy()
+    }
+
+    /// Why appends fail just now, though the log may answer: see [`Appender::trouble`].
+    #[must_use]
+    pub fn trouble(&self) -> Option<Arc<Error>> {
+        self.appender.trouble()
     }
 }
 
@@ -220,6 +237,7 @@ impl Services {
             role,
             subjects: Subjects::start(vault.clone()),
             lookups: Lookups::start(read.clone()),
+            waits: Waits::start(&read),
             issuers: Issuers::new(vault.clone()),
             signing_keys: SigningKeys::new(vault.clone()),
             months: Months::new(vault.clone()),
@@ -236,6 +254,8 @@ impl Services {
             tasks: TaskTracker::new(),
             oidc: None,
             unsafe_durability: Vec::new(),
+            vault_trouble: Mutex::default(),
+            projector_troubles: Troubles::default(),
             settings,
             clock,
             random,
@@ -251,13 +271,20 @@ impl Services {
         self.ledger.as_ref().ok_or_else(denied)
     }
 
+    /// A log by its name.
+    ///
+    /// # Errors
+    /// As [`Services::ledger`].
+    pub fn log(&self, name: &LogName) -> Result<&LogAccess, store::Error> {
+        if *name == LogName::AUDIT { Ok(&self.audit) } else { self.ledger() }
+    }
+
     /// What moves a read model on, or builds it anew.
     ///
     /// # Errors
     /// This process may not read the log that it folds.
     pub fn projector(&self, projection: Projection) -> Result<Projector, store::Error> {
-        let access = if projection.log() == LogName::AUDIT { &self.audit } else { self.ledger()? };
-        let (log, store) = (access.log.clone(), self.read.clone());
+        let (log, store) = (self.log(&projection.log())?.log.clone(), self.read.clone());
         Ok(Projector { projection, log, store, clock: self.clock.clone(), random: self.random.clone() })
     }
 
@@ -274,15 +301,31 @@ impl Services {
     async fn details(&self, caller: &Caller, stream: &Stream, kind: &str, schema: u16) -> Result<Option<Sealed>, Error> {
         let mut details = serde_json::Map::new();
         details.extend(caller.address.map(|address| ("address".to_owned(), address.to_string().into())));
-        details.extend(caller.user_agent.clone().map(|agent| ("user_agent".to_owned(), agent.into())));
+        details.extend(caller.user_agent.as_deref().map(|agent| ("user_agent".to_owned(), agent.into())));
         if details.is_empty() {
             return Ok(None);
         }
-        let (id, key) = self.months.key(self.clock.now()).await?;
+        let (id, key) = self.month_key().await?;
         let place = Place { origin: self.audit.log.origin(), stream, kind, schema, field: "details" };
         // Two texts under sorted ASCII names: this is their canonical form (RFC 8785).
         let plain = serde_json::Value::Object(details).to_string();
         Ok(Some(key.seal(&id, &place, plain.as_bytes(), &self.random)))
+    }
+
+    /// The key that seals details of what is recorded now: that of the month of this process's clock. Where that month was let go a clock
+    /// goes wrong, or went wrong once; then it is that of the month of the audit log's last event, whose time never goes back.
+    ///
+    /// # Errors
+    /// The vault's, or the audit log's.
+    pub async fn month_key(&self) -> Result<(KeyId, SealingKey), Error> {
+        let now = self.clock.now();
+        match self.months.key(now).await {
+            Err(Error::Failed(beneath)) if beneath.is::<MonthForgotten>() => {
+                let recorded_at = self.audit.log.head().await?.recorded_at;
+                self.months.key(now.max(recorded_at)).await
+            }
+            answer => answer,
+        }
     }
 
     /// Waits until a read model has passed `wanted`, at most as long as the configuration allows, and answers its cursor. Freshness
@@ -291,7 +334,7 @@ impl Services {
     /// # Errors
     /// [`projection::Error::NotCaughtUp`] past the bound; unhealthy, stale, vanished; the store's.
     pub async fn wait_for(&self, projection: Projection, wanted: Option<Position>) -> Result<Cursor, projection::Error> {
-        self.wait(projection, |cursor| wanted.is_none_or(|wanted| cursor.position >= Some(wanted))).await
+        self.wait(projection, move |cursor| cursor.position >= wanted).await
     }
 
     /// Waits until a read model is known to be complete up to `time`, by its log's clock; otherwise as [`Services::wait_for`].
@@ -299,23 +342,12 @@ impl Services {
     /// # Errors
     /// As [`Services::wait_for`].
     pub async fn wait_until(&self, projection: Projection, time: Timestamp) -> Result<Cursor, projection::Error> {
-        self.wait(projection, |cursor| cursor.confirmed_at >= time).await
+        self.wait(projection, move |cursor| cursor.confirmed_at >= time).await
     }
 
-    async fn wait(&self, projection: Projection, reached: impl Fn(&Cursor) -> bool) -> Result<Cursor, projection::Error> {
-        let deadline = tokio::time::Instant::now() + self.settings.wait_max;
-        let mut pause = Duration::from_millis(2);
-        loop {
-            let cursor = self.read.cursor(projection).await?;
-            cursor.check(self.clock.now(), self.settings.staleness_max)?;
-            if reached(&cursor) {
-                return Ok(cursor);
-            }
-            if tokio::time::Instant::now() + pause > deadline {
-                return Err(projection::Error::NotCaughtUp { projection, position: cursor.position });
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_millis(50));
-        }
+    async fn wait(&self, projection: Projection, reached: impl Fn(&Cursor) -> bool + Send + 'static) -> Result<Cursor, projection::Error> {
+        let (clock, staleness_max) = (self.clock.clone(), self.settings.staleness_max);
+        let judge = move |cursor: &Cursor| cursor.check(clock.now(), staleness_max).map(|()| reached(cursor));
+        self.waits.until(projection, judge, self.settings.wait_max).await
     }
 }

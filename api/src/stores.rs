@@ -23,7 +23,7 @@ use credence_ledger::vault::master_key::source::File;
 use credence_ledger::vault::master_key::{self, MasterKeys, Source};
 use credence_ledger::vault::rows::Keyring;
 use credence_ledger::vault::{OpenError, Vault};
-use credence_ledger::{Clock, LogName, Random, appender, log, tiles, vault};
+use credence_ledger::{Clock, LogName, Random, appender, causes, log, tiles, vault};
 use credence_projections::generation;
 use credence_projections::read_store;
 use secrecy::ExposeSecret as _;
@@ -72,6 +72,8 @@ impl Sources {
 pub enum Schema {
     /// What is missing is made, as far as the login may.
     Migrate,
+    /// Nothing is made, but what [`Schema::Migrate`] would refuse to make is refused.
+    Foresee,
     /// What is there is taken as it is.
     AsItIs,
 }
@@ -124,7 +126,7 @@ pub async fn vault(config: &StoreConfig, schema: Schema, sources: &Sources) -> R
     let url = &config.stores.vault;
     patiently("vault", url, async || {
         let (keyring, source) = keyring(config, schema, sources).await?;
-        if schema == Schema::Migrate && !vault_exists(config).await? {
+        if schema != Schema::AsItIs && !vault_exists(config).await? {
             require_no_log(config).await?;
         }
         match open_vault(config, schema, keyring).await {
@@ -144,11 +146,13 @@ async fn open_vault(config: &StoreConfig, schema: Schema, keyring: Keyring) -> R
     let origin = config.origin.as_deref();
     Ok(match (&config.stores.vault, schema) {
         (Url::Sqlite(folder), Schema::Migrate) => Arc::new(vault::sqlite::Sqlite::open(folder, keyring, origin).await?),
-        (Url::Sqlite(folder), Schema::AsItIs) => Arc::new(vault::sqlite::Sqlite::open_existing(folder, keyring).await?),
+        (Url::Sqlite(folder), Schema::AsItIs | Schema::Foresee) => Arc::new(vault::sqlite::Sqlite::open_existing(folder, keyring).await?),
         (Url::Postgres(url), schema) => {
             let opened = match schema {
                 Schema::Migrate => vault::postgres::Postgres::open(url.expose_secret(), keyring, origin, durability(config)).await?,
-                Schema::AsItIs => vault::postgres::Postgres::open_existing(url.expose_secret(), keyring, durability(config)).await?,
+                Schema::AsItIs | Schema::Foresee => {
+                    vault::postgres::Postgres::open_existing(url.expose_secret(), keyring, durability(config)).await?
+                }
             };
             let beside_the_ledger = config.stores.ledger == config.stores.vault;
             Arc::new(if beside_the_ledger { opened.beside_the_ledger() } else { opened })
@@ -189,12 +193,9 @@ pub async fn unsafe_durability(config: &StoreConfig) -> Result<Vec<String>, Erro
 /// # Errors
 /// It cannot be reached or used, or is gone.
 pub async fn log(config: &StoreConfig, name: LogName, vault: &dyn Vault, sources: &Sources) -> Result<Arc<dyn Log>, Error> {
-    let url = url_of(&config.stores, &name);
+    let url = config.stores.log(&name);
     patiently(name.as_str(), url, async || {
-        if !log_exists(&config.stores, &name).await? && !vault.keys().await?.is_empty() {
-            return Err(store::Error::Missing.into());
-        }
-        let expected = Origin::new(vault.origin_base(), &name);
+        require_not_lost(config, &name, vault).await?;
         let (name, clock) = (name.clone(), sources.clock());
         let opened: Arc<dyn Log> = match url {
             Url::Sqlite(folder) => Arc::new(log::sqlite::Sqlite::open(folder, name, vault.origin_base(), clock).await?),
@@ -203,17 +204,42 @@ pub async fn log(config: &StoreConfig, name: LogName, vault: &dyn Vault, sources
                 Arc::new(log::postgres::Postgres::open(url.expose_secret(), name, base, clock, durability(config)).await?)
             }
         };
-        if *opened.origin() != expected {
-            let (found, expected) = (opened.origin().as_str().to_owned(), expected.as_str().to_owned());
-            return Err(store::Error::Foreign { found, expected }.into());
-        }
+        require_origin(&*opened, vault)?;
         Ok(opened)
     })
     .await
 }
 
+/// Opens a log as [`log`] would, and makes nothing.
+///
+/// # Errors
+/// As [`log`]; [`store::Error::NotMigrated`] where that would make it, or bring it up to date.
+pub async fn foresee_log(config: &StoreConfig, name: LogName, vault: &dyn Vault, sources: &Sources) -> Result<(), Error> {
+    patiently(name.as_str(), config.stores.log(&name), async || {
+        require_not_lost(config, &name, vault).await?;
+        let kept = moved::open(config, name.clone(), None, sources).await?;
+        Ok(require_origin(&*kept.log, vault)?)
+    })
+    .await
+}
+
+async fn require_not_lost(config: &StoreConfig, name: &LogName, vault: &dyn Vault) -> Result<(), store::Error> {
+    if !log_exists(&config.stores, name).await? && !vault.keys().await?.is_empty() {
+        return Err(store::Error::Missing);
+    }
+    Ok(())
+}
+
+fn require_origin(log: &dyn Log, vault: &dyn Vault) -> Result<(), store::Error> {
+    let expected = Origin::new(vault.origin_base(), log.name());
+    if *log.origin() == expected {
+        return Ok(());
+    }
+    Err(store::Error::Foreign { found: log.origin().as_str().to_owned(), expected: expected.as_str().to_owned() })
+}
+
 async fn log_exists(stores: &Stores, name: &LogName) -> Result<bool, store::Error> {
-    match url_of(stores, name) {
+    match stores.log(name) {
         Url::Sqlite(folder) => log::sqlite::exists(folder, name).await,
         Url::Postgres(url) => log::postgres::Postgres::exists(url.expose_secret(), name).await,
     }
@@ -248,7 +274,7 @@ pub async fn existing_log(config: &StoreConfig, name: LogName, sources: &Sources
 /// # Errors
 /// The URL is malformed.
 pub fn tiles(config: &StoreConfig, name: LogName, vault: &dyn Vault) -> Result<Arc<dyn Tiles>, Error> {
-    let (origin, url) = (Origin::new(vault.origin_base(), &name), url_of(&config.stores, &name));
+    let (origin, url) = (Origin::new(vault.origin_base(), &name), config.stores.log(&name));
     let failed = |source| Error::Store { store: name.to_string(), url: url.clone(), source };
     Ok(match url {
         Url::Sqlite(folder) => Arc::new(tiles::sqlite::Sqlite::new(folder, name.clone(), origin)),
@@ -277,10 +303,6 @@ pub async fn read(config: &StoreConfig) -> Result<Arc<dyn generation::Store>, Er
     patiently("read store", url, async || Ok(read_store::open(url).await?)).await
 }
 
-fn url_of<'a>(stores: &'a Stores, log: &LogName) -> &'a Url {
-    if *log == LogName::AUDIT { &stores.audit } else { &stores.ledger }
-}
-
 /// Why one try failed.
 enum Unopened {
     Configuration(config::Error),
@@ -300,7 +322,7 @@ async fn patiently<T>(what: &str, url: &Url, open: impl AsyncFn() -> Result<T, U
             Ok(opened) => return Ok(opened),
             Err(Unopened::Configuration(error)) => return Err(error.into()),
             Err(Unopened::Store(error)) if error.is_transient() && Instant::now() < deadline => {
-                tracing::info!(store = what, reason = &error as &dyn std::error::Error, "not reached yet");
+                tracing::info!(store = what, reason = causes(&error), "not reached yet");
                 tokio::time::sleep(Duration::from_millis(250)).await;
             }
             Err(Unopened::Store(source)) => return Err(Error::Store { store: what.to_owned(), url: url.clone(), source }),
@@ -346,11 +368,14 @@ async fn keyring(config: &StoreConfig, schema: Schema, sources: &Sources) -> Res
                 return Err(Unopened::Store(store::Error::NotMigrated));
             }
             require_no_log(config).await?;
+            if schema == Schema::Foresee {
+                return Err(Unopened::Store(store::Error::NotMigrated));
+            }
             generate(config, sources)?
         }
         loaded => loaded,
     };
-    let loaded = loaded.map_err(|error| Unopened::Configuration(refused(&*source, error_chain(&error))))?;
+    let loaded = loaded.map_err(|error| Unopened::Configuration(refused(&*source, causes(&error))))?;
     Ok((Keyring::from_source(&loaded, source.clone(), sources.random.clone()), source))
 }
 
@@ -364,14 +389,4 @@ fn generate(config: &StoreConfig, sources: &Sources) -> Result<Result<MasterKeys
 /// A file that nobody has come to write a vault into is none.
 async fn vault_exists(config: &StoreConfig) -> Result<bool, store::Error> {
     Ok(vault::copy::settings(&config.stores.vault).await?.is_some())
-}
-
-fn error_chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }

@@ -18,6 +18,8 @@ use uuid::Uuid;
 
 /// For how long the published keys are used without asking for them again.
 const KEYS_KNOWN_MAX: Duration = Duration::from_millis(400);
+/// How soon they are asked for again because somebody came with one that is not among them.
+const KEYS_ASKED_AGAIN: Duration = Duration::from_millis(50);
 /// For how long a key is published before it signs.
 const PUBLISHED_BEFORE: Duration = Duration::from_secs(600);
 /// How old the newest key becomes.
@@ -61,27 +63,29 @@ pub struct Tokens {
     vault: Arc<dyn Vault>,
     issuer: String,
     keys: Mutex<Option<(Instant, Arc<[TokenKey]>)>>,
+    /// When the vault last did not answer, to whoever asked for keys that are not known.
+    unanswered: tokio::sync::Mutex<Option<Instant>>,
     signing: Mutex<Option<(String, EncodingKey)>>,
 }
 
-impl Tokens {
-    /// Over a vault.
-    #[must_use]
-    pub fn new(vault: Arc<dyn Vault>) -> Tokens {
-        Tokens { issuer: vault.origin_base().to_owned(), vault, keys: Mutex::default(), signing: Mutex::default() }
-    }
+/// A key that signs tokens now.
+pub struct Signer<'a> {
+    issuer: &'a str,
+    kid: String,
+    key: EncodingKey,
+}
 
-    /// A token for a session.
+impl Signer<'_> {
+    /// A token of its own id for a session of an account, made now.
     ///
     /// # Errors
-    /// The vault's.
-    pub async fn sign(&self, of: (Uuid, Uuid), roles: Roles, id: Uuid, now: Timestamp, holds: Duration) -> Result<String, Error> {
+    /// The key cannot be used.
+    pub fn sign(self, of: (Uuid, Uuid), roles: Roles, id: Uuid, now: Timestamp, holds: Duration) -> Result<String, Error> {
         let (account, session) = of;
-        let (kid, key) = self.signing_key(now).await?;
         let iat = now.as_micros() / 1_000_000;
         let claims = Claims {
-            iss: self.issuer.clone(),
-            aud: self.issuer.clone(),
+            iss: self.issuer.to_owned(),
+            aud: self.issuer.to_owned(),
             sub: account,
             sid: session,
             role: roles.to_string(),
@@ -89,8 +93,31 @@ impl Tokens {
             iat,
             jti: id,
         };
-        let header = Header { typ: Some(TYPE.to_owned()), kid: Some(kid), ..Header::new(Algorithm::EdDSA) };
-        encode(&header, &claims, &key).map_err(|failed| Error::Failed(failed.into()))
+        let header = Header { typ: Some(TYPE.to_owned()), kid: Some(self.kid), ..Header::new(Algorithm::EdDSA) };
+        encode(&header, &claims, &self.key).map_err(|failed| Error::Failed(failed.into()))
+    }
+}
+
+impl Tokens {
+    /// Over a vault.
+    #[must_use]
+    pub fn new(vault: Arc<dyn Vault>) -> Tokens {
+        Tokens {
+            issuer: vault.origin_base().to_owned(),
+            vault,
+            keys: Mutex::default(),
+            unanswered: tokio::sync::Mutex::default(),
+            signing: Mutex::default(),
+        }
+    }
+
+    /// What signs tokens at `now`. To be got before anything is done that ends with a token, so that nothing can keep it from being told.
+    ///
+    /// # Errors
+    /// The vault's.
+    pub async fn signer(&self, now: Timestamp) -> Result<Signer<'_>, Error> {
+        let (kid, key) = self.signing_key(now).await?;
+        Ok(Signer { issuer: &self.issuer, kid, key })
     }
 
     /// What a token says, if it is one of ours and holds at `now`.
@@ -118,7 +145,10 @@ impl Tokens {
     /// # Errors
     /// The vault's.
     pub async fn published_keys(&self) -> Result<serde_json::Value, Error> {
-        let keys = self.ask().await?;
+        let keys = match self.known() {
+            Some(keys) => keys,
+            None => self.ask().await?,
+        };
         let keys = keys.iter().filter(|key| key.retired_at.is_none()).map(|key| {
             let x = base64url(&key.public);
             serde_json::json!({"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": key.kid, "x": x})
@@ -128,14 +158,40 @@ impl Tokens {
 
     /// The key of that name, if what it signed holds.
     async fn published(&self, kid: &str) -> Result<Option<TokenKey>, Error> {
-        let known = lock(&self.keys).clone().filter(|(at, _)| at.elapsed() < KEYS_KNOWN_MAX).map(|(_, keys)| keys);
         let find = |keys: &[TokenKey]| keys.iter().find(|key| key.kid == kid).cloned();
-        let found = match known.as_deref().and_then(find) {
-            Some(key) => Some(key),
-            // One that was made a moment ago is as good as the others.
+        let found = match self.known() {
             None => find(&self.ask().await?),
+            Some(known) => match find(&known) {
+                Some(key) => Some(key),
+                // One that was made a moment ago is as good as the others.
+                None => find(&self.ask_in_turn().await?),
+            },
         };
         Ok(found.filter(|key| key.retired_at.is_none()))
+    }
+
+    fn known(&self) -> Option<Arc<[TokenKey]>> {
+        lock(&self.keys).clone().filter(|(at, _)| at.elapsed() < KEYS_KNOWN_MAX).map(|(_, keys)| keys)
+    }
+
+    /// The keys as they are now, asked for once for all who wait for them, and not at once again: names of keys are cheaply made up.
+    async fn ask_in_turn(&self) -> Result<Arc<[TokenKey]>, Error> {
+        let came = Instant::now();
+        let mut unanswered = self.unanswered.lock().await;
+        if unanswered.is_some_and(|at| at >= came) {
+            return Err(Error::Busy);
+        }
+        let last = lock(&self.keys).clone();
+        if let Some((at, keys)) = last {
+            if at >= came {
+                return Ok(keys);
+            }
+            tokio::time::sleep_until(at + KEYS_ASKED_AGAIN).await;
+        }
+        let asked = Instant::now();
+        let answer = self.ask().await;
+        *unanswered = answer.is_err().then_some(asked);
+        answer
     }
 
     async fn ask(&self) -> Result<Arc<[TokenKey]>, Error> {

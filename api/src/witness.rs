@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use axum::http::{Method, Request, StatusCode, Uri, header};
+use credence_ledger::causes;
 use credence_ledger::checkpoint::{Checkpoint, VerifierKey};
 use credence_ledger::publisher::cosigners::Cosigners;
 use credence_ledger::publisher::witness::{Refusal, Witness, request};
@@ -77,8 +78,8 @@ impl HttpWitness {
     }
 
     /// What is told of it names no address: readiness repeats it. The log of the process has the rest.
-    fn no_answer(&self, what: &str, error: &(dyn std::error::Error + 'static)) -> Refusal {
-        tracing::debug!(witness = self.key.name(), error, what, "a witness did not answer");
+    fn no_answer(&self, what: &str, error: &dyn std::error::Error) -> Refusal {
+        tracing::debug!(witness = self.key.name(), reason = causes(error), what, "a witness did not answer");
         Refusal::NoAnswer(what.to_owned())
     }
 

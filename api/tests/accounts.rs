@@ -22,13 +22,17 @@ engines!(
     what_is_taken_away_does_not_wait_for_its_record,
     every_rule_of_a_registration_is_told,
     an_owner_reads_and_changes_what_the_account_tells,
+    of_changes_of_a_profile_at_once_none_is_lost,
     a_changed_password_ends_all_other_sessions,
+    of_changes_of_a_password_at_once_one_is_made,
     accounts_are_listed_to_their_organisation_alone,
     roles_hold_within_a_second_in_sessions_that_go_on,
     an_administrator_gives_and_takes_no_more_than_is_the_organisations,
+    however_close_two_changes_of_roles_come_an_administrator_takes_nothing_from_an_operator,
     to_inspect_another_organisation_is_not_to_run_it,
     a_deactivated_account_is_closed_until_it_is_activated,
     each_act_is_recorded_with_its_actor,
+    who_reads_anothers_account_is_on_record,
 );
 
 async fn put(session: &Session, path: &str, body: &Value) -> Answer {
@@ -143,17 +147,20 @@ async fn what_is_taken_away_does_not_wait_for_its_record(engine: Engine) {
         let answer = answer.expect_problem(503, "audit-unavailable");
         assert!(answer.body["detail"].as_str().is_some_and(|detail| detail.contains("done")), "{}", answer.text);
     };
-    let account = async || operator.get(&format!("/v1/accounts/{id}")).await.expect(200).body;
+    // Nobody is told of it, either, while that cannot be recorded.
+    operator.get(&format!("/v1/accounts/{id}")).await.expect_problem(503, "audit-unavailable");
+    operator.get("/v1/accounts").await.expect_problem(503, "audit-unavailable");
+    let account = async || app.services().vault.account(id.parse().unwrap()).await.unwrap().unwrap();
     // What gives is not done.
     put(&operator.0, &roles, &json!({"roles": ["issuer", "admin"]})).await.expect_problem(503, "audit-unavailable");
-    assert_eq!(account().await["roles"], json!(["issuer", "billing"]));
+    assert_eq!(account().await.roles.to_string(), "issuer billing");
     told_as_done(put(&operator.0, &roles, &json!({"roles": ["billing"]})).await);
-    assert_eq!(account().await["roles"], json!(["billing"]));
+    assert_eq!(account().await.roles.to_string(), "billing");
     let change = json!({"current_password": PASSWORD, "new_password": "another winter's bicycle, humming"});
     told_as_done(put(&ada, "/v1/me/password", &change).await);
     eventually("the other session is over", || async { other.get("/v1/me").await.status == 401 }).await;
     told_as_done(operator.post_empty(&format!("/v1/accounts/{id}/deactivate")).await);
-    assert!(account().await["deactivated_at"].is_string());
+    assert!(account().await.deactivated_at.is_some());
     eventually("and so is this one", || async { ada.get("/v1/me").await.status == 401 }).await;
 }
 
@@ -215,6 +222,25 @@ async fn an_owner_reads_and_changes_what_the_account_tells(engine: Engine) {
     app.anonymous().get("/v1/me").await.expect_problem(401, "unauthenticated");
 }
 
+async fn of_changes_of_a_profile_at_once_none_is_lost(engine: Engine) {
+    let app = TestApp::start(engine).await;
+    register(&app.operator().await, "ada").await;
+    let ada = log_in(&app, "ada", PASSWORD).await.session;
+    for round in 0..6 {
+        let changes = [
+            json!({"email": format!("ada-{round}@example.org")}),
+            json!({"first_name": format!("Ada {round}")}),
+            json!({"last_name": format!("Lovelace {round}")}),
+        ];
+        let answers = futures::future::join_all(changes.iter().map(|change| patch(&ada, "/v1/me", change))).await;
+        answers.into_iter().for_each(|answer| drop(answer.expect(200)));
+        let account = &ada.get("/v1/me").await.expect(200).body["account"];
+        for (member, value) in changes.iter().flat_map(|change| change.as_object().unwrap()) {
+            assert_eq!(&account[member], value, "round {round}");
+        }
+    }
+}
+
 async fn a_changed_password_ends_all_other_sessions(engine: Engine) {
     let app = TestApp::start(engine).await;
     let id = register(&app.operator().await, "ada").await;
@@ -233,6 +259,25 @@ async fn a_changed_password_ends_all_other_sessions(engine: Engine) {
     app.anonymous().post("/v1/auth/login", &login(PASSWORD)).await.expect_problem(401, "unauthenticated");
     log_in(&app, "ada", new).await;
     assert_eq!(recorded(&app, &id).await, ["AccountRegistered", "PasswordChanged"]);
+}
+
+async fn of_changes_of_a_password_at_once_one_is_made(engine: Engine) {
+    let app = TestApp::start(engine).await;
+    register(&app.operator().await, "ada").await;
+    let mut sessions = Vec::new();
+    for _ in 0..6 {
+        sessions.push(log_in(&app, "ada", PASSWORD).await.session);
+    }
+    let new = |at: usize| format!("another winter's bicycle, number {at}");
+    let changes = sessions.iter().enumerate().map(|(at, session)| async move {
+        put(session, "/v1/me/password", &json!({"current_password": PASSWORD, "new_password": new(at)})).await
+    });
+    let answers = futures::future::join_all(changes).await;
+    let changed: Vec<usize> = (0..answers.len()).filter(|at| answers[*at].status == 204).collect();
+    assert_eq!(changed.len(), 1, "{answers:?}");
+    assert!(answers.iter().all(|answer| [204, 401, 422].contains(&answer.status.as_u16())), "{answers:?}");
+    log_in(&app, "ada", &new(changed[0])).await;
+    sessions[changed[0]].get("/v1/me").await.expect(200);
 }
 
 async fn accounts_are_listed_to_their_organisation_alone(engine: Engine) {
@@ -309,6 +354,26 @@ async fn an_administrator_gives_and_takes_no_more_than_is_the_organisations(engi
     eventually("it is an operator's no longer", || async { ada.get("/v1/projections").await.status == 403 }).await;
 }
 
+async fn however_close_two_changes_of_roles_come_an_administrator_takes_nothing_from_an_operator(engine: Engine) {
+    let app = TestApp::start(engine).await;
+    let (admin, operator) = (app.caller(Role::Admin, DEFAULT_ISSUER).await, app.operator().await);
+    for round in 0..10 {
+        let id = register(&admin, &format!("ada_{round}")).await;
+        let roles = format!("/v1/accounts/{id}/roles");
+        let by_admin = (0..4).map(|at| {
+            let (admin, roles) = (admin.clone(), roles.clone());
+            let given = ["issuer", "member"][at % 2];
+            tokio::spawn(async move { put(&admin, &roles, &json!({"roles": [given]})).await })
+        });
+        let by_admin: Vec<_> = by_admin.collect();
+        put(&operator.0, &roles, &json!({"roles": ["operator"]})).await.expect(200);
+        for answer in by_admin {
+            assert!([200, 403].contains(&answer.await.unwrap().status.as_u16()));
+        }
+        assert_eq!(operator.get(&format!("/v1/accounts/{id}")).await.expect(200).body["roles"], json!(["operator"]));
+    }
+}
+
 async fn to_inspect_another_organisation_is_not_to_run_it(engine: Engine) {
     let app = TestApp::start(engine).await;
     let (operator, emca) = (app.operator().await, app.caller(Role::Admin, "emca").await);
@@ -369,4 +434,35 @@ async fn each_act_is_recorded_with_its_actor(engine: Engine) {
         assert!(metadata.request_id.is_some() && metadata.details.is_some(), "who asked, from where, sealed");
         AuditEvent::decode(event).unwrap();
     }
+}
+
+async fn who_reads_anothers_account_is_on_record(engine: Engine) {
+    let app = TestApp::start(engine).await;
+    let admin = app.caller(Role::Admin, "acme").await;
+    admin.get("/v1/accounts").await.expect(200);
+    let id = register(&admin, "ada").await;
+    let ada = log_in(&app, "ada", PASSWORD).await.session;
+    // What is one's own is nobody else's affair.
+    ada.get("/v1/me").await.expect(200);
+    put(&app.operator().await.0, &format!("/v1/accounts/{id}/roles"), &json!({"roles": ["admin"]})).await.expect(200);
+    eventually("it may list", || async { ada.get("/v1/accounts").await.status == 200 }).await;
+    ada.get(&format!("/v1/accounts/{id}")).await.expect(200);
+    let inspector = app.inspector().await;
+    for by in [&admin, &inspector.0] {
+        by.get(&format!("/v1/accounts/{id}")).await.expect(200);
+        by.get("/v1/accounts").await.expect(200);
+    }
+    app.caller(Role::Admin, "emca").await.get(&format!("/v1/accounts/{id}")).await.expect(404);
+    let reads = inspector.get("/v1/logs/audit/events?type=PersonalDataRead").await.expect(200).body;
+    let reads: Vec<(&str, &Value)> = reads["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| (event["metadata"]["actor"].as_str().unwrap(), &event["payload"]["what"]))
+        .collect();
+    let (by_admin, stream) = (reads[0].0, json!(format!("account/{id}")));
+    let by_inspector = reads[2].0;
+    let expected = [(by_admin, &stream), (by_admin, &Value::Null), (by_inspector, &stream), (by_inspector, &Value::Null)];
+    assert!(by_admin != by_inspector && by_admin.starts_with("key/"));
+    assert_eq!(reads, expected);
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use axum::http::HeaderValue;
 use credence_api::config::TrustedProxies;
+use credence_api::http::body::Whole;
 use credence_api::http::serve::{Patience, Server};
 use credence_api::http::{self, Bounds, Part, Route};
 use credence_api::policy::May;
@@ -35,7 +36,7 @@ async fn sleeps() {
 }
 
 #[utoipa::path(post, path = "/takes", request_body = String)]
-async fn takes(body: axum::body::Bytes) -> String {
+async fn takes(axum::Extension(Whole(body)): axum::Extension<Whole>) -> String {
     body.len().to_string()
 }
 

@@ -5,6 +5,7 @@
 mod support;
 
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -450,6 +451,25 @@ fn a_demonstration_that_is_told_to_stop_leaves_nothing_behind() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
+/// What the run refuses, its dry run refuses: a vault beside an archive, and a log that was lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_made_is_not_foreseen_to_be() {
+    let app = TestApp::start(Engine::Sqlite).await;
+    let (archive, folder) = (Stores::new(Engine::Sqlite).await, tempfile::TempDir::new().unwrap());
+    let file = folder.path().join("ledger.export").display().to_string();
+    run(&["export", "--out", &file], &app.stores).await.expect(0);
+    run(&["import", "--in", &file], &archive).await.expect(0);
+    let stores = app.shutdown().await;
+    let lost = stores.url();
+    std::fs::remove_file(format!("{}/audit.sqlite", lost.strip_prefix("sqlite:").unwrap())).unwrap();
+    for (stores, reason) in [(&archive, "a read-only archive"), (&*stores, "it is missing, though it has been there")] {
+        for arguments in [&["migrate", "--dry-run"][..], &["migrate"]] {
+            let refused = run(arguments, stores).await.expect(3);
+            assert!(refused.err.contains(reason) && !refused.out.contains("would"), "{arguments:?}: {}{}", refused.out, refused.err);
+        }
+    }
+}
+
 #[test]
 fn a_folder_that_is_a_file_is_told_as_that() {
     let folder = tempfile::TempDir::new().unwrap();
@@ -461,6 +481,70 @@ fn a_folder_that_is_a_file_is_told_as_that() {
         let told = format!("{} cannot be entered: Not a directory", file.display());
         assert!(ran.err.contains(&told) && !ran.err.contains("migrate"), "{arguments:?}: {}", ran.err);
     }
+}
+
+#[test]
+fn a_log_line_tells_what_lies_beneath_in_either_format_and_colours_a_terminal_only() {
+    // Nobody listens there.
+    let store = ["--store", "postgres://nobody@127.0.0.1:1/nothing"];
+    for format in ["auto", "text"] {
+        let mut child = command(&[&["replay", "--log-format", format][..], &store].concat())
+            .env("CREDENCE_LOG", "info")
+            .env_remove("NO_COLOR")
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let reason = "the store cannot be reached: ";
+        assert!(line.contains("not reached yet") && line.contains("Connection refused") && !line.contains('\x1b'), "{line}");
+        match format {
+            "text" => assert!(line.contains(&format!("reason=\"{reason}")), "{line}"),
+            _ => assert!(serde_json::from_str::<Value>(&line).unwrap()["reason"].as_str().unwrap().starts_with(reason), "{line}"),
+        }
+    }
+}
+
+/// It would lose its sources where lines are JSON: `causes` tells them all.
+#[test]
+fn no_log_line_is_given_an_error_as_it_is() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut paths: Vec<PathBuf> = ["ledger", "projections", "api"].map(|room| root.join(room).join("src")).into();
+    while let Some(path) = paths.pop() {
+        if path.is_dir() {
+            paths.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else {
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert!(!text.contains("as &dyn std::error::Error"), "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn a_store_that_is_not_there_is_told_as_that_and_not_to_be_made() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let store = format!("sqlite:{}", folder.path().join("typo").display());
+    let export = folder.path().join("export").display().to_string();
+    let (from, to) = (["--from", &store], format!("sqlite:{}", folder.path().join("to").display()));
+    let commands = [
+        &["replay"][..],
+        &["replay", "--open", "--format", "json"],
+        &["export", "--out", &export],
+        &["fsck"],
+        &["keys", "list"],
+        &["rebuild"],
+        &["version"],
+    ];
+    let mut commands: Vec<Vec<&str>> = commands.map(|command| [command, &["--store", &store]].concat()).into();
+    commands.push([&["copy"], &from[..], &["--to", &to]].concat());
+    for arguments in commands {
+        let ran = Ran::new(command(&arguments).output().unwrap()).expect(3);
+        assert!(ran.err.contains("there is no such store") && !ran.err.contains("migrate"), "{arguments:?}: {}", ran.err);
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
 #[test]

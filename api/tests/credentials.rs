@@ -7,11 +7,17 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use credence_ledger::log::Query;
+use credence_api::use_cases::change::CHANGES_MAX;
+use credence_ledger::document::{self, Unsecured};
+use credence_ledger::event::credential::{CredentialReinstated, CredentialSuspended};
+use credence_ledger::event::{New, Origination};
+use credence_ledger::log::{Append, Expected, Outcome, Query};
+use credence_ledger::random::SystemRandom;
 use credence_ledger::testing::ManualClock;
-use credence_ledger::{Position, document, json as canonical};
+use credence_ledger::{LogName, Position, Stream, Version, json as canonical};
 use reqwest::Method;
 use serde_json::{Value, json};
+use sqlx::Connection as _;
 use support::{Answer, Engine, Operator, TestApp, User, send};
 
 engines!(
@@ -26,7 +32,10 @@ engines!(
     a_secret_is_kept_as_a_keyed_digest_alone,
     nothing_is_appended_for_a_request_that_is_refused,
     a_status_changes_only_as_the_rules_allow,
+    what_was_changed_as_often_as_any_is_can_only_be_revoked,
     a_repeat_answers_as_the_first_did,
+    a_repeat_may_leave_out_what_is_nothing,
+    a_row_of_repeats_that_was_altered_opens_nobody_elses_credential,
     each_kind_of_caller_may_do_its_own,
     reading_personal_data_is_recorded_first,
     what_cannot_be_opened_is_gone,
@@ -161,7 +170,7 @@ async fn the_document_has_the_promised_shape_and_digest(engine: Engine) {
     });
     assert_eq!(issued["digest"], format!("blake3:{}", blake3::hash(&canonical::canonical(&expected))));
     assert_eq!(issued["digest"], format!("blake3:{}", hex::encode(document::digest(document))));
-    let signed = document::proof::sign(expected, issued["issued_at"].as_str().unwrap().parse().unwrap(), &signing_key);
+    let signed = document::proof::sign(Unsecured::new(expected), issued["issued_at"].as_str().unwrap().parse().unwrap(), &signing_key);
     assert_eq!(*document, signed);
 }
 
@@ -286,6 +295,12 @@ async fn nothing_is_appended_for_a_request_that_is_refused(engine: Engine) {
             "range",
         ),
         (r#"{"claims": {"n": 1e400}}"#, "claims.n", "range"),
+        (r#"{"claims": {"n": 3.602879701896397e+16}}"#, "claims.n", "range"),
+        (r#"{"type": "VerifiableCredential", "secret": "x"}"#, "type", "format"),
+        (r#"{"type": " @id", "secret": "x"}"#, "type", "format"),
+        (r#"{"type": "\u200b\u2060", "secret": "x"}"#, "type", "blank"),
+        (r#"{"type": "a", "subject": {"name": "\ufeff \u00ad", "email": "x@example.org"}}"#, "subject.name", "blank"),
+        (r#"{"type": "a", "subject": {"name": "Ada \u202ecalevoL", "email": "x@example.org"}}"#, "subject.name", "control_character"),
         (r#"[]"#, "", "type"),
         (r#""text""#, "", "type"),
         (r#"null"#, "", "type"),
@@ -325,6 +340,11 @@ async fn nothing_is_appended_for_a_request_that_is_refused(engine: Engine) {
     issuer.post(&revoke, &json!({"reason": "x".repeat(1001)})).await.expect_field("reason", "too_long");
     issuer.post(&revoke, &json!({"why": "x"})).await.expect_field("why", "unknown");
     post_raw(&issuer, &revoke, Some("text/plain"), "{}").await.expect_problem(415, "unsupported-media-type");
+    let (whole, nothing) = (ada(), json!({}));
+    let coded = |body, coding| post_with(&issuer, "/v1/credentials", body, ("content-encoding", coding));
+    coded(&whole, "gzip").await.expect_problem(415, "unsupported-media-type");
+    coded(&nothing, "identity").await.expect_field("subject", "required");
+    issuer.get("/v1/credentials?type=%ff").await.expect_field("", "format");
     post_raw(&issuer, &revoke, json, "{").await.expect_problem(400, "malformed-json");
     for path in ["/v1/credentials/1/revoke", "/v1/credentials/%ff/revoke", "/v1/credentials/0198c5a2-0000-7000-8000-000000000001/revoke"] {
         issuer.post_empty(path).await.expect_problem(404, "not-found");
@@ -362,6 +382,30 @@ async fn a_status_changes_only_as_the_rules_allow(engine: Engine) {
     assert_eq!((&read["status"], &read["status_changed_at"]), (&json!("revoked"), &revoked["status_changed_at"]));
 }
 
+async fn what_was_changed_as_often_as_any_is_can_only_be_revoked(engine: Engine) {
+    let app = TestApp::start(engine).await;
+    let issuer = app.issuer().await;
+    let issued = issuer.issue("Ada", "ada@example.org").await;
+    let stream = Stream::credential(id(&issued).parse().unwrap());
+    let metadata = Origination::system("test").metadata(&SystemRandom);
+    let (suspended, reinstated) = (CredentialSuspended { reason: None }, CredentialReinstated { reason: None });
+    let changes = (0..CHANGES_MAX - 1).map(|at| if at % 2 == 0 { New::of(&suspended, &metadata) } else { New::of(&reinstated, &metadata) });
+    let append = Append::to(stream, Expected::Exact(Version::FIRST), changes.collect());
+    assert!(matches!(app.services().ledger().unwrap().append(append).await.unwrap(), Outcome::Appended(_)));
+
+    let path = |what: &str| format!("/v1/credentials/{}/{what}", id(&issued));
+    let last = async || post_with(&issuer, &path("reinstate"), &json!({}), ("idempotency-key", "last")).await;
+    assert_eq!(last().await.expect(200).body["status"], "active");
+    issuer.post_empty(&path("suspend")).await.expect_problem(409, "changed-too-often");
+    issuer.post_empty(&path("reinstate")).await.expect_problem(409, "not-suspended");
+    assert_eq!(last().await.expect(200).header("idempotency-replayed"), "true");
+    let receipt = issuer.get(&path(&format!("receipt?version={CHANGES_MAX}"))).await.expect(200).body;
+    assert_eq!(receipt["position"], LogName::LEDGER.at(Position(CHANGES_MAX + 1)).to_string());
+    issuer.get(&path(&format!("receipt?version={}", CHANGES_MAX + 1))).await.expect_problem(404, "not-found");
+    issuer.post_empty(&path("revoke")).await.expect(200);
+    issuer.issue("Ada", "ada@example.org").await;
+}
+
 async fn a_repeat_answers_as_the_first_did(engine: Engine) {
     let clock = Arc::new(ManualClock::default());
     let app = TestApp::builder(engine).await.clock(clock.clone()).start().await;
@@ -389,6 +433,8 @@ async fn a_repeat_answers_as_the_first_did(engine: Engine) {
     body["subject"]["email"] = json!("ADA@example.org");
     body["claims"] = json!({"languages": ["Rust", "Ada"], "level": 3.0});
     assert_eq!(post_with(&issuer, "/v1/credentials", &body, key).await.expect(201).body, first.body);
+    body["valid_from"] = json!("2025-12-31T23:00:00.000Z");
+    assert_eq!(post_with(&issuer, "/v1/credentials", &body, key).await.expect(201).body, first.body);
     body["claims"]["level"] = json!(4);
     post_with(&issuer, "/v1/credentials", &body, key).await.expect_problem(422, "idempotency-key-reused");
     post_with(&issuer, &revoke, &json!({}), key).await.expect_problem(422, "idempotency-key-reused");
@@ -403,6 +449,27 @@ async fn a_repeat_answers_as_the_first_did(engine: Engine) {
     clock.advance(Duration::from_secs(69 * 3600));
     body["subject"]["email"] = json!("fourth@example.org");
     post_with(&issuer, "/v1/credentials", &body, key).await.expect(201);
+}
+
+async fn a_repeat_may_leave_out_what_is_nothing(engine: Engine) {
+    let app = TestApp::start(engine).await;
+    let issuer = app.issuer().await;
+    let nothing = [json!({}), json!({"claims": null}), json!({"claims": {}, "valid_from": null, "receipt": false})];
+    for (at, first) in nothing.iter().enumerate() {
+        let asked = |more: &Value| {
+            let mut body = credential("a", "Ada", &format!("ada-{at}@example.org"));
+            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            body
+        };
+        let (name, path) = (format!("k-{at}"), "/v1/credentials");
+        let key = ("idempotency-key", name.as_str());
+        let issued = post_with(&issuer, path, &asked(first), key).await.expect(201).body;
+        for again in &nothing {
+            assert_eq!(post_with(&issuer, path, &asked(again), key).await.expect(201).body, issued, "{first} {again}");
+        }
+        let other = asked(&json!({"claims": {"a": null}}));
+        post_with(&issuer, path, &other, key).await.expect_problem(422, "idempotency-key-reused");
+    }
 }
 
 async fn each_kind_of_caller_may_do_its_own(engine: Engine) {
@@ -462,16 +529,40 @@ async fn reading_personal_data_is_recorded_first(engine: Engine) {
     issuer.get(&format!("{path}/events")).await.expect(200);
 }
 
-/// Destroys every subject's key, as erasure does.
-async fn erase_everybody(app: &TestApp, engine: Engine) {
+/// Does to the tables of `store`, `vault` or `ledger`, what only somebody with a hand on them can.
+async fn alter(app: &TestApp, engine: Engine, store: &str, statement: &str) {
     match engine {
         Engine::Sqlite => {
-            let vault = rusqlite::Connection::open(app.stores.folder.path().join("vault.sqlite")).unwrap();
-            vault.execute("delete from subjects", []).unwrap();
+            let file = rusqlite::Connection::open(app.stores.folder.path().join(format!("{store}.sqlite"))).unwrap();
+            file.execute(statement, []).unwrap();
         }
         Engine::Postgres => {
-            let pool = sqlx::PgPool::connect(&app.stores.url()).await.unwrap();
-            sqlx::query("delete from vault.subjects").execute(&pool).await.unwrap();
+            let mut database = sqlx::PgConnection::connect(&app.stores.url()).await.unwrap();
+            let statement = format!("set search_path to {store}; {statement}");
+            sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut database).await.unwrap();
+        }
+    }
+}
+
+/// Takes every subject's key away, as a vault from before does.
+async fn lose_everybody(app: &TestApp, engine: Engine) {
+    alter(app, engine, "vault", "delete from subjects").await;
+}
+
+async fn a_row_of_repeats_that_was_altered_opens_nobody_elses_credential(engine: Engine) {
+    let app = TestApp::start(engine).await;
+    let issuer = app.issuer().await;
+    let key = ("idempotency-key", "k");
+    let first = post_with(&issuer, "/v1/credentials", &ada(), key).await.expect(201).body;
+    let suspend = format!("/v1/credentials/{}/suspend", id(&first));
+    post_with(&issuer, &suspend, &json!({}), key).await.expect(200);
+    issuer.issue("Grace", "grace@example.org").await;
+    let last = size(&app).await - 1;
+    for position in [last, 0, last + 1000] {
+        alter(&app, engine, "ledger", &format!("update idempotency set position = {position}")).await;
+        for (path, body) in [("/v1/credentials", ada()), (&*suspend, json!({}))] {
+            let answer = post_with(&issuer, path, &body, key).await.expect_problem(500, "internal");
+            assert!(!answer.text.contains("Grace"), "{}", answer.text);
         }
     }
 }
@@ -481,8 +572,8 @@ async fn what_cannot_be_opened_is_gone(engine: Engine) {
     let issuer = app.issuer().await;
     let issued = issuer.issue("Ada", "ada@example.org").await;
     let path = format!("/v1/credentials/{}", id(&issued));
-    erase_everybody(&app, engine).await;
-    issuer.get(&path).await.expect_problem(410, "erased");
+    lose_everybody(&app, engine).await;
+    issuer.get(&path).await.expect_problem(410, "key-lost");
     let events = issuer.get(&format!("{path}/events")).await.expect(200).body;
     assert_eq!(events["items"][0]["payload"]["document"], json!({"sealed": "erased"}));
 }

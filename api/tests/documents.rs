@@ -122,6 +122,54 @@ async fn the_pages_work_without_any_other_server() {
 }
 
 #[tokio::test]
+async fn what_is_no_text_in_a_path_is_the_name_of_nothing() {
+    let app = TestApp::start(Engine::Sqlite).await;
+    let operator = app.operator().await;
+    let mut asked = 0;
+    for (path, method) in operations(&serde_json::from_str(docs::json()).unwrap()) {
+        let Some((before, _)) = path.split_once('{') else { continue };
+        // What is an account's own is nothing to a key.
+        if path.starts_with("/v1/me/") {
+            continue;
+        }
+        let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+        let rest = path[before.len()..].split('/').map(|part| if part.starts_with('{') { "%ff" } else { part });
+        let real = format!("{before}{}", rest.collect::<Vec<_>>().join("/"));
+        let request = operator.request(method.clone(), &real);
+        // What has a body is told of the path first.
+        let request = if method == Method::GET || method == Method::DELETE { request } else { request.json(&serde_json::json!({})) };
+        let answer = send(request).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.body["type"].as_str()),
+            (404, Some("/problems/not-found")),
+            "{method} {real}: {}",
+            answer.text
+        );
+        asked += 1;
+    }
+    assert!(asked > 20, "{asked}");
+    for path in ["/v1/logs/ledger/tile/%ff", "/v1/projections/verification/rebuilds/%ff", "/v1/logs/ledger/tile/0/%ff"] {
+        operator.get(path).await.expect_problem(404, "not-found");
+    }
+}
+
+#[test]
+fn the_older_dialects_list_what_every_one_of_their_routes_answers() {
+    let document: Value = serde_json::from_str(docs::json()).unwrap();
+    let mut routes = 0;
+    for (path, method) in operations(&document) {
+        let operation = &document["paths"][&path][&method];
+        if operation["tags"] == serde_json::json!(["Older dialects"]) {
+            for status in ["400", "408", "413", "415", "429", "500", "503"] {
+                assert!(operation["responses"].get(status).is_some(), "{method} {path} does not tell of {status}");
+            }
+            routes += 1;
+        }
+    }
+    assert_eq!(routes, 5);
+}
+
+#[tokio::test]
 async fn every_problem_has_a_page() {
     let app = TestApp::start(Engine::Sqlite).await;
     let all = app.anonymous().get("/problems").await.expect(200);

@@ -263,6 +263,15 @@ async fn requests_are_counted_by_route() {
     assert!(metrics.header("content-type").starts_with("text/plain"));
     assert!(metrics.text.contains("credence_http_requests_total{route=\"GET /health\",status=\"200\"}"), "{}", metrics.text);
     assert!(metrics.text.contains("credence_http_request_duration_seconds_bucket{route=\"GET /health\""));
+
+    // Any word is a method to HTTP: those that nobody knows are one series.
+    for method in ["AAAA1", "AAAA2", "AAAA3"] {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        send(app.anonymous().request(method, "/health")).await.expect_problem(405, "method-not-allowed");
+    }
+    let metrics = app.anonymous().get("/metrics").await.expect(200);
+    assert!(metrics.text.contains("credence_http_requests_total{route=\"OTHER /health\",status=\"405\"} 3"), "{}", metrics.text);
+    assert!(!metrics.text.contains("AAAA"), "{}", metrics.text);
 }
 
 #[tokio::test]
@@ -273,6 +282,7 @@ async fn the_vault_learns_when_a_key_was_last_used() {
     let text = issuer.0.key.clone().unwrap();
     let vault = app.services().vault.clone();
     assert_eq!(vault.find_key(&text).await.unwrap().unwrap().last_used_at, None);
-    app.shutdown().await;
+    // Kept: the vault stands in their folder.
+    let _stores = app.shutdown().await;
     assert!(vault.find_key(&text).await.unwrap().unwrap().last_used_at.is_some());
 }

@@ -679,7 +679,7 @@ async fn whose_key_was_lost_can_be_revoked(engine: Engine) {
     let issued = issue(&issuer, "a").await;
     app.services().vault.forget_subjects(&[subject_of(&app, &issued).await]).await.unwrap();
     let path = format!("/v1/credentials/{}", id(&issued));
-    issuer.get(&path).await.expect_problem(410, "erased");
+    issuer.get(&path).await.expect_problem(410, "key-lost");
     let revoke = format!("{path}/revoke");
     let reason = json!({"reason": "nobody can read it any more"});
     let revoked = keyed(&issuer, &revoke, "key-1", &reason).await.expect(200);

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use credence_api::stores::{self, DEFAULT_ISSUER};
 use credence_ledger::event::audit::{AuditEvent, KeyReplaced};
-use credence_ledger::log::Query;
+use credence_ledger::event::{New, Origination};
+use credence_ledger::log::{Append, Expected, Query};
 use credence_ledger::testing::ManualClock;
 use credence_ledger::vault::{Role, Roles, Terms};
 use credence_ledger::{Clock as _, Position, Stream, random};
@@ -25,6 +26,7 @@ engines!(
     a_key_that_expires_holds_until_then,
     a_key_is_rotated_with_and_without_an_overlap,
     of_rotations_at_once_one_makes_a_key,
+    a_rotation_that_broke_off_is_finished_by_a_repeat_and_by_a_start,
     who_is_limited_to_types_administers_no_accounts,
     nobody_gives_more_than_it_has,
     what_is_another_organisations_is_not_there,
@@ -97,7 +99,7 @@ async fn a_second() {
 async fn a_key_is_told_once_found_by_its_prefix_and_revoked(engine: Engine) {
     let app = TestApp::start(engine).await;
     let admin = of(&app, Role::Admin, "acme").await;
-    let asked = json!({"roles": ["auditor", "issuer"], "name": " for  the registry ", "types": ["degree", "badge"], "expires_at": "2999-01-31T13:00:00+01:00"});
+    let asked = json!({"roles": ["auditor", "issuer"], "name": " for  the registry ", "types": ["degree", "badge", " degree"], "expires_at": "2999-01-31T13:00:00+01:00"});
     let answer = admin.post("/v1/keys", &asked).await.expect(201);
     assert_eq!((answer.header("location"), answer.header("cache-control")), (path(&answer.body).as_str(), "no-store"));
     let mut made = answer.body;
@@ -211,6 +213,34 @@ async fn of_rotations_at_once_one_makes_a_key(engine: Engine) {
     let keys = operator.get("/v1/keys?limit=100").await.expect(200).body["items"].clone();
     let holding = |key: &&Value| key["roles"] == json!(["issuer"]) && key["status"] == "active";
     assert_eq!(keys.as_array().unwrap().iter().filter(holding).count(), 1);
+}
+
+async fn a_rotation_that_broke_off_is_finished_by_a_repeat_and_by_a_start(engine: Engine) {
+    let app = TestApp::start(engine).await;
+    let admin = of(&app, Role::Admin, "acme").await;
+    let ends = app.services().clock.now();
+    let mut keys = Vec::new();
+    for _ in 0..2 {
+        let made = make(&admin, &json!({"roles": ["issuer"]})).await;
+        // What a process that was killed there had recorded, and what the vault had not heard of.
+        let stream: Stream = format!("key/{}", made["id"].as_str().unwrap()).parse().unwrap();
+        let metadata = Origination::system("killed").metadata(&random::SystemRandom);
+        let replaced = New::of(&KeyReplaced { expires_at: ends, replaced_by: fresh() }, &metadata);
+        app.services().audit.append(Append::to(stream, Expected::Any, vec![replaced])).await.unwrap();
+        issue(&holder(&app, &made), "degree").await.expect(201);
+        keys.push(made);
+    }
+    for _ in 0..2 {
+        admin.post_empty(&format!("{}/rotate", path(&keys[0]))).await.expect_problem(409, "key-ended");
+        assert_eq!(admin.get(&path(&keys[0])).await.body["expires_at"], ends.to_string());
+    }
+    assert_eq!(admin.get(&path(&keys[1])).await.body["status"], "active");
+    let next = TestApp::on(app.stores.clone()).start().await;
+    eventually("a start looks for it", || async { admin.get(&path(&keys[1])).await.body["status"] == "expired" }).await;
+    a_second().await;
+    for made in &keys {
+        issue(&holder(&next, made), "degree").await.expect_problem(401, "unauthenticated");
+    }
 }
 
 async fn who_is_limited_to_types_administers_no_accounts(engine: Engine) {

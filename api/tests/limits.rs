@@ -125,6 +125,28 @@ async fn bad_credentials_count_against_the_address() {
 }
 
 #[tokio::test]
+async fn from_an_address_past_its_limit_few_texts_that_were_never_good_are_looked_up() {
+    let clock = Arc::new(ManualClock::default());
+    let app = TestApp::builder(Engine::Sqlite).await.clock(clock.clone()).rate_limit("1/1h").start().await;
+    let (seen, unseen) = (app.inspector().await, app.inspector().await);
+    for _ in 0..3 {
+        // It was counted as a bad one until it was looked up, and then no longer.
+        seen.get("/v1/me").await.expect(200);
+    }
+    // On a path that is no route, too.
+    for number in 0..30 {
+        let guess = app.anonymous().request(Method::GET, "/nowhere").bearer_auth(format!("credence_{number:064}"));
+        send(guess).await.expect(if number == 0 { 401 } else { 429 });
+    }
+    let refused = unseen.get("/v1/me").await.expect_problem(429, "rate-limited");
+    assert_eq!(standing(&refused).0, "1");
+    seen.get("/v1/me").await.expect(200);
+    clock.advance(Duration::from_secs(1));
+    unseen.get("/v1/me").await.expect(200);
+    verify(&app.anonymous()).await.expect(429);
+}
+
+#[tokio::test]
 async fn attempts_to_log_in_count_against_the_address_whatever_comes_of_them() {
     let app = TestApp::builder(Engine::Sqlite).await.rate_limit("2/1h").start().await;
     let body = json!({"identifier": "nobody@example.org", "password": "a wrong one"});
@@ -136,6 +158,23 @@ async fn attempts_to_log_in_count_against_the_address_whatever_comes_of_them() {
     app.anonymous().post("/v1/auth/login", &body).await.expect_problem(429, "rate-limited");
     // What checks tokens elsewhere needs their keys all the time.
     app.anonymous().get("/.well-known/jwks.json").await.expect(200);
+}
+
+#[tokio::test]
+async fn proofs_are_counted_and_what_they_are_made_of_is_not() {
+    let app = TestApp::builder(Engine::Sqlite).await.rate_limit("2/1h").start().await;
+    eventually("a checkpoint", || async { app.anonymous().get("/v1/logs/ledger/checkpoint").await.status == 200 }).await;
+    for remaining in ["1", "0"] {
+        let proof = app.anonymous().get("/v1/logs/ledger/proofs/inclusion?position=0").await.expect(200);
+        assert_eq!(standing(&proof).1, remaining);
+    }
+    for proof in ["inclusion?position=0", "consistency?from=0"] {
+        app.anonymous().get(&format!("/v1/logs/ledger/proofs/{proof}")).await.expect_problem(429, "rate-limited");
+    }
+    for path in ["checkpoint", "keys", "tile/0/000.p/1"] {
+        assert_eq!(standing(&app.anonymous().get(&format!("/v1/logs/ledger/{path}")).await.expect(200)), ("", "", ""), "{path}");
+    }
+    app.inspector().await.get("/v1/logs/ledger/proofs/inclusion?position=0").await.expect(200);
 }
 
 #[tokio::test]

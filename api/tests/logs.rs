@@ -6,12 +6,18 @@ mod support;
 
 use std::time::Duration;
 
-use credence_ledger::Position;
-use credence_ledger::log::Query;
+use credence_ledger::event::issuer::IssuerRegistered;
+use credence_ledger::event::{New, Origination};
+use credence_ledger::log::{Append, Expected, Query};
+use credence_ledger::random::SystemRandom;
+use credence_ledger::{Position, Stream};
 use futures::StreamExt as _;
 use reqwest::Method;
 use serde_json::{Value, json};
-use support::{Answer, Engine, Inspector, TestApp, User, chain, send, unsigned};
+use support::{Answer, Engine, Inspector, TestApp, User, chain, eventually, send, unsigned};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpSocket, TcpStream};
+use uuid::Uuid;
 
 engines!(
     pages_hold_every_event_once_in_order,
@@ -22,6 +28,7 @@ engines!(
     without_a_record_nothing_is_opened,
     a_follower_gets_what_comes_and_goes_on_where_it_was,
     a_follower_is_let_go_when_the_process_stops,
+    whoever_asks_for_little_is_answered_beside_any_number_of_streams_that_nobody_reads,
 );
 
 /// Reads a log in another media type than JSON.
@@ -66,6 +73,33 @@ async fn pages_hold_every_event_once_in_order(engine: Engine) {
     assert_eq!(all["next_cursor"], Value::Null);
     let beyond = auditor.get("/v1/logs/ledger/events?from=5").await.expect(200).body;
     assert_eq!(beyond, json!({"items": [], "next_cursor": null}));
+}
+
+#[tokio::test]
+async fn a_page_of_large_events_ends_sooner_and_goes_on_where_it_ended() {
+    let app = TestApp::start(Engine::Sqlite).await;
+    let issuer = app.issuer().await;
+    let claims = json!({ "text": "x".repeat(65_000) });
+    for number in 0..70 {
+        let subject = json!({"name": "Ada", "email": format!("ada{number}@example.org")});
+        issuer.post("/v1/credentials", &json!({"type": "t", "subject": subject, "claims": claims})).await.expect(201);
+    }
+    let auditor = app.inspector().await;
+    let (mut path, mut found, mut pages) = ("/v1/logs/ledger/events?limit=1000&open=true".to_owned(), Vec::new(), 0);
+    loop {
+        let page = auditor.get(&path).await.expect(200);
+        assert!(page.text.len() < 5 << 20, "{}", page.text.len());
+        found.extend(positions(&page.body["items"]).into_iter().map(str::to_owned));
+        pages += 1;
+        let Some(next) = page.body["next_cursor"].as_str() else { break };
+        path = format!("/v1/logs/ledger/events?limit=1000&open=true&cursor={next}");
+    }
+    assert_eq!(found, (0..71).map(|position| format!("ledger@{position}")).collect::<Vec<_>>());
+    assert_eq!(pages, 2);
+    let lines = read_as(&auditor, "/v1/logs/ledger/events?open=true", "application/x-ndjson").await.text().await.unwrap();
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 71);
+    assert_eq!(lines[70]["payload"]["document"]["credentialSubject"]["claims"], claims);
 }
 
 async fn filters_hold_together(engine: Engine) {
@@ -269,4 +303,45 @@ async fn what_is_asked_wrongly_is_told() {
         let answer: Answer = send(request.header("last-event-id", last)).await;
         answer.expect_field("Last-Event-ID", "format");
     }
+}
+
+/// Asks for a stream and never reads a byte of it.
+async fn unread(app: &TestApp, user: &impl User, media_type: &str) -> TcpStream {
+    let request = user.request(Method::GET, "/v1/logs/ledger/events").build().unwrap();
+    let authorization = request.headers()["authorization"].to_str().unwrap().to_owned();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(app.address()).await.unwrap();
+    let head = format!("GET /v1/logs/ledger/events HTTP/1.1\r\nHost: x\r\nAuthorization: {authorization}\r\nAccept: {media_type}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream
+}
+
+async fn whoever_asks_for_little_is_answered_beside_any_number_of_streams_that_nobody_reads(engine: Engine) {
+    let app = TestApp::start(engine).await;
+    let (issuer, auditor) = (app.issuer().await, app.inspector().await);
+    let log = &app.services().ledger().unwrap().log;
+    for thousand in 1..=4_u128 {
+        let registered = (0..1000_u128).map(|number| {
+            let payload = IssuerRegistered { did: format!("did:key:{number:0500}"), name: format!("{thousand}, {number}") };
+            let event = New::of(&payload, &Origination::system("test").metadata(&SystemRandom));
+            Append::to(Stream::issuer(Uuid::from_u128(thousand * 1000 + number)), Expected::None, vec![event])
+        });
+        log.commit(registered.collect()).await.unwrap();
+    }
+    let mut streams = Vec::new();
+    for number in 0..60 {
+        let media_type = ["application/x-ndjson", "application/cbor-seq", "text/event-stream"][number % 3];
+        streams.push(unread(&app, &auditor, media_type).await);
+    }
+    for number in 0..20 {
+        issuer.issue("Ada", &format!("ada{number}@example.org")).await;
+        let page = auditor.get("/v1/logs/ledger/events?limit=1").await.expect(200).body;
+        assert_eq!(positions(&page["items"]), ["ledger@0"]);
+        eventually("ready", || async { app.anonymous().get("/health/ready").await.status == 200 }).await;
+    }
+    // One that is read comes to its end beside them.
+    let lines = read_as(&auditor, "/v1/logs/ledger/events", "application/x-ndjson").await.text().await.unwrap();
+    assert!(lines.lines().count() > 4000);
+    drop(streams);
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use credence_api::config::ServeOptions;
+use credence_api::http::health::READINESS_KEPT;
 use credence_api::oidc::Times;
 use credence_ledger::Timestamp;
 use credence_ledger::testing::ManualClock;
@@ -63,6 +64,7 @@ impl Scene {
 
 /// What readiness says of the provider.
 async fn said(app: &TestApp) -> String {
+    tokio::time::sleep(READINESS_KEPT).await;
     let told = app.anonymous().get("/health/ready").await.expect(200).body;
     let reasons = told["warnings"].as_array().unwrap().iter().filter(|one| one["name"] == "identity-provider");
     reasons.map(|one| one["reason"].as_str().unwrap().to_owned()).collect()
@@ -345,7 +347,13 @@ async fn roles_are_mapped_and_without_one_a_known_caller_is_refused(engine: Engi
     both.get("/v1/credentials").await.expect(200);
     both.post("/v1/credentials", &json!({"type": "code", "secret": "two"})).await.expect(201);
     for none in [json!([]), json!(["x"]), json!(null)] {
-        with(none).get("/v1/credentials").await.expect_problem(403, "forbidden");
+        let known = with(none);
+        for path in ["/v1/credentials", "/v1/me", "/v1/issuers"] {
+            let refused = known.get(path).await.expect_problem(403, "forbidden");
+            assert_eq!(refused.body["detail"], "the token has no role that means something here");
+        }
+        // Nor is it worth anything where nobody needs a token.
+        known.post("/v1/verifications", &json!({"secret": "one"})).await.expect_problem(403, "forbidden");
     }
     // Where the roles do not stand, they do not count.
     scene.bearer(&json!({"roles": ["cr-admin"]})).get("/v1/credentials").await.expect_problem(403, "forbidden");

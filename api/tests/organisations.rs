@@ -29,6 +29,7 @@ use uuid::Uuid;
 engines!(
     an_organisation_is_created_with_a_key_of_its_own,
     of_organisations_of_one_name_created_at_once_one_is_there,
+    an_organisation_whose_profile_cannot_be_recorded_is_there_without_one,
     what_was_begun_before_a_crash_is_finished,
     organisations_are_listed_newest_first_and_each_knows_its_own,
     an_administrator_changes_what_its_organisation_tells,
@@ -114,8 +115,8 @@ async fn an_organisation_is_created_with_a_key_of_its_own(engine: Engine) {
 async fn of_organisations_of_one_name_created_at_once_one_is_there(engine: Engine) {
     let app = TestApp::start(engine).await;
     let operator = app.operator().await;
-    let body = json!({"name": "acme"});
-    let answers = futures::future::join_all((0..8).map(|_| operator.post("/v1/issuers", &body))).await;
+    let bodies: Vec<Value> = (0..8).map(|at| json!({"name": "acme", "display_name": format!("Acme {at}")})).collect();
+    let answers = futures::future::join_all(bodies.iter().map(|body| operator.post("/v1/issuers", body))).await;
     let (made, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 201);
     assert_eq!(made.len(), 1);
     for answer in refused {
@@ -123,6 +124,24 @@ async fn of_organisations_of_one_name_created_at_once_one_is_there(engine: Engin
         assert_eq!(answer.body["existing"]["id"], made[0].body["id"]);
     }
     assert_eq!(column(&operator.get("/v1/issuers").await.expect(200).body, "name"), ["acme", DEFAULT_ISSUER]);
+    // It is called what it was made with, and nothing else was recorded of it.
+    let told = operator.get(&format!("/v1/issuers/{}", id(&made[0].body))).await.expect(200).body;
+    assert_eq!(told["display_name"], made[0].body["display_name"]);
+    let changes = operator.get("/v1/logs/audit/events?type=IssuerChanged").await.expect(200).body;
+    let names: Vec<&Value> = changes["items"].as_array().unwrap().iter().map(|event| &event["payload"]["display_name"]).collect();
+    assert_eq!(names, [&told["display_name"]]);
+}
+
+async fn an_organisation_whose_profile_cannot_be_recorded_is_there_without_one(engine: Engine) {
+    let app = TestApp::start(engine).await;
+    let operator = app.operator().await;
+    app.services().audit.appender.shutdown().await;
+    let body = json!({"name": "acme", "display_name": "Acme"});
+    let told = operator.post("/v1/issuers", &body).await.expect_problem(503, "audit-unavailable");
+    assert!(told.body["detail"].as_str().unwrap().starts_with("it was done"), "{}", told.text);
+    let repeated = operator.post("/v1/issuers", &body).await.expect_problem(409, "issuer-exists");
+    let made = operator.get(&format!("/v1/issuers/{}", repeated.body["existing"]["id"].as_str().unwrap())).await.expect(200).body;
+    assert_eq!((&made["name"], &made["display_name"]), (&json!("acme"), &Value::Null));
 }
 
 async fn what_was_begun_before_a_crash_is_finished(engine: Engine) {

@@ -15,10 +15,12 @@ use credence_ledger::event::audit::{AuditEvent, EndedBy, FailedBy};
 use credence_ledger::log::Query;
 use credence_ledger::testing::ManualClock;
 use credence_ledger::vault::Role;
-use credence_ledger::{Clock as _, Position};
+use credence_ledger::vault::sessions::NewSession;
+use credence_ledger::{Clock as _, Position, random};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use reqwest::Method;
 use serde_json::{Value, json};
+use sqlx::Connection as _;
 use support::accounts::{LoggedIn, PASSWORD, log_in, register};
 use support::{Answer, Engine, Session, TestApp, User, eventually, send};
 
@@ -31,10 +33,12 @@ engines!(
     who_knows_the_password_is_not_counted,
     a_refresh_token_is_good_once_and_a_second_use_ends_the_session,
     of_refreshes_at_once_no_more_than_one_is_answered,
+    a_refresh_that_cannot_be_answered_uses_nothing_up,
     whoever_follows_a_log_is_let_go_when_the_right_ends,
     of_logins_beside_a_change_of_the_password_no_session_is_left,
     what_ends_on_one_process_ends_on_the_other_within_a_second,
     an_owner_lists_and_ends_sessions,
+    of_more_than_a_hundred_sessions_the_one_longest_not_refreshed_ends,
     a_token_that_is_not_ours_is_refused,
     an_access_token_expires_and_so_does_a_session,
     the_published_keys_check_a_token_and_a_replaced_key_checks_none,
@@ -43,6 +47,7 @@ engines!(
     a_service_asks_what_a_token_is_worth,
     while_the_vault_is_away_nobody_is_known,
     a_password_is_hashed_anew_when_its_cost_changes,
+    a_login_succeeds_though_its_password_cannot_be_hashed_anew,
     nothing_secret_stands_in_the_stores,
 );
 
@@ -240,6 +245,48 @@ async fn of_refreshes_at_once_no_more_than_one_is_answered(engine: Engine) {
     eventually("the session is over", || async { session.get("/v1/me").await.status == 401 }).await;
 }
 
+/// Changes the vault behind the process's back.
+async fn in_the_vault(app: &TestApp, engine: Engine, sqlite: &str, postgres: &str) {
+    match engine {
+        Engine::Sqlite => {
+            let vault = rusqlite::Connection::open(app.stores.folder.path().join("vault.sqlite")).unwrap();
+            vault.busy_timeout(Duration::from_secs(5)).unwrap();
+            vault.execute_batch(sqlite).unwrap();
+        }
+        Engine::Postgres => {
+            let mut vault = sqlx::PgConnection::connect(&app.stores.url()).await.unwrap();
+            sqlx::raw_sql(sqlx::AssertSqlSafe(postgres.to_owned())).execute(&mut vault).await.unwrap();
+        }
+    }
+}
+
+async fn a_refresh_that_cannot_be_answered_uses_nothing_up(engine: Engine) {
+    let app = TestApp::start(engine).await;
+    let (operator, admin) = (app.operator().await, app.caller(Role::Admin, "acme").await);
+    register(&admin, "ada").await;
+    let first = log_in(&app, "ada", PASSWORD).await;
+    // While the organisation is deactivated.
+    let acme = admin.get("/v1/issuers").await.expect(200).body["items"][0]["id"].as_str().unwrap().to_owned();
+    let set_active = async |active: bool| {
+        let change = operator.request(Method::PATCH, &format!("/v1/issuers/{acme}")).json(&json!({"is_active": active}));
+        send(change).await.expect(200);
+    };
+    set_active(false).await;
+    for _ in 0..2 {
+        first.refresh(&app).await.expect_problem(401, "unauthenticated");
+    }
+    set_active(true).await;
+    let second = LoggedIn::of(&app, &first.refresh(&app).await.expect(200).body);
+    eventually("it goes on", || async { second.session.get("/v1/me").await.status == 200 }).await;
+    // While there is no key to sign with.
+    let rename = |from: &str, to: &str| format!("alter table {from} rename to {to}");
+    in_the_vault(&app, engine, &rename("token_keys", "aside"), &rename("vault.token_keys", "aside")).await;
+    assert!(second.refresh(&app).await.status.is_server_error());
+    in_the_vault(&app, engine, &rename("aside", "token_keys"), &rename("vault.aside", "token_keys")).await;
+    second.refresh(&app).await.expect(200);
+    assert_eq!(events(&app, "SessionEnded").await, []);
+}
+
 async fn whoever_follows_a_log_is_let_go_when_the_right_ends(engine: Engine) {
     let (app, other) = two(engine).await;
     let operator = app.operator().await;
@@ -277,7 +324,16 @@ async fn of_logins_beside_a_change_of_the_password_no_session_is_left(engine: En
     let logins: Vec<_> = logins.collect();
     tokio::time::sleep(Duration::from_millis(150)).await;
     let change = json!({"current_password": PASSWORD, "new_password": "another winter's bicycle, humming"});
-    send(owner.request(Method::PUT, "/v1/me/password").json(&change)).await.expect(204);
+    // It waits for its turn like the others, and may be told to come back.
+    let changed = || send(owner.request(Method::PUT, "/v1/me/password").json(&change));
+    let mut answer = changed().await;
+    for _ in 0..10 {
+        if answer.status != 503 {
+            break;
+        }
+        answer = changed().await;
+    }
+    answer.expect(204);
     for begun in logins {
         assert!([200, 401, 503].contains(&begun.await.unwrap().status.as_u16()));
     }
@@ -372,6 +428,30 @@ async fn an_owner_lists_and_ends_sessions(engine: Engine) {
         .map(|event| if let AuditEvent::SessionEnded(ended) = event { ended.cause } else { panic!("{event:?}") })
         .collect();
     assert_eq!(causes, [EndedBy::Owner, EndedBy::Logout]);
+}
+
+async fn of_more_than_a_hundred_sessions_the_one_longest_not_refreshed_ends(engine: Engine) {
+    let app = TestApp::start(engine).await;
+    let account = register(&app.operator().await, "ada").await.parse().unwrap();
+    let vault = &app.services().vault;
+    let checked = vault.login_of(account).await.unwrap().unwrap().stored;
+    let (now, mut begun) = (SystemClock.now(), Vec::new());
+    for number in 0..100_u8 {
+        let created_at = now.minus(Duration::from_secs(1000 - u64::from(number)));
+        let id = random::uuid_v7(created_at, &random::SystemRandom);
+        let (token, expires_at) = ([number; 32], now.plus(Duration::from_secs(3600)));
+        let new = NewSession { id, account, checked: checked.clone(), agent: None, token, created_at, expires_at };
+        assert!(vault.insert_session(&new).await.unwrap());
+        begun.push(id);
+    }
+    vault.refresh([0; 32], [200; 32], now, now.plus(Duration::from_secs(3600))).await.unwrap();
+    let ada = log_in(&app, "ada", PASSWORD).await.session;
+    let left = ada.get("/v1/me/sessions").await.expect(200).body["items"].clone();
+    let left: Vec<&str> = left.as_array().unwrap().iter().map(|session| session["id"].as_str().unwrap()).collect();
+    let is_left = |at: usize| left.contains(&begun[at].to_string().as_str());
+    assert!(left.len() == 100 && is_left(0) && !is_left(1) && (2..100).all(is_left), "{left:?}");
+    let [AuditEvent::SessionEnded(ended)] = &events(&app, "SessionEnded").await[..] else { panic!("one session ended") };
+    assert_eq!((ended.cause, ended.account), (EndedBy::Owner, account));
 }
 
 async fn a_token_that_is_not_ours_is_refused(engine: Engine) {
@@ -498,6 +578,8 @@ async fn a_new_key_is_published_before_it_signs(engine: Engine) {
     clock.advance(Duration::from_secs(31 * 24 * 3600));
     // What the process does of itself, now and then.
     app.services().vault.add_token_key(clock.now().minus(KEY_AGE_MAX), clock.now()).await.unwrap();
+    // What is known is told for so long.
+    tokio::time::sleep(Duration::from_millis(400)).await;
     let both = published().await;
     assert_eq!((both.len(), &both[0]), (2, &kid_of(&first)));
     let still = log_in(&app, "ada", PASSWORD).await;
@@ -557,10 +639,6 @@ async fn a_service_asks_what_a_token_is_worth(engine: Engine) {
 }
 
 async fn while_the_vault_is_away_nobody_is_known(engine: Engine) {
-    if engine == Engine::Sqlite {
-        // An open file stays open when its name is gone.
-        return;
-    }
     let app = TestApp::start(engine).await;
     register(&app.operator().await, "ada").await;
     let ada = log_in(&app, "ada", PASSWORD).await.session;
@@ -585,6 +663,17 @@ async fn a_password_is_hashed_anew_when_its_cost_changes(engine: Engine) {
     log_in(&dearer, "ada", PASSWORD).await;
     assert_ne!(hash().await, before);
     log_in(&dearer, "ada", PASSWORD).await;
+}
+
+async fn a_login_succeeds_though_its_password_cannot_be_hashed_anew(engine: Engine) {
+    let app = TestApp::start(engine).await;
+    register(&app.operator().await, "ada").await;
+    let dearer = TestApp::on(app.stores.clone()).with(|config| config.accounts.password.iterations += 1).start().await;
+    let sqlite = "create trigger refuse before update of wrapped_password on accounts begin select raise(abort, 'refused'); end";
+    let postgres = "create function vault.refuse() returns trigger language plpgsql as $$ begin raise exception 'refused'; end $$;
+        create trigger refuse before update of wrapped_password on vault.accounts for each row execute function vault.refuse()";
+    in_the_vault(&app, engine, sqlite, postgres).await;
+    log_in(&dearer, "ada", PASSWORD).await.session.get("/v1/me").await.expect(200);
 }
 
 async fn nothing_secret_stands_in_the_stores(engine: Engine) {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use credence_api::caller::Caller;
 use credence_api::use_cases::{Error, rotate};
-use credence_ledger::document::proof;
+use credence_ledger::document::{Unsecured, proof};
 use credence_ledger::event::audit::{AuditEvent, Cause, SigningKeyRotated};
 use credence_ledger::event::issuer::{IssuerEvent, IssuerKeyRotated};
 use credence_ledger::event::{New, Origination};
@@ -108,7 +108,9 @@ async fn a_document_is_verified_with_its_proof(engine: Engine) {
     let issued = app.issuer().await.post("/v1/credentials", &ada()).await.expect(201).body;
     let own = issued["document"]["proof"].clone();
     let foreign = json!({"type": "DataIntegrityProof", "cryptosuite": "ecdsa-rdfc-2019", "proofValue": "z1"});
-    for proof in [own.clone(), Value::Null, foreign.clone(), json!([]), json!([own]), json!([foreign, own, {"type": "Other"}])] {
+    let many = vec![foreign.clone(); 1000];
+    for proof in [own.clone(), Value::Null, foreign.clone(), json!([]), json!([own]), json!([foreign, own, {"type": "Other"}]), json!(many)]
+    {
         let mut document = issued["document"].clone();
         document["proof"] = proof;
         let verdict = present(&app, &document).await.body;
@@ -127,8 +129,11 @@ async fn a_proof_that_does_not_hold_is_tampered_with(engine: Engine) {
         proof[member] = value;
         proof
     };
-    let by_another =
-        proof::sign(document.clone(), issued["issued_at"].as_str().unwrap().parse().unwrap(), &SigningKey::generate(&SystemRandom));
+    let by_another = proof::sign(
+        Unsecured::new(document.clone()),
+        issued["issued_at"].as_str().unwrap().parse().unwrap(),
+        &SigningKey::generate(&SystemRandom),
+    );
     let of_another = issuer.issue("Grace", "grace@example.org").await["document"]["proof"].clone();
     let value = own["proofValue"].as_str().unwrap();
     let flipped = if value.ends_with('1') { "2" } else { "1" };
@@ -144,6 +149,10 @@ async fn a_proof_that_does_not_hold_is_tampered_with(engine: Engine) {
         json!([own, by_another["proof"]]),
         json!("a text"),
         json!([own, 1]),
+        json!({}),
+        json!([own, {}]),
+        json!({"type": "DataIntegrityProof"}),
+        json!(vec![own; 17]),
     ] {
         let mut presented = document.clone();
         presented["proof"] = proof;

@@ -20,6 +20,7 @@ engines!(
     however_many_events_there_are_each_is_told_once,
     an_administrator_is_told_what_its_organisation_holds_and_an_operator_everything,
     of_whom_nothing_is_held_nothing_is_told,
+    who_is_erased_while_it_is_told_is_told_as_erased_and_the_others_whole,
     without_a_record_nothing_is_told,
     a_malformed_question_is_told_what_is_wrong,
 );
@@ -171,7 +172,7 @@ async fn an_administrator_is_told_what_its_organisation_holds_and_an_operator_ev
 async fn of_whom_nothing_is_held_nothing_is_told(engine: Engine) {
     let app = TestApp::start(engine).await.with_read_models().await;
     let operator = app.operator().await;
-    let nothing = json!({"account": null, "subjects": []});
+    let nothing = json!({"account": null, "subjects": [], "erased": []});
     assert_eq!(operator.post(EXPORTS, &json!({"email": "ada@example.org"})).await.expect(200).body, nothing);
     app.issuer().await.issue("Ada", "ada@example.org").await;
     assert_eq!(operator.post(EXPORTS, &json!({"email": "ada@example.org", "name": "Eve"})).await.expect(200).body, nothing);
@@ -188,10 +189,48 @@ async fn of_whom_nothing_is_held_nothing_is_told(engine: Engine) {
     let account = json!({"username": "ada", "email": "Ada@example.org", "password": "correct horse battery staple", "first_name": "Ada"});
     let made = operator.post("/v1/auth/register", &account).await.expect(201).body;
     let told = operator.post(EXPORTS, &json!({"email": "ada@example.org"})).await.expect(200).body;
-    assert_eq!(told, json!({"account": made, "subjects": []}));
+    assert_eq!(told, json!({"account": made, "subjects": [], "erased": []}));
     app.issuer_of("acme").await;
     let elsewhere = Bearer(app.caller(Role::Admin, "acme").await);
     assert_eq!(elsewhere.post(EXPORTS, &json!({"email": "ada@example.org"})).await.expect(200).body, nothing);
+}
+
+async fn who_is_erased_while_it_is_told_is_told_as_erased_and_the_others_whole(engine: Engine) {
+    let app = TestApp::start(engine).await.with_read_models().await;
+    let (issuer, elsewhere, operator) = (app.issuer().await, app.issuer_of("emca").await, app.operator().await);
+    // More than the sockets between the two hold: the server waits in the middle of it for whoever reads.
+    let much = "x".repeat(60_000);
+    for number in 0..160 {
+        let body =
+            json!({"type": format!("type-{number}"), "subject": {"name": "Ada", "email": "ada@example.org"}, "claims": {"much": much}});
+        issuer.post("/v1/credentials", &body).await.expect(201);
+    }
+    issuer.issue("Augusta", "ada@example.org").await;
+    let other = elsewhere.issue("Ada", "ada@example.org").await;
+
+    let question = operator.request(Method::POST, EXPORTS).json(&json!({"email": "ada@example.org"}));
+    let mut answer = question.send().await.unwrap();
+    let mut told = answer.chunk().await.unwrap().unwrap().to_vec();
+    let order = json!({"email": "ada@example.org", "issuer": "default", "reason": "asked for it"});
+    let erasure = operator.post("/v1/subjects/erasures", &order).await.expect(200).body;
+    while let Some(more) = answer.chunk().await.unwrap() {
+        told.extend(more);
+    }
+    let told: Value = serde_json::from_slice(&told).unwrap();
+
+    let erased = |at: usize| {
+        let subject = &erasure["subjects"][at];
+        json!({"id": subject["id"], "issuer": "default", "position": subject["position"]})
+    };
+    assert_eq!(told["erased"], json!([erased(0), erased(1)]));
+    // Of one something had been told, of the other nothing; of the third, whom nobody erased, all.
+    let [half, whole] = told["subjects"].as_array().unwrap().as_slice() else { panic!("{}", told["subjects"]) };
+    assert_eq!((&half["id"], &half["verifications"]), (&erasure["subjects"][0]["id"], &json!([])));
+    let credentials = half["credentials"].as_array().unwrap().len();
+    assert!(credentials > 0 && half["events"].as_array().unwrap().len() < 160, "{credentials}");
+    assert!(half["events"].as_array().unwrap().iter().all(|event| event["payload"]["document"].is_object()));
+    assert_eq!((&whole["issuer"], &whole["credentials"][0]["id"]), (&json!("emca"), &other["id"]));
+    assert_eq!(ids(&whole["events"], "type"), ["CredentialIssued"]);
 }
 
 async fn without_a_record_nothing_is_told(engine: Engine) {

@@ -80,7 +80,7 @@ async fn a_credential_is_verified_by_id_digest_document_and_secret(engine: Engin
     let issued = issuer.post("/v1/credentials", &credential("Ada", "ada@example.org")).await.expect(201).body;
     let secret = issuer.post("/v1/credentials", &json!({"type": "code", "secret": "open sesame"})).await.expect(201).body;
     let mut signed = issued["document"].clone();
-    signed["proof"] = json!({"type": "DataIntegrityProof"});
+    signed["proof"] = json!({"type": "DataIntegrityProof", "cryptosuite": "ecdsa-jcs-2019"});
     for (question, of) in [
         (json!({"id": issued["id"]}), &issued),
         (json!({"id": issued["id"].as_str().unwrap().to_uppercase(), "secret": null}), &issued),

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use credence_api::config::{Config, ServeOptions, StoreOptions};
+use credence_api::http::health::READINESS_KEPT;
 use credence_api::node::Node;
 use credence_api::stores::{self, Schema, Sources};
 use credence_ledger::LogName;
@@ -107,6 +108,7 @@ async fn issue(app: &TestApp, text: &str) -> Value {
 }
 
 async fn readiness(app: &TestApp) -> Value {
+    tokio::time::sleep(READINESS_KEPT).await;
     app.anonymous().get("/health/ready").await.body
 }
 

@@ -6,19 +6,20 @@
 //! - Nothing is acknowledged before it is committed, and nothing is dropped silently: an append that finds the queue full is
 //!   handed back.
 //! - At most one commit of this process is under way.
-//! - A commit whose outcome is unknown is never sent again. Its appends are looked for in the log, by their event ids, once
-//!   that commit can no longer be under way.
+//! - A commit whose outcome is unknown is never sent again. Its appends are looked for, by their event ids, where in the log they would
+//!   stand, once that commit can no longer be under way.
 //! - A log that contradicts the planner stops the appender for good: whatever is wrong, appending more makes it worse.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use metrics::{Counter, Gauge, Histogram};
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::event::Recorded;
 use crate::log::{Append, CommitError, Log, Outcome, Query};
-use crate::{Position, store};
+use crate::{LogName, Position, causes, store};
 
 /// The bounds of queue and batch, by count and by bytes.
 #[derive(Debug, Clone, Copy)]
@@ -31,8 +32,11 @@ pub struct Limits {
     pub batch_count: usize,
     /// How many bytes one commit takes at most. A single append may be larger.
     pub batch_bytes: usize,
-    /// How long the log is asked what became of a commit of unknown outcome. Meanwhile nothing is committed.
+    /// How long the log is asked at most what became of a commit of unknown outcome. Meanwhile nothing is committed.
     pub resolve_within: Duration,
+    /// For how long a failed commit speaks of the log's state ([`Appender::trouble`]). Nothing can be appended just to see whether it can, and
+    /// who is not asked because it says that it fails must be asked again one day.
+    pub trouble_kept: Duration,
 }
 
 impl Default for Limits {
@@ -43,6 +47,7 @@ impl Default for Limits {
             batch_count: 2_000,
             batch_bytes: 8 << 20,
             resolve_within: Duration::from_secs(20),
+            trouble_kept: Duration::from_secs(10),
         }
     }
 }
@@ -87,12 +92,14 @@ impl Appender {
         let shared = Arc::new(Shared {
             limits,
             log_name: log.name().as_str().to_owned(),
+            metrics: Metrics::of(log.name()),
             queue: Mutex::new(Queue { state: State::Open, waiting: VecDeque::new(), bytes: 0 }),
+            trouble: Mutex::default(),
             arrived: Notify::new(),
             head: watch::Sender::new(None),
             ended: watch::Sender::new(false),
         });
-        let task = Task { log, known_size: None, end: End(shared.clone()) };
+        let task = Task { log, end: End(shared.clone()) };
         tokio::spawn(task.run());
         Appender { handle: Arc::new(Handle { shared }) }
     }
@@ -115,6 +122,14 @@ impl Appender {
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.handle.shared.queue().state != State::Stopped
+    }
+
+    /// Why the last commit failed, if it did within [`Limits::trouble_kept`]: the store may answer whoever asks and yet take nothing, as on a disk that
+    /// is full. The next append that is committed ends it.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Arc<store::Error>> {
+        let (trouble, kept) = (self.handle.shared.trouble(), self.handle.shared.limits.trouble_kept);
+        trouble.as_ref().filter(|(failed_at, _)| failed_at.elapsed() < kept).map(|(_, error)| error.clone())
     }
 
     /// The log's last position as of the last commit of this process: a hint to look, since others append, too.
@@ -153,11 +168,34 @@ struct Queue {
     bytes: usize,
 }
 
-/// What the handles and the task share. The queue's lock is held for a few instructions, never across an await.
+/// Looked up once, with the recorder that was installed before the appender was started.
+struct Metrics {
+    queue_length: Gauge,
+    batch_size: Histogram,
+    commit_seconds: Histogram,
+    appended: Counter,
+}
+
+impl Metrics {
+    fn of(log: &LogName) -> Metrics {
+        let log = || log.as_str().to_owned();
+        Metrics {
+            queue_length: metrics::gauge!("credence_append_queue_length", "log" => log()),
+            batch_size: metrics::histogram!("credence_append_batch_size", "log" => log()),
+            commit_seconds: metrics::histogram!("credence_append_commit_seconds", "log" => log()),
+            appended: metrics::counter!("credence_appended_total", "log" => log()),
+        }
+    }
+}
+
+/// What the handles and the task share. The queue's lock is held while appends are moved in and out, for nothing else.
 struct Shared {
     limits: Limits,
     log_name: String,
+    metrics: Metrics,
     queue: Mutex<Queue>,
+    /// When a commit failed, and why, if none has gone well since.
+    trouble: Mutex<Option<(Instant, Arc<store::Error>)>>,
     /// Woken when something arrives and when the state changes.
     arrived: Notify,
     head: watch::Sender<Option<Position>>,
@@ -168,6 +206,20 @@ impl Shared {
     /// Nothing panics while the lock is held, so a poisoned one holds a whole queue.
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As with the queue.
+    fn trouble(&self) -> MutexGuard<'_, Option<(Instant, Arc<store::Error>)>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A batch of which nothing was to be written tells nothing.
+    fn judge(&self, results: &[Result<Outcome, Error>]) {
+        if results.iter().any(|result| matches!(result, Ok(Outcome::Appended(_)))) {
+            *self.trouble() = None;
+        } else if let Some(Err(Error::Store(error) | Error::Unknown(error))) = results.iter().find(|result| result.is_err()) {
+            *self.trouble() = Some((Instant::now(), error.clone()));
+        }
     }
 
     fn push(&self, append: Append) -> Result<oneshot::Receiver<Result<Outcome, Error>>, Error> {
@@ -199,25 +251,27 @@ impl Shared {
     /// The next batch; `None` when there will be none.
     async fn next_batch(&self) -> Option<Vec<Waiting>> {
         loop {
-            {
+            let (batch, length, state) = {
                 let mut queue = self.queue();
-                let batch = queue.take(&self.limits);
-                metrics::gauge!("credence_append_queue_length", "log" => self.log_name.clone()).set(count(queue.waiting.len()));
-                match (batch.is_empty(), queue.state) {
-                    (_, State::Stopped) | (true, State::Draining) => return None,
-                    (false, _) => return Some(batch),
-                    (true, State::Open) => {}
-                }
+                (queue.take(&self.limits), queue.waiting.len(), queue.state)
+            };
+            self.metrics.queue_length.set(count(length));
+            match (batch.is_empty(), state) {
+                (_, State::Stopped) | (true, State::Draining) => return None,
+                (false, _) => return Some(batch),
+                (true, State::Open) => self.arrived.notified().await,
             }
-            self.arrived.notified().await;
         }
     }
 }
 
 impl Queue {
+    /// What is not to be committed any more stays, for [`End`] to answer.
     fn take(&mut self, limits: &Limits) -> Vec<Waiting> {
         let (mut batch, mut bytes) = (Vec::new(), 0);
-        while let Some(next) = self.waiting.front() {
+        while self.state != State::Stopped
+            && let Some(next) = self.waiting.front()
+        {
             let size = next.append.size();
             if batch.len() >= limits.batch_count || (bytes + size > limits.batch_bytes && !batch.is_empty()) {
                 break;
@@ -237,8 +291,6 @@ fn count(items: usize) -> f64 {
 
 struct Task {
     log: Arc<dyn Log>,
-    /// A size that the log is known to have had; `None` until the head was read. Whatever is committed lies beyond it.
-    known_size: Option<u64>,
     end: End,
 }
 
@@ -264,14 +316,12 @@ impl Drop for End {
 /// Event ids of one append, in order.
 type Ids = Vec<[u8; 16]>;
 
-/// How many events are read at a time when looking for what became of a batch.
-const PAGE: usize = 1000;
-
 impl Task {
-    async fn run(mut self) {
+    async fn run(self) {
         while let Some(batch) = self.end.0.next_batch().await {
             let (appends, answers): (Vec<_>, Vec<_>) = batch.into_iter().map(|waiting| (waiting.append, waiting.answer)).unzip();
             let results = self.commit(appends).await;
+            self.end.0.judge(&results);
             for (answer, result) in answers.into_iter().zip(results) {
                 // Whoever asked may have gone.
                 let _ = answer.send(result);
@@ -279,24 +329,20 @@ impl Task {
         }
     }
 
-    async fn commit(&mut self, appends: Vec<Append>) -> Vec<Result<Outcome, Error>> {
-        let labels = [("log", self.end.0.log_name.clone())];
+    async fn commit(&self, appends: Vec<Append>) -> Vec<Result<Outcome, Error>> {
+        let metrics = &self.end.0.metrics;
         let size = appends.len();
-        let known_size = match self.known_size().await {
-            Ok(size) => size,
-            Err(failed) => return failed_all(size, Error::Store, failed),
-        };
         let ids: Vec<Ids> = appends.iter().map(|append| append.events().map(|event| event.event_id).collect()).collect();
-        metrics::histogram!("credence_append_batch_size", &labels).record(count(size));
+        metrics.batch_size.record(count(size));
         let started = Instant::now();
         let committed = self.log.commit(appends).await;
-        metrics::histogram!("credence_append_commit_seconds", &labels).record(started.elapsed().as_secs_f64());
+        metrics.commit_seconds.record(started.elapsed().as_secs_f64());
         let results = match committed {
             Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
             Err(CommitError::NotCommitted(failed)) => failed_all(size, Error::Store, failed),
-            Err(CommitError::Unknown(failed)) => {
-                tracing::warn!(log = self.end.0.log_name, error = &failed as &dyn std::error::Error, "the outcome of a commit is unknown");
-                self.resolve(known_size, &ids, failed).await
+            Err(CommitError::Unknown { from, source }) => {
+                tracing::warn!(log = self.end.0.log_name, reason = causes(&source), "the outcome of a commit is unknown");
+                self.resolve(from, &ids, source).await
             }
             Err(CommitError::Contradiction(what)) => {
                 tracing::error!(log = self.end.0.log_name, what, "the log contradicts the planner: appending has stopped for good");
@@ -304,46 +350,35 @@ impl Task {
                 (0..size).map(|_| Err(Error::Stopped)).collect()
             }
         };
-        self.appended(&results, &labels);
+        self.appended(&results);
         results
     }
 
-    async fn known_size(&mut self) -> Result<u64, store::Error> {
-        match self.known_size {
-            Some(size) => Ok(size),
-            None => {
-                let size = self.log.head().await?.size;
-                self.known_size = Some(size);
-                Ok(size)
-            }
-        }
-    }
-
-    fn appended(&mut self, results: &[Result<Outcome, Error>], labels: &[(&'static str, String)]) {
+    fn appended(&self, results: &[Result<Outcome, Error>]) {
         let events = results.iter().filter_map(|result| match result {
             Ok(Outcome::Appended(events)) => Some(events),
             _ => None,
         });
         let (number, last) = events.flatten().fold((0, None), |(number, last), event| (number + 1, last.max(Some(event.position))));
-        metrics::counter!("credence_appended_total", labels).increment(number);
+        self.end.0.metrics.appended.increment(number);
         if let Some(last) = last {
-            self.known_size = self.known_size.max(Some(last.0 + 1));
             self.end.0.head.send_replace(Some(last));
         }
     }
 
-    /// Asks the log what became of a batch, again and again until it answers or time is up.
-    async fn resolve(&self, known_size: u64, ids: &[Ids], failed: store::Error) -> Vec<Result<Outcome, Error>> {
-        let (started, mut pause) = (Instant::now(), Duration::from_millis(10));
+    /// Asks the log what became of a batch that would stand from `from` on, again and again until it answers or time is up.
+    async fn resolve(&self, from: Position, ids: &[Ids], failed: store::Error) -> Vec<Result<Outcome, Error>> {
+        let (deadline, mut pause) = (tokio::time::Instant::now() + self.end.0.limits.resolve_within, Duration::from_millis(10));
         loop {
-            match self.look_for(known_size, ids).await {
+            let found = tokio::time::timeout_at(deadline, self.look_for(from, ids)).await;
+            match found.unwrap_or_else(|late| Err(store::Error::Unavailable(late.into()))) {
                 Ok(found) => {
                     let failed = Arc::new(failed);
                     let result = |events: Option<_>| events.map(Outcome::Appended).ok_or_else(|| Error::Store(failed.clone()));
                     return found.into_iter().map(result).collect();
                 }
-                Err(again) if started.elapsed() + pause >= self.end.0.limits.resolve_within => {
-                    tracing::error!(log = self.end.0.log_name, error = &again as &dyn std::error::Error, "it stays unknown");
+                Err(again) if tokio::time::Instant::now() + pause >= deadline => {
+                    tracing::error!(log = self.end.0.log_name, reason = causes(&again), "it stays unknown");
                     return failed_all(ids.len(), Error::Unknown, failed);
                 }
                 Err(_) => tokio::time::sleep(pause).await,
@@ -352,26 +387,23 @@ impl Task {
         }
     }
 
-    /// For each append of the batch its events, if they are in the log. Others may have appended before, between and after.
-    async fn look_for(&self, known_size: u64, ids: &[Ids]) -> Result<Vec<Option<Vec<Recorded>>>, store::Error> {
+    /// For each append of the batch its events, if they are in the log: then they stand from `from` on, and nothing else among them.
+    async fn look_for(&self, from: Position, ids: &[Ids]) -> Result<Vec<Option<Vec<Recorded>>>, store::Error> {
         // The commit may still be under way on the server; the head is answered only afterwards.
         let size = self.log.head().await?.size;
         let owner_of: HashMap<[u8; 16], usize> =
             ids.iter().enumerate().flat_map(|(append, ids)| ids.iter().map(move |id| (*id, append))).collect();
+        let (wanted, there) = (owner_of.len(), size.saturating_sub(from.0));
+        let events = self.log.read(&Query::from(from, wanted)).await?;
+        if events.len() < wanted && (events.len() as u64) < there {
+            return Err(store::Error::Corrupt(format!("the head says {size} events, but from {from} on some are missing")));
+        }
         let mut found: Vec<Option<Vec<Recorded>>> = vec![None; ids.len()];
-        let mut next = Position(known_size);
-        while next.0 < size {
-            let page = self.log.read(&Query::from(next, PAGE)).await?;
-            let Some(last) = page.last() else {
-                return Err(store::Error::Corrupt(format!("the head says {size} events, but none stands at {next}")));
-            };
-            next = last.position.next();
-            for event in page {
-                // Metadata that this program cannot read is not its own.
-                let id = event.metadata().ok().map(|metadata| *metadata.event_id);
-                if let Some(append) = id.and_then(|id| owner_of.get(&id)) {
-                    found[*append].get_or_insert_default().push(event);
-                }
+        for event in events {
+            // Metadata that this program cannot read is not its own.
+            let id = event.metadata().ok().map(|metadata| *metadata.event_id);
+            if let Some(append) = id.and_then(|id| owner_of.get(&id)) {
+                found[*append].get_or_insert_default().push(event);
             }
         }
         Ok(found)

@@ -4,11 +4,12 @@
 
 pub mod proof;
 
-use std::borrow::Cow;
-
 use serde_json::{Map, Value, json};
 
 use crate::{Timestamp, json};
+
+/// The type that every document has, before its credential's own.
+pub const TYPE: &str = "VerifiableCredential";
 
 /// The member that the digest leaves out.
 const PROOF: &str = "proof";
@@ -38,25 +39,44 @@ pub struct Contents<'a> {
     pub salt: [u8; 16],
 }
 
-/// A document just built, with what is stored of it.
+/// A document without a proof, with its canonical form: what is sealed, hashed and signed.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Built {
-    /// For its holder.
-    pub document: Value,
-    /// The canonical form, to be sealed.
-    pub canonical: Vec<u8>,
-    /// As [`digest`] gives it.
-    pub digest: [u8; 32],
+pub struct Unsecured {
+    document: Value,
+    canonical: Vec<u8>,
 }
 
-/// The document.
-#[must_use]
-pub fn build(contents: &Contents<'_>) -> Built {
-    let document = value(contents);
-    let canonical = json::canonical(&document);
-    // It has no proof yet that the digest would leave out.
-    let digest = blake3::hash(&canonical).into();
-    Built { document, canonical, digest }
+impl Unsecured {
+    /// Any document, without its proofs if it has some.
+    #[must_use]
+    pub fn new(mut document: Value) -> Unsecured {
+        document.as_object_mut().map(|members| members.remove(PROOF));
+        Unsecured { canonical: json::canonical(&document), document }
+    }
+
+    /// The document of these contents.
+    #[must_use]
+    pub fn of(contents: &Contents<'_>) -> Unsecured {
+        Unsecured::new(value(contents))
+    }
+
+    /// The members.
+    #[must_use]
+    pub fn document(&self) -> &Value {
+        &self.document
+    }
+
+    /// The canonical form (RFC 8785).
+    #[must_use]
+    pub fn canonical(&self) -> &[u8] {
+        &self.canonical
+    }
+
+    /// BLAKE3 over the canonical form.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        blake3::hash(&self.canonical).into()
+    }
 }
 
 fn value(contents: &Contents<'_>) -> Value {
@@ -72,7 +92,7 @@ fn value(contents: &Contents<'_>) -> Value {
     let mut document = json!({
         "@context": ["https://www.w3.org/ns/credentials/v2", "https://www.w3.org/ns/credentials/undefined-terms/v2"],
         "id": contents.id.urn().to_string(),
-        "type": ["VerifiableCredential", contents.credential_type],
+        "type": [TYPE, contents.credential_type],
         "issuer": contents.issuer_did,
         "credentialSubject": subject,
         "salt": hex::encode(contents.salt),
@@ -86,19 +106,10 @@ fn value(contents: &Contents<'_>) -> Value {
     document
 }
 
-/// The document's digest: BLAKE3 over its canonical form without the member `proof`.
+/// A document's digest: BLAKE3 over its canonical form without the member `proof`.
 #[must_use]
 pub fn digest(document: &Value) -> [u8; 32] {
-    blake3::hash(&json::canonical(&without_proof(document))).into()
-}
-
-fn without_proof(document: &Value) -> Cow<'_, Value> {
-    if document.get(PROOF).is_none() {
-        return Cow::Borrowed(document);
-    }
-    let mut unsecured = document.clone();
-    unsecured.as_object_mut().map(|members| members.remove(PROOF));
-    Cow::Owned(unsecured)
+    Unsecured::new(document.clone()).digest()
 }
 
 #[cfg(test)]
@@ -124,7 +135,7 @@ mod tests {
     #[test]
     fn a_document_has_the_golden_bytes_and_digest() {
         let claims = json!({"level": 3, "langs": ["Rust", "Ada"], "größe": 1.75});
-        let Built { document, canonical, digest: at_once } = build(&contents(Some(&claims)));
+        let built = Unsecured::of(&contents(Some(&claims)));
         let golden = concat!(
             r#"{"@context":["https://www.w3.org/ns/credentials/v2","https://www.w3.org/ns/credentials/undefined-terms/v2"],"#,
             r#""credentialSubject":{"claims":{"größe":1.75,"langs":["Rust","Ada"],"level":3},"email":"ada@example.org","#,
@@ -133,15 +144,15 @@ mod tests {
             r#""type":["VerifiableCredential","developer-certificate"],"validFrom":"2026-01-31T12:00:00Z","#,
             r#""validUntil":"2027-01-31T12:00:00.500Z"}"#,
         );
-        assert_eq!(String::from_utf8(canonical).unwrap(), golden);
-        assert_eq!(digest(&document), at_once);
-        assert_eq!(hex::encode(at_once), "ef87dc5c928caa08e10ea3bebf0cad454fadef1b17bd1ec16b14bd7316bcc814");
+        assert_eq!(std::str::from_utf8(built.canonical()).unwrap(), golden);
+        assert_eq!(digest(built.document()), built.digest());
+        assert_eq!(hex::encode(built.digest()), "ef87dc5c928caa08e10ea3bebf0cad454fadef1b17bd1ec16b14bd7316bcc814");
     }
 
     #[test]
     fn what_is_absent_is_left_out() {
         let bare = Contents { valid_from: None, valid_until: None, subject_uri: None, ..contents(None) };
-        let document = build(&bare).document;
+        let document = Unsecured::of(&bare).document;
         let members = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
         assert_eq!(members(&document), ["@context", "credentialSubject", "id", "issuer", "salt", "type"]);
         assert_eq!(members(&document["credentialSubject"]), ["email", "name"]);
@@ -149,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_proof_does_not_change_the_digest_and_everything_else_does() {
-        let document = build(&contents(None)).document;
+        let document = Unsecured::of(&contents(None)).document;
         let mut signed = document.clone();
         signed["proof"] = json!({"type": "DataIntegrityProof"});
         assert_eq!(digest(&signed), digest(&document));

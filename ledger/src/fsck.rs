@@ -20,6 +20,7 @@ mod erased;
 mod events;
 mod keys;
 mod page;
+mod remembered;
 mod state;
 mod sums;
 mod tree;
@@ -39,6 +40,7 @@ use crate::{LogName, Position};
 pub use destroyed::keys_destroyed;
 pub use erased::erased;
 use events::Events;
+pub use remembered::remembered;
 pub use state::{Keep, KeepNothing, Refused, State};
 use sums::{Salt, Span};
 use tree::Tree;
@@ -77,6 +79,8 @@ pub enum Kind {
     Destroyed,
     /// An event is about a subject that was erased before.
     Erased,
+    /// An idempotency row remembers what cannot be.
+    Idempotency,
 }
 
 impl fmt::Display for Kind {
@@ -96,6 +100,7 @@ impl fmt::Display for Kind {
             Kind::File => "file",
             Kind::Destroyed => "destroyed",
             Kind::Erased => "erased",
+            Kind::Idempotency => "idempotency",
         })
     }
 }
@@ -140,7 +145,7 @@ pub struct Held {
     pub at: String,
     /// What it says.
     pub checkpoint: Checkpoint,
-    /// Whether it was seen published: then one as new must be among the stored ones.
+    /// Whether it was seen published: then one as new must be among the stored ones. One that was only signed must be so soon.
     pub is_published: bool,
 }
 
@@ -323,13 +328,6 @@ async fn read_head(log: &dyn Log, reporter: &mut Reporter<'_>) -> Result<Option<
         }
         Err(failed) => Err(failed),
     }
-}
-
-fn in_one_line(error: &Error) -> String {
-    std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source())
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
 }
 
 #[cfg(test)]

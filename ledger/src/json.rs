@@ -11,6 +11,7 @@
 mod tests;
 
 use std::fmt::{self, Write as _};
+use std::io;
 
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
@@ -71,10 +72,39 @@ pub fn parse(text: &[u8]) -> Result<Value, Refused> {
 
 /// The canonical form (RFC 8785) of what [`parse`] let through, or of what we made ourselves.
 #[must_use]
-#[expect(clippy::expect_used, reason = "a Value has text keys and finite numbers only, and memory takes every byte")]
 pub fn canonical(value: &Value) -> Vec<u8> {
-    let written = if is_written_canonically(value) { serde_json::to_vec(value) } else { serde_json_canonicalizer::to_vec(value) };
-    written.expect("every value has a canonical form")
+    let mut written = Vec::with_capacity(128);
+    write_canonical(value, &mut written);
+    written
+}
+
+/// How many bytes the [`canonical`] form has, which is not made for that.
+#[must_use]
+pub fn canonical_length(value: &Value) -> usize {
+    let mut counted = Counted(0);
+    write_canonical(value, &mut counted);
+    counted.0
+}
+
+#[expect(clippy::expect_used, reason = "a Value has text keys and finite numbers only, and what is written to takes every byte")]
+fn write_canonical(value: &Value, to: &mut impl io::Write) {
+    let written =
+        if is_written_canonically(value) { serde_json::to_writer(to, value) } else { serde_json_canonicalizer::to_writer(value, to) };
+    written.expect("every value has a canonical form");
+}
+
+/// Takes bytes and keeps their number only.
+struct Counted(usize);
+
+impl io::Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Whether serde_json's own text of a value is its canonical form, which is made in a fifth of the time so. The two spell texts, literals

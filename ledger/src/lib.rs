@@ -22,6 +22,7 @@
 
 pub mod appender;
 pub mod batcher;
+mod causes;
 pub mod chain;
 pub mod checkpoint;
 pub mod clock;
@@ -51,6 +52,7 @@ pub mod transfer;
 pub mod tree;
 pub mod vault;
 
+pub use causes::causes;
 pub use clock::{Clock, Timestamp};
 pub use position::{LogName, LogPosition, Position, Version};
 pub use random::Random;

@@ -2,13 +2,15 @@
 //!
 //! An engine, with the head locked, asks [`wanted`] what to fetch, fetches it, calls [`plan`], and writes what it gets. The
 //! appends are judged in order, each on the state that the ones before it leave behind, so that a batch is the same as its
-//! appends one by one; a property test holds it to that. Within an append the order is: idempotency, versions, unique keys.
+//! appends one by one; a property test holds it to that. Within an append the order is: idempotency, versions, unique keys, subjects.
 //!
 //! What another log recorded is planned beside it, by [`Restored`].
 
 mod restored;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use uuid::Uuid;
 
 use crate::chain::Hash;
 use crate::event::Recorded;
@@ -39,6 +41,8 @@ pub struct Wanted {
     pub keys: BTreeSet<UniqueKey>,
     /// Idempotency keys whose row is needed.
     pub idempotency: BTreeSet<[u8; 32]>,
+    /// Subjects that must be in the vault.
+    pub subjects: BTreeSet<Uuid>,
 }
 
 /// An idempotency row.
@@ -65,7 +69,7 @@ impl Remembered {
     }
 }
 
-/// What the store holds of what was [`Wanted`]. What is absent there is absent here.
+/// What the store holds of what was [`Wanted`]. What is absent there is absent here, but for subjects.
 #[derive(Debug, Default, Clone)]
 pub struct Found {
     /// Last versions.
@@ -74,25 +78,64 @@ pub struct Found {
     pub keys: HashMap<UniqueKey, KeyOwner>,
     /// Idempotency rows, expired ones included.
     pub idempotency: HashMap<[u8; 32], Remembered>,
+    /// Those of the subjects that are not in the vault.
+    pub gone: HashSet<Uuid>,
 }
 
 /// What to write. All of it, in one transaction, or nothing.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// Rows of the event table, in position order.
-    pub events: Vec<Recorded>,
     /// The new head; the old one's values when there are no events.
     pub size: u64,
     /// The new head's chain hash.
     pub chain_hash: Hash,
     /// The new head's time.
     pub recorded_at: Timestamp,
-    /// Unique keys as they must be afterwards: an owner, or `None` for a row to delete. Only keys that change.
-    pub keys: BTreeMap<UniqueKey, Option<KeyOwner>>,
+    /// What becomes of unique keys. Only those that change.
+    pub keys: BTreeMap<UniqueKey, KeyChange>,
     /// Idempotency rows to insert, replacing an expired one with the same key.
     pub idempotency: BTreeMap<[u8; 32], Remembered>,
-    /// An answer for each append, in the order given.
+    /// An answer for each append, in the order given. Those that say so hold the events.
     pub outcomes: Vec<Outcome>,
+}
+
+impl Plan {
+    /// Rows of the event table, in position order.
+    pub fn events(&self) -> impl Iterator<Item = &Recorded> {
+        self.outcomes.iter().flat_map(|outcome| match outcome {
+            Outcome::Appended(events) => &events[..],
+            Outcome::Repeated(_) | Outcome::Refused(_) => &[],
+        })
+    }
+
+    /// Whether there is nothing to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.events().next().is_none()
+    }
+}
+
+/// What becomes of a unique key's row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyChange {
+    /// There is none: it is inserted.
+    Claimed(KeyOwner),
+    /// It gets another owner.
+    Moved(KeyOwner),
+    /// It is deleted.
+    Released,
+}
+
+impl KeyChange {
+    /// `None` for a key that ends as it began, such as one that was claimed and released within the batch, or released while nobody owned it.
+    fn between(before: Option<&KeyOwner>, after: Option<&KeyOwner>) -> Option<KeyChange> {
+        match (before, after) {
+            (None, Some(owner)) => Some(KeyChange::Claimed(owner.clone())),
+            (Some(before), Some(owner)) if before != owner => Some(KeyChange::Moved(owner.clone())),
+            (Some(_), None) => Some(KeyChange::Released),
+            (None, None) | (Some(_), Some(_)) => None,
+        }
+    }
 }
 
 /// What must be fetched before [`plan`] can be called.
@@ -103,12 +146,13 @@ pub fn wanted<'a>(batch: impl IntoIterator<Item = &'a Append>) -> Wanted {
         wanted.keys.extend(append.claims.iter().map(|(key, _)| key.clone()));
         wanted.keys.extend(append.releases.iter().cloned());
         wanted.idempotency.extend(append.idempotency.iter().map(|idempotency| idempotency.key));
+        wanted.subjects.extend(&append.relies_on);
     }
     wanted
 }
 
-/// What the appends of a batch themselves say of the log, taken at their word: streams at the versions expected, keys free and
-/// nothing remembered. A plan may be made of it before anything is fetched, and be written if all that is [`wanted`] turns out to be
+/// What the appends of a batch themselves say of the log, taken at their word: streams at the versions expected, keys free, nothing
+/// remembered and subjects there. A plan may be made of it before anything is fetched, and be written if all that is [`wanted`] turns out to be
 /// so. `None` where they leave something open.
 #[must_use]
 pub fn presumed(batch: &[Append]) -> Option<Found> {
@@ -137,11 +181,12 @@ pub fn plan(head: &Head, found: Found, batch: &[Append]) -> Plan {
     let mut planner = Planner {
         recorded_at: head.now.max(head.recorded_at),
         versions: found.versions,
-        original_keys: found.keys.clone(),
-        owners: found.keys,
+        owners: found.keys.clone(),
+        owners_before: found.keys,
+        touched: BTreeSet::new(),
         remembered: found.idempotency,
+        gone: found.gone,
         plan: Plan {
-            events: Vec::with_capacity(batch.len()),
             size: head.size,
             chain_hash: head.chain_hash,
             recorded_at: head.recorded_at,
@@ -160,9 +205,12 @@ pub fn plan(head: &Head, found: Found, batch: &[Append]) -> Plan {
 struct Planner {
     recorded_at: Timestamp,
     versions: HashMap<Stream, Version>,
-    original_keys: HashMap<UniqueKey, KeyOwner>,
     owners: HashMap<UniqueKey, KeyOwner>,
+    owners_before: HashMap<UniqueKey, KeyOwner>,
+    /// Keys that were claimed or released.
+    touched: BTreeSet<UniqueKey>,
     remembered: HashMap<[u8; 32], Remembered>,
+    gone: HashSet<Uuid>,
     plan: Plan,
 }
 
@@ -189,7 +237,9 @@ impl Planner {
                 return Some(Outcome::Refused(Refusal::KeyTaken { key: key.clone(), owner: owner.clone() }));
             }
         }
-        None
+        // A subject that was erased has an event in its stream, which was looked at before.
+        let gone = append.relies_on.iter().find(|subject| self.gone.contains(subject));
+        gone.map(|subject| Outcome::Refused(Refusal::SubjectGone { subject: *subject }))
     }
 
     fn repeat(&self, idempotency: &Idempotency) -> Option<Outcome> {
@@ -222,25 +272,26 @@ impl Planner {
         }
         for key in &append.releases {
             self.owners.remove(key);
-            self.plan.keys.insert(key.clone(), None);
+            self.touched.insert(key.clone());
         }
         for (key, stream) in &append.claims {
             let owner = KeyOwner { stream: stream.clone(), position: first_of.get(stream).copied().unwrap_or(first) };
-            self.owners.insert(key.clone(), owner.clone());
-            self.plan.keys.insert(key.clone(), Some(owner));
+            self.owners.insert(key.clone(), owner);
+            self.touched.insert(key.clone());
         }
         if let Some(idempotency) = &append.idempotency {
             let row = Remembered { command: Some(idempotency.command), position: first, recorded_at: self.recorded_at };
             self.remembered.insert(idempotency.key, row.clone());
             self.plan.idempotency.insert(idempotency.key, row);
         }
-        self.plan.events.extend(placed.iter().cloned());
         Outcome::Appended(placed)
     }
 
-    /// Leaves out what ends as it began: a key claimed and released within the batch, one released that nobody owned.
     fn finish(mut self) -> Plan {
-        self.plan.keys.retain(|key, owner| self.original_keys.get(key) != owner.as_ref());
+        for key in self.touched {
+            let change = KeyChange::between(self.owners_before.get(&key), self.owners.get(&key));
+            self.plan.keys.extend(change.map(|change| (key, change)));
+        }
         self.plan
     }
 }

@@ -40,7 +40,7 @@ use crate::tiles::{self, Published, Tiles};
 use crate::tree::TreeSize;
 use crate::tree::growth::Edge;
 use crate::vault::Vault;
-use crate::{Clock, Position};
+use crate::{Clock, Position, causes};
 
 /// Rounds that are asked for are at least so far apart: whoever asks meanwhile is served by the same one.
 const PACE: Duration = Duration::from_millis(50);
@@ -240,7 +240,7 @@ impl Rounds {
         let (status, detail) = match round {
             Ok(()) => (self.settings.cosigners.contested().map_or(Status::Good, Status::Contested), String::new()),
             Err(Failure::Contradiction(contradiction)) => (Status::Refused(contradiction), String::new()),
-            Err(failed) => (Status::Failing(failed.to_string()), told(&failed)),
+            Err(failed) => (Status::Failing(failed.to_string()), causes(&failed)),
         };
         metrics::gauge!("credence_checkpoint_refused", "log" => log.to_string())
             .set(f64::from(u8::from(matches!(status, Status::Refused(_)))));
@@ -435,13 +435,5 @@ impl Rounds {
                 Contradiction { log: self.shared.tiles.log().clone(), what }.into()
             }
         }
-    }
-}
-
-/// With what lies beneath.
-fn told(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {}", told(source)),
-        None => error.to_string(),
     }
 }

@@ -11,6 +11,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde_bytes::ByteBuf;
 
 use crate::checkpoint::{self, Checkpoint, Signers, VerifierKey};
+use crate::event::Metadata;
 use crate::tree::proof::{PROOF_MAX, check_inclusion};
 use crate::tree::{Hash, TreeSize};
 use crate::{Position, Stream, Timestamp, Version, chain};
@@ -92,6 +93,8 @@ pub struct Fact {
     pub schema: u16,
     /// When it was recorded, by the log's clock.
     pub recorded_at: Timestamp,
+    /// Who did it, where and in which request.
+    pub metadata: Metadata,
     /// Encoded CBOR map.
     pub payload: Vec<u8>,
 }
@@ -102,7 +105,8 @@ pub struct Fact {
 /// [`Malformed`]: it is no event's.
 pub fn read(content: &[u8]) -> Result<Fact, Malformed> {
     type Content = (u8, String, u64, String, u16, u64, ByteBuf, ByteBuf);
-    let (format, stream, version, kind, schema, recorded_at, _, payload): Content = crate::codec::decode(content).map_err(|_| Malformed)?;
+    let (format, stream, version, kind, schema, recorded_at, metadata, payload): Content =
+        crate::codec::decode(content).map_err(|_| Malformed)?;
     if format != crate::codec::CONTENT_FORMAT {
         return Err(Malformed);
     }
@@ -112,6 +116,7 @@ pub fn read(content: &[u8]) -> Result<Fact, Malformed> {
         kind,
         schema,
         recorded_at: Timestamp::from_micros(recorded_at),
+        metadata: crate::codec::decode(&metadata).map_err(|_| Malformed)?,
         payload: payload.into_vec(),
     })
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use credence_ledger::chain::{self, Origin};
 use credence_ledger::checkpoint::{self, LogKey, TreeHead};
 use credence_ledger::codec::{self, sequence};
-use credence_ledger::document::proof;
+use credence_ledger::document::{Contents, Unsecured, proof};
 use credence_ledger::event::credential::{CredentialEvent, CredentialIssued};
 use credence_ledger::event::issuer::IssuerRegistered;
 use credence_ledger::event::{Metadata, New, Place, Recorded};
@@ -16,7 +16,7 @@ use credence_ledger::export::{Checkpoint, Header, Writer};
 use credence_ledger::sealing::{KeyId, SealingKey};
 use credence_ledger::signing::SigningKey;
 use credence_ledger::tree::{Frontier, Hash};
-use credence_ledger::{LogName, Position, Random, Stream, Timestamp, Version, document, json};
+use credence_ledger::{LogName, Position, Random, Stream, Timestamp, Version, json};
 use serde_bytes::ByteArray;
 use uuid::Uuid;
 
@@ -63,7 +63,7 @@ fn example() -> BTreeMap<&'static str, Vec<u8>> {
     let first = Recorded::place(&registered, &Stream::issuer(issuer), Position::FIRST, Version::FIRST, registered_at, origin.genesis());
 
     let claims = serde_json::json!({"level": 3, "languages": ["Rust", "SQL"]});
-    let document::Built { document, canonical, digest } = document::build(&document::Contents {
+    let unsecured = Unsecured::of(&Contents {
         id: credential,
         credential_type: "developer-certificate",
         issuer_did: did,
@@ -75,8 +75,9 @@ fn example() -> BTreeMap<&'static str, Vec<u8>> {
         claims: Some(&claims),
         salt: [0x5a; 16],
     });
+    let (canonical, digest) = (unsecured.canonical().to_vec(), unsecured.digest());
 
-    let signed = proof::sign(document, issued_at, &SigningKey::from_bytes(&[0x33; 32]));
+    let signed = proof::sign(unsecured, issued_at, &SigningKey::from_bytes(&[0x33; 32]));
     assert_eq!(proof::check_by_issuer(&signed, issued_at).as_deref(), Ok(did));
 
     let stream = Stream::credential(credential);

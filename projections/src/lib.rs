@@ -5,6 +5,7 @@
 //! - [`history`]: over the audit log; knows which verifications a credential has had.
 //! - [`read_store`]: the store that keeps them, one contract for both engines.
 //! - [`lookups`]: look-ups by id for many callers at once.
+//! - [`waits`]: waiting until a read model has come far enough, for many callers at once.
 //! - [`fold`]: from events to the [`table`]s' rows.
 //! - [`generation`]: what the writers of a read model need of its store.
 //! - [`projector`]: a log to fold and a store to write to; what the two that follow share.
@@ -27,3 +28,4 @@ pub mod rebuild;
 pub mod runner;
 pub mod table;
 pub mod verification;
+pub mod waits;

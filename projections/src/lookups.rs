@@ -1,6 +1,7 @@
 //! Look-ups by id for many callers at once: one statement for all of them.
 //!
-//! What a batch cannot be told, each of its callers asks for alone, and gets an error of its own.
+//! What befalls the store, or the whole model, is told to all who asked together. Any other error may be one row's: then each
+//! asks alone, and gets an error of its own.
 
 use std::sync::Arc;
 
@@ -14,11 +15,14 @@ use crate::verification::{At, Found, Lookup};
 
 type Answer = (Option<Found>, Cursor);
 
+/// What one of those who asked together is told; `None` has it ask alone.
+type Told = Option<Result<Answer, Error>>;
+
 /// The way to the task, which ends when all its clones are dropped.
 #[derive(Clone)]
 pub struct Lookups<S: ?Sized> {
     store: Arc<S>,
-    batcher: Batcher<Uuid, Option<Answer>>,
+    batcher: Batcher<Uuid, Told>,
 }
 
 impl<S: ReadStore + ?Sized> Lookups<S> {
@@ -30,8 +34,8 @@ impl<S: ReadStore + ?Sized> Lookups<S> {
             let store = Arc::clone(&asked);
             async move {
                 match store.find_by_ids(&ids).await {
-                    Ok((found, cursor)) => found.into_iter().map(|found| Some((found, cursor.clone()))).collect(),
-                    Err(_) => vec![None; ids.len()],
+                    Ok((found, cursor)) => found.into_iter().map(|found| Some(Ok((found, cursor.clone())))).collect(),
+                    Err(failed) => vec![Some(failed).filter(concerns_all).map(Err); ids.len()],
                 }
             }
         });
@@ -44,9 +48,16 @@ impl<S: ReadStore + ?Sized> Lookups<S> {
     /// As [`ReadStore::find`].
     pub async fn by_id(&self, id: Uuid) -> Result<Answer, Error> {
         match self.batcher.ask(id).await {
-            Ok(Some(found)) => Ok(found),
+            Ok(Some(told)) => told,
             Ok(None) => self.store.find(&Lookup::Id(id), At::Newest).await,
             Err(refused @ (Refused::Full | Refused::Stopped)) => Err(store::Error::Unavailable(refused.into()).into()),
         }
+    }
+}
+
+fn concerns_all(failed: &Error) -> bool {
+    match failed {
+        Error::Store(failed) => failed.is_transient(),
+        Error::Vanished(_) | Error::Unhealthy { .. } | Error::Stale { .. } | Error::NotCaughtUp { .. } => true,
     }
 }

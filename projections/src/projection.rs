@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use credence_ledger::chain::Hash;
@@ -117,8 +118,8 @@ impl Cursor {
     }
 }
 
-/// Why a read model gave no answer.
-#[derive(Debug, thiserror::Error)]
+/// Why a read model gave no answer. Many may have asked together, and each is told.
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// The read store has no such model (any more): it must be, or is being, built. Never to be read as "empty".
     #[error("the read model {0} is not there: it is being built")]
@@ -149,5 +150,11 @@ pub enum Error {
     },
     /// The store failed.
     #[error(transparent)]
-    Store(#[from] store::Error),
+    Store(#[from] Arc<store::Error>),
+}
+
+impl From<store::Error> for Error {
+    fn from(failed: store::Error) -> Error {
+        Error::Store(Arc::new(failed))
+    }
 }

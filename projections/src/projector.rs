@@ -7,7 +7,7 @@ use std::sync::Arc;
 use credence_ledger::chain::{self, Hash};
 use credence_ledger::event::Recorded;
 use credence_ledger::log::{Head, Log, Query};
-use credence_ledger::{Clock, LogPosition, Position, Random, store};
+use credence_ledger::{Clock, LogPosition, Position, Random, causes, store};
 
 use crate::fold::{self, Batch};
 use crate::generation::{Applied, Generation, Mode, Place, Seen, Store};
@@ -107,7 +107,7 @@ impl Projector {
             return Err(self.other_log(moving));
         }
         let batch = fold::fold(self.projection, events);
-        let stopped = batch.stopped.as_ref().map(|(position, error)| self.stuck(*position, describe(error)));
+        let stopped = batch.stopped.as_ref().map(|(position, error)| self.stuck(*position, causes(error)));
         match self.apply(moving, batch, head, mode).await? {
             None => stopped.map_or(Ok(()), Err),
             // The events before the one that contradicts the model are applied, so that it stops exactly there.
@@ -141,17 +141,6 @@ impl Projector {
     pub(crate) fn stuck(&self, position: Position, reason: String) -> Halt {
         Halt::Stuck { position: self.projection.log().at(position), reason }
     }
-}
-
-/// An error with what lies beneath it, in one line.
-pub(crate) fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(beneath) = source {
-        let _ = std::fmt::Write::write_fmt(&mut text, format_args!(": {beneath}"));
-        source = beneath.source();
-    }
-    text
 }
 
 #[cfg(test)]

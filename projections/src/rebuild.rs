@@ -12,14 +12,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use credence_ledger::log::Head;
-use credence_ledger::{LogPosition, Position, store};
+use credence_ledger::{LogPosition, Position, causes, store};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::digest::{DigestAt, digest};
 use crate::generation::{Flipped, Generation, Held, Lock, Mode, Place, Pointer, Seen, Snapshot, Stage};
 use crate::projection::{self, Projection};
-use crate::projector::{Halt, Moving, Projector, describe};
+use crate::projector::{Halt, Moving, Projector};
 use crate::read_store::{Phase, Rebuild};
 
 /// Events applied in one transaction.
@@ -244,7 +244,7 @@ impl Job {
     pub async fn run(mut self) -> Result<Rebuild, Error> {
         let built = self.build().await;
         if let Err(error) = &built {
-            self.progress.rebuild.failure = Some(describe(error));
+            self.progress.rebuild.failure = Some(causes(error));
             // The first error is the one to tell.
             let _ = self.phase(Phase::Failed).await;
         }

@@ -7,10 +7,12 @@
 //!
 //! A projection that is not there, for the first time or because its tables were deleted, is built by its runner.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use credence_ledger::Timestamp;
+use credence_ledger::causes;
 use credence_ledger::log::Head;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -18,7 +20,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::generation::{Held, Lock, Mode, Seen, Stage};
 use crate::projection::Projection;
-use crate::projector::{Halt, Moving, Projector, describe};
+use crate::projector::{Halt, Moving, Projector};
 use crate::rebuild;
 
 /// How a runner goes about it.
@@ -30,11 +32,37 @@ pub struct Options {
     pub chunk: usize,
     /// Rung by whoever appends in this process: a hint.
     pub wake: Arc<Notify>,
+    /// Where it says why it cannot go on.
+    pub troubles: Troubles,
+}
+
+/// Why the runners of a process cannot write to the read store, though they try again and again. What is said of one goes with its next step that does not fail.
+#[derive(Debug, Clone, Default)]
+pub struct Troubles(Arc<Mutex<BTreeMap<Projection, String>>>);
+
+impl Troubles {
+    /// Each projection that does not move on, and why; neither names an address or a file.
+    #[must_use]
+    pub fn all(&self) -> Vec<(Projection, String)> {
+        self.lock().iter().map(|(projection, reason)| (*projection, reason.clone())).collect()
+    }
+
+    fn note(&self, projection: Projection, reason: Option<String>) {
+        match reason {
+            Some(reason) => self.lock().insert(projection, reason),
+            None => self.lock().remove(&projection),
+        };
+    }
+
+    /// Nothing panics while the lock is held.
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Projection, String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { poll: Duration::from_millis(100), chunk: 1000, wake: Arc::new(Notify::new()) }
+        Options { poll: Duration::from_millis(100), chunk: 1000, wake: Arc::new(Notify::new()), troubles: Troubles::default() }
     }
 }
 
@@ -69,7 +97,7 @@ impl Runner {
     pub async fn stop(self) {
         drop(self.cancel);
         if let Err(error) = self.task.await {
-            tracing::error!(error = &error as &dyn std::error::Error, "a projection's runner ended badly");
+            tracing::error!(reason = causes(&error), "a projection's runner ended badly");
         }
     }
 }
@@ -130,7 +158,7 @@ impl Run {
                     self.active(lock).await;
                 }
                 Ok(None) => {}
-                Err(error) => tracing::warn!(%projection, reason = describe(&error), "the projection's lock cannot be taken"),
+                Err(error) => tracing::warn!(%projection, reason = causes(&error), "the projection's lock cannot be taken"),
             }
             self.pause(STAND_BY).await;
         }
@@ -143,12 +171,14 @@ impl Run {
         while !self.cancel.is_cancelled() {
             if active.looked.is_none_or(|looked| looked.elapsed() >= LOOK) && !lock.is_held().await {
                 tracing::warn!(%projection, "the projection's lock was lost");
+                self.options.troubles.note(projection, None);
                 return;
             }
             let began = Instant::now();
             match self.step(&mut active).await {
                 Ok(more) => {
                     backoff = Duration::ZERO;
+                    self.options.troubles.note(projection, None);
                     if !more {
                         self.pause(PACE.saturating_sub(began.elapsed())).await;
                         tokio::select! {
@@ -159,12 +189,15 @@ impl Run {
                 }
                 Err(failed) => {
                     backoff = (backoff * 2).clamp(Duration::from_millis(100), BACKOFF_MAX);
-                    tracing::warn!(%projection, reason = describe(&failed), retry_ms = backoff.as_millis(), "the projection cannot go on");
+                    // A log that fails says so itself.
+                    self.options.troubles.note(projection, matches!(failed, Halt::Store(_)).then(|| failed.to_string()));
+                    tracing::warn!(%projection, reason = causes(&failed), retry_ms = backoff.as_millis(), "the projection cannot go on");
                     active.forget();
                     self.pause(backoff).await;
                 }
             }
         }
+        self.options.troubles.note(projection, None);
         lock.release().await;
     }
 
@@ -210,7 +243,7 @@ impl Run {
                 Ok(true)
             }
             Err(halt @ (Halt::Stuck { .. } | Halt::OtherLog { .. })) => {
-                let reason = describe(&halt);
+                let reason = causes(&halt);
                 tracing::error!(projection = %self.projector.projection, reason, "the projection stopped");
                 if self.projector.store.stop(moving.place, Some(&reason)).await? {
                     active.stopped = Some(moving);
@@ -229,14 +262,12 @@ impl Run {
         let pointer = store.pointer(*projection).await?;
         let known = active.moving.as_ref().or(active.stopped.as_ref()).map(|moving| moving.place.generation);
         let is_known = pointer.is_some() && known == pointer.map(|pointer| pointer.generation);
-        if is_known && active.moving.is_some() {
-            return Ok(());
-        }
         let generation = match pointer.filter(|pointer| pointer.version == projection.version()) {
             Some(pointer) => store.generation(*projection, pointer.generation).await?,
             None => None,
         };
-        // What was stopped stays stopped; but if it is gone, there is nothing to repair any more.
+        // What moves on does, and what was stopped stays stopped; but if it is gone, there is nothing to go on with, nor to repair. Of an
+        // idle log nothing else tells: the cursor may be there without the rows.
         if is_known && generation.is_some() {
             return Ok(());
         }

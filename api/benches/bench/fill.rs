@@ -116,6 +116,6 @@ async fn revoke(app: &App, principal: &Principal, id: Uuid) {
 }
 
 fn caller(app: &App, principal: &Principal, via: &str) -> Caller {
-    let request_id = new_id(&app.clock, &app.random).to_string();
+    let request_id = new_id(&app.clock, &app.random).to_string().into();
     Caller { principal: Some(principal.clone()), is_operator: false, request_id, ..Caller::operator(via) }
 }

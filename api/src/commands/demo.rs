@@ -100,7 +100,7 @@ async fn tell(client: &Client, node: &Node) -> anyhow::Result<()> {
     say("8. Replay both logs. What is personal is sealed in them.")?;
     let app = node.services();
     for access in app.ledger.iter().chain([&app.audit]) {
-        let mut pages = Box::pin(replay::events(access.log.clone(), Selection::default(), None));
+        let mut pages = Box::pin(replay::events(access.long_reads.clone(), Selection::default(), None));
         while let Some(page) = pages.try_next().await? {
             for event in page {
                 say(&format!("   {:<10} {:<18} {}", access.log.name().at(event.position).to_string(), event.kind, event.stream))?;

@@ -10,12 +10,12 @@ use credence_ledger::subject;
 use credence_projections::projection::Projection;
 use credence_projections::runner::{self, Runner};
 
-use super::{open, output};
+use super::{argument, open, output};
 use crate::caller::Caller;
 use crate::config::{self, StoreOptions};
 use crate::services::Services;
 use crate::use_cases::Error;
-use crate::use_cases::erase::{self, EraseSubjects, Erasure};
+use crate::use_cases::subjects::erase::{self, EraseSubjects, Erasure};
 use crate::wire::credential::{EMAIL, NAME, REASON};
 use crate::wire::erasure::ErasureBody;
 use crate::wire::key::ISSUER;
@@ -30,13 +30,13 @@ pub(super) struct Options {
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
     email: String,
     /// Its name; else everybody with the address.
-    #[arg(long, value_name = "NAME", value_parser = name)]
+    #[arg(long, value_name = "NAME", value_parser = argument::text(&NAME))]
     name: Option<String>,
     /// The organisation whose subject it is; else all.
-    #[arg(long, value_name = "NAME", value_parser = issuer)]
+    #[arg(long, value_name = "NAME", value_parser = argument::text(&ISSUER))]
     issuer: Option<String>,
     /// Why; it is kept sealed in the audit log.
-    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    #[arg(long, value_name = "TEXT", value_parser = argument::text(&REASON))]
     reason: String,
     /// Only tell what would be erased.
     #[arg(long)]
@@ -46,20 +46,8 @@ pub(super) struct Options {
 }
 
 fn address(text: &str) -> Result<String, String> {
-    let address = EMAIL.read(text).map_err(|(_, problem)| problem)?;
+    let address = argument::text(&EMAIL)(text)?;
     if subject::email_is_plausible(&address) { Ok(address) } else { Err("expected an e-mail address such as ada@example.org".to_owned()) }
-}
-
-fn name(text: &str) -> Result<String, String> {
-    NAME.read(text).map_err(|(_, problem)| problem)
-}
-
-fn issuer(text: &str) -> Result<String, String> {
-    ISSUER.read(text).map_err(|(_, problem)| problem)
-}
-
-fn reason(text: &str) -> Result<String, String> {
-    REASON.read(text).map_err(|(_, problem)| problem)
 }
 
 pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (OsString, OsString)>) -> anyhow::Result<ExitCode> {

@@ -108,6 +108,7 @@ async fn check(kept: &Kept, evidence: &Evidence, file: Option<StateFile>) -> any
         summary.findings += found.len() as u64;
         found.into_iter().for_each(&mut report);
     }
+    summary.findings += fsck::remembered(&**log, evidence.vault(), &mut report).await?;
     written.and_then(|()| output::write(format!("{summary}\n"))).or_else(output::unless_closed)?;
     if let Some(file) = keep {
         file.finish()?;

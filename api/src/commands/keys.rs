@@ -6,17 +6,16 @@ mod signing;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use credence_ledger::clock::SystemClock;
 use credence_ledger::vault::{ApiKey, Issuer, Role, Terms};
-use credence_ledger::{Clock as _, Timestamp, subject};
+use credence_ledger::{Clock as _, Timestamp};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{open, output};
+use super::{argument, open, output};
 use crate::caller::Caller;
 use crate::config::{self, StoreOptions};
 use crate::services::App;
@@ -24,7 +23,7 @@ use crate::stores;
 use crate::use_cases::Error;
 use crate::use_cases::keys::{self, Made};
 use crate::wire::credential::TYPE;
-use crate::wire::key::{KeyBody, NAME};
+use crate::wire::key::{ISSUER, KeyBody, NAME, each_once};
 
 /// What `keys` takes.
 #[derive(Debug, Args)]
@@ -54,13 +53,13 @@ struct Create {
     #[arg(long, value_name = "ROLE,…", required = true, value_delimiter = ',')]
     role: Vec<Role>,
     /// The issuer it acts for; a new one is registered.
-    #[arg(long, value_name = "NAME", default_value = stores::DEFAULT_ISSUER, value_parser = issuer_name)]
+    #[arg(long, value_name = "NAME", default_value = stores::DEFAULT_ISSUER, value_parser = argument::text(&ISSUER))]
     issuer: String,
     /// For people to tell keys apart.
-    #[arg(long, value_name = "NAME", value_parser = key_name)]
+    #[arg(long, value_name = "NAME", value_parser = argument::text(&NAME))]
     name: Option<String>,
     /// A type of credentials that it issues and changes, and no others; several by saying this again.
-    #[arg(long = "type", value_name = "TYPE", value_parser = type_name)]
+    #[arg(long = "type", value_name = "TYPE", value_parser = argument::text(&TYPE))]
     types: Vec<String>,
     /// From when on it holds no longer, as RFC 3339 has it: 2027-01-31T12:00:00Z.
     #[arg(long, value_name = "TIME")]
@@ -105,21 +104,6 @@ pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (Os
     Ok(ExitCode::SUCCESS)
 }
 
-/// An issuer's name stands in requests and answers for ever.
-fn issuer_name(text: &str) -> Result<String, String> {
-    let normal = subject::normal_name(text);
-    let whole = (1..=100).contains(&normal.chars().count()) && !normal.chars().any(char::is_control);
-    if whole { Ok(normal) } else { Err("expected 1 to 100 characters without control characters".to_owned()) }
-}
-
-fn key_name(text: &str) -> Result<String, String> {
-    NAME.read(text).map_err(|(_, problem)| problem)
-}
-
-fn type_name(text: &str) -> Result<String, String> {
-    TYPE.read(text).map_err(|(_, problem)| problem)
-}
-
 async fn create(options: &Create, environment: impl Iterator<Item = (OsString, OsString)>) -> anyhow::Result<()> {
     let config = open::config(&options.stores, environment)?;
     require_output()?;
@@ -132,7 +116,7 @@ async fn create(options: &Create, environment: impl Iterator<Item = (OsString, O
     let terms = Terms {
         roles: options.role.iter().copied().collect(),
         issuer: issuer.id,
-        types: Some(options.types.clone()).filter(|types| !types.is_empty()).map(Arc::from),
+        types: Some(options.types.clone()).filter(|types| !types.is_empty()).map(each_once),
         name: options.name.clone(),
         expires_at: options.expires,
     };

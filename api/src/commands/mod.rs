@@ -2,6 +2,7 @@
 //!
 //! Exit status: 0 done, 1 a check found something, 2 usage or configuration, 3 a store cannot be reached or used.
 
+mod argument;
 pub mod copy;
 pub mod demo;
 pub mod erase;
@@ -143,14 +144,17 @@ async fn interrupted() -> std::io::Result<()> {
 
 /// Logs go to standard error. What the configuration warned of is said first.
 fn start_logging(log: &LogConfig, warnings: &[String]) {
+    let is_terminal = std::io::stderr().is_terminal();
     let json = match log.format {
-        LogFormat::Auto => !std::io::stderr().is_terminal(),
+        LogFormat::Auto => !is_terminal,
         LogFormat::Json => true,
         LogFormat::Text => false,
     };
     let builder = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(format!("rusqlite_migration=warn,{}", log.filter)))
         .with_writer(std::io::stderr);
+    // A terminal's user may not want colours (NO_COLOR); nobody else does.
+    let builder = if is_terminal { builder } else { builder.with_ansi(false) };
     // Only a test that runs several commands in one process has started logging before.
     let _ = if json { builder.json().flatten_event(true).try_init() } else { builder.try_init() };
     // A panic is a line like any other, with the request's id where there is one.

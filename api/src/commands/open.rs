@@ -29,7 +29,7 @@ pub(super) async fn log(config: &StoreConfig, name: LogName) -> Result<Arc<dyn L
 
 /// Opens a log with its tree and checkpoints.
 pub(super) async fn kept(config: &StoreConfig, name: LogName) -> Result<Kept, Error> {
-    let url = if name == LogName::AUDIT { &config.stores.audit } else { &config.stores.ledger };
+    let url = config.stores.log(&name);
     require_folder(name.as_str(), url)?;
     stores::source_log(config, name, &Sources::default()).await
 }
@@ -40,16 +40,15 @@ pub(super) async fn vault(config: &StoreConfig) -> Result<Arc<dyn Vault>, Error>
     stores::vault(config, Schema::AsItIs, &Sources::default()).await
 }
 
-/// A folder that one may not enter, or that is a file, is another thing than one in which nothing has been made yet.
-fn require_folder(store: &str, url: &Url) -> Result<(), Error> {
+/// A folder that is not there, that one may not enter, or that is a file, is another thing than one in which nothing has been made yet.
+pub(super) fn require_folder(store: &str, url: &Url) -> Result<(), Error> {
     let Url::Sqlite(folder) = url else { return Ok(()) };
+    let refused = |source| Error::Store { store: store.to_owned(), url: url.clone(), source };
     // Of a file within: to enter a folder takes another right than to see it.
     match folder.join("within").try_exists() {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            let source = store::Error::Failed(format!("{} cannot be entered: {error}", folder.display()).into());
-            Err(Error::Store { store: store.to_owned(), url: url.clone(), source })
-        }
+        Ok(_) if folder.exists() => Ok(()),
+        Ok(_) => Err(refused(store::Error::Unavailable(format!("there is no such store: no folder {}", folder.display()).into()))),
+        Err(error) => Err(refused(store::Error::Failed(format!("{} cannot be entered: {error}", folder.display()).into()))),
     }
 }
 

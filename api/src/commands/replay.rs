@@ -17,6 +17,7 @@ use futures::stream::{StreamExt as _, TryStreamExt as _};
 use super::{open, output};
 use crate::caller::Caller;
 use crate::config::{self, StoreOptions};
+use crate::long_reads::LongReads;
 use crate::use_cases::audit;
 use crate::use_cases::replay::{self, Selection};
 use crate::wire::event::{Event, Keys};
@@ -90,7 +91,7 @@ pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (Os
         return print(options, Printer { format: options.format, log: &*log, vault: None }, log.clone()).await;
     }
     let app = open::services(&config).await?;
-    let log = if options.log == LogName::AUDIT { app.audit.log.clone() } else { app.ledger()?.log.clone() };
+    let log = app.log(&options.log)?.log.clone();
     audit::personal_data_read(&app, &Caller::operator("credence replay --open"), options.stream.as_ref()).await?;
     print(options, Printer { format: options.format, log: &*log, vault: Some(&*app.vault) }, log.clone()).await
 }
@@ -98,8 +99,9 @@ pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (Os
 async fn print(options: &Options, printer: Printer<'_>, log: Arc<dyn Log>) -> anyhow::Result<ExitCode> {
     let selection = options.selection();
     output::write(printer.start(selection.start()))?;
+    let reads = Arc::new(LongReads::new(log));
     let mut pages =
-        if options.follow { replay::follow(log, selection, None).boxed() } else { replay::events(log, selection, None).boxed() };
+        if options.follow { replay::follow(reads, selection, None).boxed() } else { replay::events(reads, selection, None).boxed() };
     // Whoever follows ends it so; a replay that is cut off is not done, and ends as the signal has it.
     let mut interrupted = pin!(async { if options.follow { super::interrupted().await } else { pending().await } });
     loop {

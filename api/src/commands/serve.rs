@@ -5,6 +5,8 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Args;
+use credence_ledger::causes;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{Config, ServeOptions, StoreOptions};
@@ -23,6 +25,7 @@ pub(super) struct Options {
 pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (OsString, OsString)>) -> anyhow::Result<ExitCode> {
     let (config, warnings) = Config::read(&options.stores, &options.serve, environment)?;
     super::start_logging(&config.store.log, &warnings);
+    raise_open_files();
     // Before anything is opened: a process told to stop while it starts stops as soon as it has started.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     // Without TLS nothing is read again, and a terminal that is closed ends what was started in it.
@@ -42,6 +45,14 @@ pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (Os
     tracing::info!("stopping: finishing what is in flight");
     node.shutdown().await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Every connection is an open file: as many as this process is allowed, not as few as its shell was content with.
+fn raise_open_files() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::debug!(current, maximum, reason = causes(&error), "the limit of open files stays as it is");
+    }
 }
 
 /// Waits for the next SIGHUP; for ever, where none is waited for.

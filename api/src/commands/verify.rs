@@ -1,5 +1,5 @@
-//! `credence verify`: checks offline what somebody holds: a document, a receipt, or a whole log as a file. It asks nobody; what it
-//! trusts are the keys that it is given.
+//! `credence verify`: checks offline what somebody holds: a document, a receipt, both as they were answered, or a whole log as a file. It
+//! asks nobody; what it trusts are the keys that it is given. Whatever it lets pass without being able to check it, it says.
 //!
 //! Exit status 0 when all of it holds and is signed by a key that is trusted, 1 otherwise.
 
@@ -14,20 +14,29 @@ use credence_ledger::checkpoint::{self, Checkpoint, Signers, VerifierKey};
 use credence_ledger::clock::SystemClock;
 use credence_ledger::document::{self, proof};
 use credence_ledger::event::Payload as _;
-use credence_ledger::event::credential::CredentialIssued;
+use credence_ledger::event::credential::{CredentialIssued, CredentialReinstated, CredentialRevoked, CredentialSuspended};
 use credence_ledger::export::{Item, ReadError, Reader};
 use credence_ledger::receipt::{self, Fact, Receipt};
+use credence_ledger::stream::category;
 use credence_ledger::tree::TreeSize;
-use credence_ledger::{Clock as _, LogName, Position, codec, json};
+use credence_ledger::{Clock as _, LogName, Position, Timestamp, causes, codec, json};
+use credence_projections::verification::{State, Status};
 use serde_json::{Map, Value, json};
 
 use super::output;
 use super::progress::Progress;
 use crate::config;
+use crate::wire::credential::StatusName;
 use crate::wire::proof::ReceiptBody;
 
 /// A document or a receipt is no longer than this; an export may be of any length.
 const TEXT_BYTES_MAX: u64 = 16 << 20;
+/// Of an export progress is told after so many events.
+const PROGRESS_EVERY: u64 = 1000;
+/// What an answer holds beside its document and its receipt: first what the document says, too.
+const OF_THE_DOCUMENT: [&str; 7] = ["id", "type", "digest", "subject", "claims", "valid_from", "valid_until"];
+/// Then what only the log can tell, and the issuer's name, which stands in neither.
+const OF_THE_LOG: [&str; 8] = ["issuer", "status", "status_changed_at", "issued_at", "issued_by", "position", "event_hash", "message"];
 
 /// What `verify` takes.
 #[derive(Debug, Args)]
@@ -61,31 +70,30 @@ struct Holds {
 /// What a file is. It is told by how it begins, once: nothing that is one thing can be taken for another.
 enum Kind {
     Document(Value),
-    /// As an act was answered: the document in it, and the receipt if it has one.
-    Answer {
-        document: Value,
-        receipt: Option<Receipt>,
-    },
+    Answer(Box<Answer>),
     Receipt(Receipt),
     Export,
 }
 
+/// A credential as it was answered.
+struct Answer {
+    document: Value,
+    /// The receipt of the act that was answered.
+    receipt: Option<Receipt>,
+    /// What stands beside the two.
+    beside: Map<String, Value>,
+}
+
 pub(super) async fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let trusted = Trusted::read(&options.key)?;
-    let receipt = match &options.receipt {
-        Some(path) => match recognised(path, "--receipt")? {
-            Ok(Kind::Receipt(receipt) | Kind::Answer { receipt: Some(receipt), .. }) => Some(receipt),
-            Ok(_) => return Err(refused("--receipt", format!("{} is no receipt", path.display())).into()),
-            Err(reason) => return Err(refused("--receipt", format!("{} is no receipt: {reason}", path.display())).into()),
-        },
-        None => None,
-    };
-    let verdict = match (recognised(&options.file, "FILE")?, &receipt) {
-        (Err(reason), _) => Err(reason),
-        (Ok(Kind::Document(document) | Kind::Answer { document, .. }), receipt) => of_document(&document, receipt.as_ref(), &trusted),
-        (Ok(Kind::Receipt(_) | Kind::Export), Some(_)) => Err("it is no document, which a receipt could be of".to_owned()),
-        (Ok(Kind::Receipt(held)), None) => of_receipt(&held, &trusted).map(|(_, holds)| holds),
-        (Ok(Kind::Export), None) => of_export(&options.file, &trusted)?,
+    let receipt = options.receipt.as_deref().map(given_receipt).transpose()?.transpose();
+    let verdict = match (recognised(&options.file, "FILE")?, receipt) {
+        (Err(reason), _) | (Ok(_), Err(reason)) => Err(reason),
+        (Ok(Kind::Document(document)), Ok(receipt)) => of_document(&document, receipt.as_ref(), &trusted),
+        (Ok(Kind::Answer(answer)), Ok(receipt)) => of_answer(&answer, receipt.as_ref(), &trusted),
+        (Ok(Kind::Receipt(_) | Kind::Export), Ok(Some(_))) => Err("it is no document, which a receipt could be of".to_owned()),
+        (Ok(Kind::Receipt(held)), Ok(None)) => of_receipt(&held, &trusted).map(|(_, holds)| holds),
+        (Ok(Kind::Export), Ok(None)) => of_export(&options.file, &trusted)?,
     };
     let file = options.file.display();
     let (lines, code) = match verdict {
@@ -100,6 +108,16 @@ pub(super) async fn run(options: &Options) -> anyhow::Result<ExitCode> {
         told
     }))?;
     Ok(ExitCode::from(code))
+}
+
+/// The receipt that is given apart, or why it is none.
+fn given_receipt(path: &Path) -> Result<Result<Receipt, String>, config::Error> {
+    Ok(match recognised(path, "--receipt")? {
+        Ok(Kind::Receipt(receipt)) => Ok(receipt),
+        Ok(Kind::Answer(answer)) => answer.receipt.ok_or_else(|| format!("{} holds no receipt", path.display())),
+        Ok(Kind::Document(_) | Kind::Export) => Err(format!("{} is no receipt", path.display())),
+        Err(reason) => Err(format!("{} is no receipt: {reason}", path.display())),
+    })
 }
 
 fn refused(option: &str, problem: String) -> config::Error {
@@ -166,7 +184,7 @@ fn of_members(mut members: Map<String, Value>) -> Result<Kind, String> {
     let receipt = members.remove("receipt").filter(|receipt| !receipt.is_null());
     let receipt = receipt.as_ref().map(answered_receipt).transpose()?;
     of_the_same(&members, &document)?;
-    Ok(Kind::Answer { document, receipt })
+    Ok(Kind::Answer(Box::new(Answer { document, receipt, beside: members })))
 }
 
 /// A receipt as it is answered: what its members say is what its tlog-proof says.
@@ -196,8 +214,11 @@ fn of_the_same(answered: &Map<String, Value>, document: &Value) -> Result<(), St
         ("valid_from", answered.get("valid_from").filter(|time| !time.is_null()) == document.get("validFrom")),
         ("valid_until", answered.get("valid_until").filter(|time| !time.is_null()) == document.get("validUntil")),
     ];
-    match rules.into_iter().find(|(_, holds)| !holds) {
-        Some((member, _)) => Err(format!("its member {member} does not say what its document says")),
+    if let Some((member, _)) = rules.into_iter().find(|(_, holds)| !holds) {
+        return Err(format!("its member {member} does not say what its document says"));
+    }
+    match answered.keys().find(|member| !OF_THE_DOCUMENT.contains(&member.as_str()) && !OF_THE_LOG.contains(&member.as_str())) {
+        Some(member) => Err(format!("no answer has the member {member}")),
         None => Ok(()),
     }
 }
@@ -256,6 +277,83 @@ fn of_document(document: &Value, receipt: Option<&Receipt>, trusted: &Trusted) -
     Ok(Holds { told, trusted: is_trusted })
 }
 
+/// The document, and of what stands beside it all that the document's proof and the receipts tell. The rest is named.
+fn of_answer(answer: &Answer, given: Option<&Receipt>, trusted: &Trusted) -> Verdict {
+    let Answer { document, receipt: own, beside } = answer;
+    let act = own.as_ref().map(|own| of_receipt(own, trusted)).transpose()?;
+    let own_issuance = own.as_ref().filter(|_| act.as_ref().is_some_and(|(fact, _)| fact.kind == CredentialIssued::TYPE));
+    let issuance = given.or(own_issuance);
+    let mut holds = of_document(document, issuance, trusted)?;
+
+    let mut expected = Vec::new();
+    if let Some(receipt) = issuance {
+        let (fact, _) = of_receipt(receipt, trusted)?;
+        expected.extend(told_by_issuance(receipt, &fact));
+    }
+    if let Some((fact, of_act)) = act {
+        of_its_credential(document, &fact)?;
+        expected.extend(told_by_act(document, &fact).into_iter().flatten());
+        if issuance != own.as_ref() {
+            holds.told.extend(of_act.told.into_iter().map(|line| format!("its own receipt: {line}")));
+        }
+    }
+    // The issuer signs when it issued. Where that is not signed, a receipt is there.
+    expected.extend(document["proof"].get("created").map(|created| ("issued_at", created.clone())));
+    let says_otherwise = |(member, value): &&(&str, Value)| beside.get(*member).is_some_and(|said| said != value);
+    if let Some((member, _)) = expected.iter().find(says_otherwise) {
+        return Err(format!("its member {member} does not say what its proof or its receipt says"));
+    }
+    let is_unchecked = |member: &&str| beside.contains_key(*member) && expected.iter().all(|(checked, _)| checked != member);
+    let unchecked: Vec<&str> = OF_THE_LOG.into_iter().filter(is_unchecked).collect();
+    if !unchecked.is_empty() {
+        holds.told.push(format!("not checked, as nothing here tells of it: {}", unchecked.join(", ")));
+    }
+    Ok(holds)
+}
+
+/// What the receipt of an issuance says of the members of an answer.
+fn told_by_issuance(receipt: &Receipt, fact: &Fact) -> [(&'static str, Value); 4] {
+    [
+        ("position", LogName::LEDGER.at(receipt.position).to_string().into()),
+        ("event_hash", receipt.event_hash().to_string().into()),
+        ("issued_at", fact.recorded_at.to_string().into()),
+        ("issued_by", fact.metadata.worker.as_str().into()),
+    ]
+}
+
+/// What the receipt of an act says of the members of its answer, which tells the credential as the act left it; `None` of an act that is
+/// not known.
+fn told_by_act(document: &Value, fact: &Fact) -> Option<[(&'static str, Value); 3]> {
+    let (state, what) = match fact.kind.as_str() {
+        CredentialIssued::TYPE => (State::Active, "issued"),
+        CredentialSuspended::TYPE => (State::Suspended, "suspended"),
+        CredentialReinstated::TYPE => (State::Active, "reinstated"),
+        CredentialRevoked::TYPE => (State::Revoked, "revoked"),
+        _ => return None,
+    };
+    let time = |member: &str| document[member].as_str().and_then(|time| time.parse::<Timestamp>().ok());
+    let status = Status::of(state, time("validFrom"), time("validUntil"), fact.recorded_at);
+    let changed_at = (fact.kind != CredentialIssued::TYPE).then(|| fact.recorded_at.to_string());
+    Some([
+        ("status", json!(StatusName::from(status))),
+        ("status_changed_at", json!(changed_at)),
+        ("message", format!("credential {what} by {}", fact.metadata.worker).into()),
+    ])
+}
+
+/// Whether an answer's own receipt is of an act on its credential.
+fn of_its_credential(document: &Value, fact: &Fact) -> Result<(), String> {
+    if fact.kind == CredentialIssued::TYPE {
+        return of_its_issuance(document, fact);
+    }
+    let is_its = fact.stream.category() == category::CREDENTIAL && is_id_of(document, fact);
+    if is_its { Ok(()) } else { Err(format!("its receipt is of {} of {}, not of an act on this credential", fact.kind, fact.stream)) }
+}
+
+fn is_id_of(document: &Value, fact: &Fact) -> bool {
+    document["id"] == format!("urn:uuid:{}", fact.stream.id())
+}
+
 /// Whether the receipt's event is the issuance of this document.
 fn of_its_issuance(document: &Value, fact: &Fact) -> Result<(), String> {
     let other = || format!("the receipt is of {} of {}, not of the issuance of this document", fact.kind, fact.stream);
@@ -263,8 +361,7 @@ fn of_its_issuance(document: &Value, fact: &Fact) -> Result<(), String> {
         return Err(other());
     }
     let issued: CredentialIssued = codec::decode(&fact.payload).map_err(|_| other())?;
-    let is_its = document["id"] == format!("urn:uuid:{}", fact.stream.id());
-    if is_its && *issued.digest == document::digest(document) { Ok(()) } else { Err(other()) }
+    if is_id_of(document, fact) && *issued.digest == document::digest(document) { Ok(()) } else { Err(other()) }
 }
 
 fn of_export(path: &Path, trusted: &Trusted) -> Result<Verdict, config::Error> {
@@ -273,11 +370,12 @@ fn of_export(path: &Path, trusted: &Trusted) -> Result<Verdict, config::Error> {
     match read_export(file, trusted) {
         Ok(verdict) => Ok(verdict),
         Err(ReadError::Io(error)) => Err(unreadable(error)),
-        Err(ReadError::Invalid(invalid)) => Ok(Err(chain(&invalid))),
+        Err(ReadError::Invalid(invalid)) => Ok(Err(causes(&invalid))),
     }
 }
 
 fn read_export(file: File, trusted: &Trusted) -> Result<Verdict, ReadError> {
+    let length = file.metadata()?.len();
     let mut reader = Reader::open(file)?;
     let (log, origin) = (reader.verifier().log().clone(), reader.verifier().origin().clone());
     let mut progress = Progress::new(format!("verify {log}"));
@@ -286,7 +384,9 @@ fn read_export(file: File, trusted: &Trusted) -> Result<Verdict, ReadError> {
         match item {
             Item::Event(event) => {
                 events = event.position.0 + 1;
-                progress.at("checking", events, events);
+                if events.is_multiple_of(PROGRESS_EVERY) {
+                    progress.at("checking", events, estimated(events, reader.verifier().byte(), length));
+                }
             }
             Item::Checkpoint(kept) => {
                 checkpoints += 1;
@@ -308,6 +408,12 @@ fn read_export(file: File, trusted: &Trusted) -> Result<Verdict, ReadError> {
     Ok(Ok(Holds { told, trusted: signed.is_some() }))
 }
 
+/// How many events a file of `length` bytes has, of which the first `read` told of `events`: it says so at its end only.
+fn estimated(events: u64, read: u64, length: u64) -> u64 {
+    let total = u128::from(events) * u128::from(length.max(read)) / u128::from(read.max(1));
+    u64::try_from(total).unwrap_or(u64::MAX)
+}
+
 fn covered(log: &LogName, size: TreeSize, events: u64) -> String {
     match size.0.checked_sub(1) {
         Some(last) if size.0 < events => {
@@ -315,9 +421,4 @@ fn covered(log: &LogName, size: TreeSize, events: u64) -> String {
         }
         _ => "a trusted checkpoint covers all of it".to_owned(),
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let links: Vec<String> = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();
-    links.join(": ")
 }

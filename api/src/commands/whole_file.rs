@@ -57,13 +57,21 @@ impl WholeFile {
         Ok(WholeFile { file: BufWriter::with_capacity(1 << 20, file), partial, path: path.to_owned(), replace, is_whole: false })
     }
 
+    /// What has been written is on the disk, still without its name.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        self.file.flush()?;
+        self.file.get_ref().sync_all()
+    }
+
     /// Gives the file its name, once it is on the disk.
     ///
     /// # Errors
     /// Something stands there meanwhile; the operating system's.
     pub(super) fn finish(mut self) -> io::Result<()> {
-        self.file.flush()?;
-        self.file.get_ref().sync_all()?;
+        self.sync()?;
         if self.replace {
             fs::rename(&self.partial, &self.path)?;
         } else {

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::HeaderValue;
+use credence_ledger::LogName;
 use credence_ledger::publisher::anchor::Anchor;
 use credence_ledger::store;
 use credence_ledger::vault::master_key;
@@ -67,6 +68,14 @@ pub struct Stores {
     pub read: store::Url,
     /// The vault.
     pub vault: store::Url,
+}
+
+impl Stores {
+    /// Where a log is.
+    #[must_use]
+    pub fn log(&self, name: &LogName) -> &store::Url {
+        if *name == LogName::AUDIT { &self.audit } else { &self.ledger }
+    }
 }
 
 /// How to log.

@@ -36,7 +36,8 @@ pub(crate) fn routes() -> Vec<Route> {
 
 problems! {
     /// What can keep accounts from being told.
-    ReadRefusals: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, TIMEOUT, VALIDATION_FAILED, STORE_UNAVAILABLE, INTERNAL
+    ReadRefusals: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, TIMEOUT, VALIDATION_FAILED, STORE_UNAVAILABLE, AUDIT_UNAVAILABLE, OVERLOADED,
+    INTERNAL
 }
 
 problems! {
@@ -81,7 +82,7 @@ async fn register_account(
     Ok((StatusCode::CREATED, [(LOCATION, location)], Json(told(&app, &made).await?)).into_response())
 }
 
-/// List the organisation's accounts; for inspectors and operators all.
+/// List the organisation's accounts; for inspectors and operators all. It is on record that a page of them was read.
 #[utoipa::path(
     get,
     path = "/v1/accounts",
@@ -97,7 +98,7 @@ async fn list_accounts(State(app): State<App>, caller: Caller, mut parameters: P
     let limit = parameters.limit(LIMIT_MAX);
     let before = parameters.id_cursor();
     parameters.finish()?;
-    let mut found = accounts::list(&app, caller.known()?, before, one_more(limit)).await?;
+    let mut found = accounts::list(&app, &caller, caller.known()?, before, one_more(limit)).await?;
     let next_cursor = end_page(&mut found, limit, |account| account.id);
     let mut items = Vec::with_capacity(found.len());
     for account in &found {
@@ -106,7 +107,7 @@ async fn list_accounts(State(app): State<App>, caller: Caller, mut parameters: P
     Ok(Json(AccountList { items, next_cursor }))
 }
 
-/// Read an account.
+/// Read an account. It is on record that it was read, unless it is one's own.
 #[utoipa::path(
     get,
     path = "/v1/accounts/{id}",
@@ -117,7 +118,7 @@ async fn list_accounts(State(app): State<App>, caller: Caller, mut parameters: P
 )]
 async fn read_account(State(app): State<App>, caller: Caller, Id(id): Id, parameters: Parameters) -> Result<Json<AccountBody>, Problem> {
     parameters.finish()?;
-    let account = accounts::read(&app, caller.known()?, id).await?;
+    let account = accounts::tell(&app, &caller, caller.known()?, id).await?;
     Ok(Json(told(&app, &account).await?))
 }
 
@@ -236,7 +237,7 @@ async fn change_me(
     parameters.finish()?;
     let (id, _) = caller.session()?;
     let change = account::read_profile(body?.0)?;
-    let account = accounts::change_profile(&app, &caller, id, change).await?;
+    let account = accounts::change_profile(&app, &caller, id, &change).await?;
     Ok(Json(told(&app, &account).await?))
 }
 

@@ -1,7 +1,7 @@
 //! What a request must pass before its handler sees it: sizes, authentication, the rate limit, a whole body in time.
 //!
-//! What a handler began is finished: when its client hangs up, or its time is up, it goes on in a task of its own. A request that
-//! is refused is still read to its end, within bounds, so that the answer is not lost to a connection reset.
+//! What a handler began is finished: when its time is up, it goes on in a task of its own. That its client has hung up is not noticed before
+//! it is answered ([`serve`](super::serve) lets clients close their half). A request that is refused is still read to its end, within bounds, so that the answer is not lost to a connection reset.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -24,7 +24,8 @@ use tracing::Instrument as _;
 
 use super::Part;
 use super::auth;
-use super::edge::{Edge, Line};
+use super::body::Whole;
+use super::edge::{Edge, Line, Operation};
 use super::problem::{Kind, Problem};
 use crate::caller::{Caller, Principal, Who};
 use crate::limits::Standing;
@@ -47,10 +48,10 @@ pub async fn admit(State(edge): State<Arc<Edge>>, request: Request, next: Next) 
 
 /// Sees to a request, and has it handled if there is nothing against it.
 pub(super) async fn admitted(edge: &Edge, request: Request, next: Next) -> Response {
-    let line = edge.line(&request);
+    let (line, operation) = edge.asked(&request);
     let (mut parts, body) = request.into_parts();
     let mut standing = None;
-    let judged = match judge(edge, line, &mut parts, &mut standing).await {
+    let judged = match judge(edge, line, operation, &mut parts, &mut standing).await {
         Ok(()) => read(edge, &parts, body).await,
         Err(problem) => {
             linger(body, 0).await;
@@ -59,7 +60,12 @@ pub(super) async fn admitted(edge: &Edge, request: Request, next: Next) -> Respo
     };
     let caller = parts.extensions.get::<Caller>().cloned();
     let mut response = match judged {
-        Ok(bytes) => run(edge, Request::from_parts(parts, Body::from(bytes)), next).await,
+        Ok(bytes) => {
+            if !bytes.is_empty() {
+                parts.extensions.insert(Whole(bytes));
+            }
+            run(edge, Request::from_parts(parts, Body::empty()), next).await
+        }
         Err(problem) => problem.into_response(),
     };
     if let Some(standing) = standing {
@@ -72,7 +78,13 @@ pub(super) async fn admitted(edge: &Edge, request: Request, next: Next) -> Respo
 }
 
 /// Everything that can be judged without the body.
-async fn judge(edge: &Edge, line: Option<&Line>, parts: &mut Parts, standing: &mut Option<Standing>) -> Result<(), Problem> {
+async fn judge(
+    edge: &Edge,
+    line: Option<&Line>,
+    operation: &Operation,
+    parts: &mut Parts,
+    standing: &mut Option<Standing>,
+) -> Result<(), Problem> {
     let part = line.map(|line| line.part);
     if parts.uri.path_and_query().is_some_and(|text| text.as_str().len() > URI_BYTES_MAX) {
         return Err(Problem::new(Kind::URI_TOO_LONG));
@@ -81,12 +93,12 @@ async fn judge(edge: &Edge, line: Option<&Line>, parts: &mut Parts, standing: &m
     if bytes > HEADERS_BYTES_MAX || parts.headers.len() > HEADERS_MAX {
         return Err(Problem::new(Kind::HEADERS_TOO_LARGE));
     }
-    let may = line.and_then(|line| line.may(&parts.method));
+    let may = operation.may;
     if part == Some(Part::Everywhere) {
         return Ok(());
     }
-    let known = if may == Some(May::Unasked) { Ok(None) } else { auth::authenticate(&edge.identities, parts).await };
-    *standing = count(edge, part, parts, &known).await;
+    let (known, counted) = known(edge, line, may, parts).await;
+    *standing = counted;
     standing.map_or(Ok(()), Standing::judge)?;
     let principal = known?;
     // What another role serves, or no operation takes, is told by the router.
@@ -98,17 +110,51 @@ async fn judge(edge: &Edge, line: Option<&Line>, parts: &mut Parts, standing: &m
     })
 }
 
-/// Takes from the bucket that the request is counted by, if it is.
-async fn count(edge: &Edge, part: Option<Part>, parts: &Parts, known: &Result<Option<Principal>, Problem>) -> Option<Standing> {
+/// Who calls, and how the bucket stands that the request was counted by, if it was.
+async fn known(
+    edge: &Edge,
+    line: Option<&Line>,
+    may: Option<May>,
+    parts: &mut Parts,
+) -> (Result<Option<Principal>, Problem>, Option<Standing>) {
     let limits = &edge.app.limits;
-    let address = || parts.extensions.get::<Caller>().and_then(|caller| caller.address);
-    match (known, part?) {
-        (Ok(Some(Principal { who: Who::Key(id) | Who::Account { id, .. } | Who::External(id), .. })), _) => limits.caller(*id).await,
-        // Whoever follows a log reads thousands of tiles, which cost little; and they are the same for everybody.
-        (Ok(None), Part::Proofs) => None,
-        (Ok(None), _) => limits.address(address()).await,
-        (Err(problem), _) if [Kind::UNAUTHENTICATED, Kind::FORBIDDEN].contains(&problem.kind) => limits.address(address()).await,
-        (Err(_), _) => None,
+    let Parts { headers, extensions, .. } = parts;
+    let address = extensions.get::<Caller>().and_then(|caller| caller.address);
+    let presented = if may == Some(May::Unasked) { Ok(None) } else { auth::presented(headers) };
+    let text = match (presented, line) {
+        (Ok(Some(text)), _) => text,
+        (Ok(None), None | Some(Line { is_free: true, .. })) => return (Ok(None), None),
+        (Ok(None), Some(_)) => return (Ok(None), limits.address(address).await),
+        (Err(problem), _) => return (Err(problem), limits.address(address).await),
+    };
+    // Before the vault is asked, so that what is bad costs it no more than what is limited.
+    let doubt = match edge.identities.has_seen(text) {
+        true => None,
+        false => match limits.doubt(address).await {
+            Ok(doubt) => doubt,
+            Err(standing) => return (Err(Problem::new(Kind::UNAUTHENTICATED)), Some(standing)),
+        },
+    };
+    match auth::authenticate(&edge.identities, text, extensions).await {
+        Err(problem) if [Kind::UNAUTHENTICATED, Kind::FORBIDDEN].contains(&problem.kind) => {
+            let standing = match doubt {
+                Some(doubt) => Some(doubt.standing),
+                None => limits.address(address).await,
+            };
+            (Err(problem), standing)
+        }
+        found => {
+            if let Some(doubt) = doubt {
+                doubt.give_back().await;
+            }
+            let standing = match (&found, line) {
+                (Ok(Principal { who: Who::Key(id) | Who::Account { id, .. } | Who::External(id), .. }), Some(_)) => {
+                    limits.caller(*id).await
+                }
+                _ => None,
+            };
+            (found.map(Some), standing)
+        }
     }
 }
 
@@ -159,7 +205,7 @@ async fn linger(mut body: Body, already: usize) {
 }
 
 async fn run(edge: &Edge, request: Request, next: Next) -> Response {
-    let handling = AssertUnwindSafe(next.run(request)).catch_unwind().in_current_span();
+    let handling = AssertUnwindSafe(next.run(request)).catch_unwind();
     match timeout(edge.answer_max, Finished::begin(edge.app.tasks.track_future(handling))).await {
         Ok(Ok(response)) => response,
         // The panic's message went to standard error with its place.
@@ -194,7 +240,8 @@ impl<F: Future<Output: Send> + Send + 'static> Future for Finished<F> {
 impl<F: Future<Output: Send> + Send + 'static> Drop for Finished<F> {
     fn drop(&mut self) {
         if let (Some(work), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
-            runtime.spawn(work);
+            // Within the request's span, as it was until now.
+            runtime.spawn(work.in_current_span());
         }
     }
 }

@@ -8,13 +8,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::http::header::AUTHORIZATION;
-use axum::http::request::Parts;
+use axum::http::{Extensions, HeaderMap};
 use credence_ledger::event::audit::AccessRefused;
 use credence_ledger::event::{New, new_id};
 use credence_ledger::log::{Append, Expected};
 use credence_ledger::stream::category;
-use credence_ledger::vault::api_key;
-use credence_ledger::{Stream, Timestamp, store};
+use credence_ledger::vault::{Roles, api_key};
+use credence_ledger::{Stream, Timestamp, causes, store};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -26,7 +26,7 @@ use crate::services::{App, Services};
 
 /// For how long an answer of the vault is used.
 pub const KNOWN_MAX: Duration = Duration::from_millis(500);
-/// Beyond so many texts, bad ones included, all are asked for anew.
+/// So many texts are remembered, bad ones included, which go first.
 const TEXTS_MAX: usize = 10_000;
 
 /// Who stands behind a text that was presented.
@@ -62,6 +62,8 @@ pub struct Identities {
 struct Known {
     at: Instant,
     asked_again: bool,
+    /// Whether it held when it was asked for.
+    was_good: bool,
     identity: Option<Identity>,
 }
 
@@ -81,12 +83,17 @@ impl Identities {
         }
         let at = Instant::now();
         let identity = identify(&self.app, text).await?;
+        let was_good = identity.as_ref().is_some_and(|identity| identity.check(self.app.clock.now()).is_ok());
         let mut known = self.known();
-        if known.len() >= TEXTS_MAX {
-            known.clear();
-        }
-        known.insert(hash, Known { at, asked_again: false, identity: identity.clone() });
+        make_room(&mut known);
+        known.insert(hash, Known { at, asked_again: false, was_good, identity: identity.clone() });
         Ok(identity)
+    }
+
+    /// Whether this text was good when it was last asked for, however long ago that is.
+    pub(super) fn has_seen(&self, text: &str) -> bool {
+        let hash: [u8; 32] = Sha256::digest(text).into();
+        self.known().get(&hash).is_some_and(|known| known.was_good)
     }
 
     /// What is known and new enough; `None` when the caller has to ask.
@@ -103,6 +110,22 @@ impl Identities {
 
     fn known(&self) -> MutexGuard<'_, HashMap<[u8; 32], Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Forgets texts when there are too many: bad ones first, so that whoever comes with ever new ones takes nobody's place; then those that
+/// would be asked for anew in any case.
+fn make_room(known: &mut HashMap<[u8; 32], Known>) {
+    if known.len() < TEXTS_MAX {
+        return;
+    }
+    known.retain(|_, known| known.was_good);
+    // Half of the room, so that it is not looked for again at once.
+    if known.len() > TEXTS_MAX / 2 {
+        known.retain(|_, known| known.at.elapsed() < KNOWN_MAX);
+    }
+    if known.len() > TEXTS_MAX / 2 {
+        known.clear();
     }
 }
 
@@ -146,6 +169,7 @@ async fn external(app: &Services, provider: &Provider, text: &str) -> Result<Ide
     let refused = match &issuer {
         None => Some((Kind::FORBIDDEN, "the organisation is not known here")),
         Some(issuer) if !issuer.is_active => Some((Kind::UNAUTHENTICATED, "the organisation is deactivated")),
+        Some(_) if roles == Roles::NONE => Some((Kind::FORBIDDEN, "the token has no role that means something here")),
         Some(_) => None,
     };
     // Refused for that, it still has a name in the audit log.
@@ -153,28 +177,35 @@ async fn external(app: &Services, provider: &Provider, text: &str) -> Result<Ide
     Ok(Identity { principal: Principal { who: Who::External(id), roles, issuer, types: None }, refused, until: Some(until) })
 }
 
-/// Finds out who calls and tells the [`Caller`] among the extensions.
+/// The text that is presented, if any is.
 ///
 /// # Errors
-/// 401 for what is bad, has ended or is of another scheme, 403 for whoever acts for nobody known here, 503 while the vault or the
-/// identity provider's keys cannot be asked.
-pub(super) async fn authenticate(identities: &Identities, parts: &mut Parts) -> Result<Option<Principal>, Problem> {
-    let refused = || Problem::new(Kind::UNAUTHENTICATED);
-    let mut headers = parts.headers.get_all(AUTHORIZATION).into_iter();
+/// 401 for one of another scheme, and for two of them.
+pub(super) fn presented(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let mut headers = headers.get_all(AUTHORIZATION).into_iter();
     let Some(header) = headers.next() else { return Ok(None) };
-    let text = header.to_str().ok().and_then(bearer).filter(|_| headers.next().is_none()).ok_or_else(refused)?;
-    let identity = identities.find(text).await?.ok_or_else(refused)?;
+    let text = header.to_str().ok().and_then(bearer).filter(|_| headers.next().is_none());
+    text.map(Some).ok_or_else(|| Problem::new(Kind::UNAUTHENTICATED))
+}
+
+/// Finds out who presents a text and tells the [`Caller`] among the request's extensions.
+///
+/// # Errors
+/// 401 for what is bad or has ended, 403 for whoever acts for nobody known here, 503 while the vault or the identity provider's keys
+/// cannot be asked.
+pub(super) async fn authenticate(identities: &Identities, text: &str, extensions: &mut Extensions) -> Result<Principal, Problem> {
+    let identity = identities.find(text).await?.ok_or_else(|| Problem::new(Kind::UNAUTHENTICATED))?;
     // What holds no longer is refused, but it is known whose it was.
-    if let Some(caller) = parts.extensions.get_mut::<Caller>() {
+    if let Some(caller) = extensions.get_mut::<Caller>() {
         caller.principal = Some(identity.principal.clone());
     }
     let now = identities.app.clock.now();
     identity.check(now).map_err(|(kind, why)| Problem::new(kind).detail(why))?;
-    parts.extensions.insert(Until(identity.until));
+    extensions.insert(Until(identity.until));
     if let Who::Key(id) = identity.principal.who {
         identities.app.used_keys.note(id, now);
     }
-    Ok(Some(identity.principal))
+    Ok(identity.principal)
 }
 
 /// From when on what was presented holds no longer, among a request's extensions.
@@ -192,7 +223,7 @@ pub(super) async fn ended(app: App, principal: Principal, until: Option<Timestam
             Ok(Some(now)) if now == principal => {}
             Ok(_) => return,
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "it is not known whether a follower may go on");
+                tracing::warn!(reason = causes(&error), "it is not known whether a follower may go on");
                 return;
             }
         }
@@ -233,14 +264,14 @@ pub(super) fn record_refusal(app: &App, caller: &Caller, problem: &Problem) {
     app.clone().tasks.spawn(async move {
         if let Err(error) = append_refusal(&app, &caller, name).await {
             metrics::counter!("credence_audit_refusals_lost_total").increment(1);
-            tracing::warn!(request_id = caller.request_id, error = &*error, "a refusal was not recorded");
+            tracing::warn!(request_id = &*caller.request_id, reason = causes(&*error), "a refusal was not recorded");
         }
     });
 }
 
 async fn append_refusal(app: &Services, caller: &Caller, problem: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let stream = Stream::new(category::ACCESS, new_id(&app.clock, &app.random));
-    let refused = AccessRefused { via: caller.via.clone(), problem: problem.to_owned() };
+    let refused = AccessRefused { via: caller.via.to_string(), problem: problem.to_owned() };
     let metadata = app.audit_metadata::<AccessRefused>(caller, &stream).await?;
     app.audit.append(Append::to(stream, Expected::None, vec![New::of(&refused, &metadata)])).await?;
     Ok(())
@@ -249,6 +280,30 @@ async fn append_refusal(app: &Services, caller: &Caller, problem: &str) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_comes_with_ever_new_bad_texts_takes_no_good_ones_place() {
+        let numbered = |number: usize| Sha256::digest(number.to_be_bytes()).into();
+        let known = |was_good, at| Known { at, asked_again: false, was_good, identity: None };
+        let mut texts: HashMap<[u8; 32], Known> = HashMap::new();
+        let now = Instant::now();
+        texts.extend((0..100).map(|number| (numbered(number), known(true, now))));
+        for number in 100..3 * TEXTS_MAX {
+            make_room(&mut texts);
+            texts.insert(numbered(number), known(false, now));
+            assert!(texts.len() <= TEXTS_MAX);
+        }
+        assert!((0..100).all(|number| texts.contains_key(&numbered(number))));
+        // Of good ones, those go that are asked for anew anyway, and all if there are too many still.
+        let old = now.checked_sub(KNOWN_MAX).unwrap();
+        let mut texts: HashMap<[u8; 32], Known> =
+            (0..TEXTS_MAX).map(|number| (numbered(number), known(true, if number < 100 { now } else { old }))).collect();
+        make_room(&mut texts);
+        assert!(texts.len() <= 100);
+        texts.extend((0..TEXTS_MAX).map(|number| (numbered(number), known(true, Instant::now()))));
+        make_room(&mut texts);
+        assert!(texts.is_empty());
+    }
 
     #[test]
     fn a_bearer_token_is_taken_and_nothing_else() {

@@ -1,7 +1,8 @@
 //! JSON bodies: from bytes to a command's fields, every broken rule told.
 //!
 //! [`Json`] and [`OptionalJson`] extract a body: its media type, its bytes, [`ledger::json`](credence_ledger::json)'s strictness.
-//! [`Fields`] then takes the members of an object one by one and collects what is wrong with them; what nobody took is unknown.
+//! [`Fields`] then takes the members of an object one by one and collects what is wrong with them, up to a bound; what nobody took is
+//! unknown.
 //! Absent and null are the same. Nothing here knows what a command means.
 
 use std::cell::RefCell;
@@ -9,14 +10,16 @@ use std::fmt::Display;
 use std::rc::Rc;
 use std::str::FromStr;
 
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::HeaderMap;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use credence_ledger::json::{self, Refused};
+use icu_properties::CodePointSetData;
+use icu_properties::props::DefaultIgnorableCodePoint;
 use serde_json::{Map, Value};
 
-use super::problem::{FieldError, Kind, Problem};
+use super::problem::{ERRORS_MAX, FieldError, Kind, Problem};
 
 /// A body that must be there and must be JSON.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,7 +34,8 @@ impl<S: Send + Sync> FromRequest<S> for Json {
 
     async fn from_request(request: Request, _: &S) -> Result<Json, Problem> {
         let json = is_json(request.headers());
-        let bytes = read(request.into_body()).await?;
+        refuse_coded(request.headers())?;
+        let bytes = Whole::of(request);
         if !json {
             return Err(Problem::new(Kind::UNSUPPORTED_MEDIA_TYPE).detail("expected the media type application/json"));
         }
@@ -45,13 +49,21 @@ impl<S: Send + Sync> FromRequest<S> for OptionalJson {
     async fn from_request(request: Request, _: &S) -> Result<OptionalJson, Problem> {
         let named = request.headers().contains_key(CONTENT_TYPE);
         let json = is_json(request.headers());
-        let bytes = read(request.into_body()).await?;
+        refuse_coded(request.headers())?;
+        let bytes = Whole::of(request);
         match (bytes.is_empty(), named, json) {
             (true, false, _) | (true, true, true) => Ok(OptionalJson(Value::Null)),
             (false, _, true) => parse(&bytes).map(OptionalJson),
             (_, _, false) => Err(Problem::new(Kind::UNSUPPORTED_MEDIA_TYPE).detail("expected the media type application/json")),
         }
     }
+}
+
+/// What is coded is not taken for what it would be uncoded (RFC 9110, section 8.4).
+fn refuse_coded(headers: &HeaderMap) -> Result<(), Problem> {
+    let is_coded = headers.get_all(CONTENT_ENCODING).iter().any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"));
+    let refused = || Problem::new(Kind::UNSUPPORTED_MEDIA_TYPE).detail("bodies are taken without a Content-Encoding");
+    if is_coded { Err(refused()) } else { Ok(()) }
 }
 
 impl OptionalJson {
@@ -64,9 +76,14 @@ impl OptionalJson {
     }
 }
 
-/// Admission has bounded the body and read it to its end.
-async fn read(body: Body) -> Result<Bytes, Problem> {
-    to_bytes(body, usize::MAX).await.map_err(|_| Problem::new(Kind::MALFORMED_JSON).detail("the body did not arrive whole"))
+/// A body that is not empty, among its request's extensions: admission has bounded it and read it to its end. The request has no other.
+#[derive(Debug, Clone)]
+pub struct Whole(pub Bytes);
+
+impl Whole {
+    fn of(mut request: Request) -> Bytes {
+        request.extensions_mut().remove().map(|Whole(bytes)| bytes).unwrap_or_default()
+    }
 }
 
 /// `application/json` or `application/*+json`, with any parameters but another charset than UTF-8.
@@ -95,20 +112,23 @@ pub fn parse(bytes: &[u8]) -> Result<Value, Problem> {
         Refused::Malformed { .. } if bytes.is_empty() => Problem::new(Kind::MALFORMED_JSON).detail("a body is needed"),
         Refused::Malformed { detail } => Problem::new(Kind::MALFORMED_JSON).detail(detail),
         Refused::Duplicate { field } => Problem::field(field, "duplicate", "the member stands twice"),
-        Refused::Range { field } => {
-            Problem::field(field, "range", "expected an integer within ±(2^53−1), or a number that a double can hold")
-        }
+        Refused::Range { field } => Problem::field(
+            field,
+            "range",
+            "expected a whole number within ±(2^53−1), one from 1e21 on with an exponent, or a fraction, none beyond what a double can hold",
+        ),
         Refused::TooDeep { field } => Problem::field(field, "too_deep", format!("nested over {} levels", json::DEPTH_MAX)),
     })
 }
 
-/// What a text must be like. The length is that of the normal form, in Unicode scalars.
+/// What a text must be like. The length is that of the normal form, in Unicode scalars; what shows nothing is blank.
 pub struct Text {
     /// At most so long.
     pub length_max: usize,
     /// Makes the normal form.
     pub normal: fn(&str) -> String,
-    /// Whether tab and line breaks are text. Other control characters (C0, DEL, C1) never are.
+    /// Whether tab and line breaks are text, and so are characters that turn the direction of what follows: on one line they make a text
+    /// look like another one. Other control characters (C0, DEL, C1) never are.
     pub lines: bool,
 }
 
@@ -121,8 +141,11 @@ impl Text {
         if given.chars().any(|character| is_refused_control(character, self.lines)) {
             return Err(("control_character", "control characters are not taken".to_owned()));
         }
+        if !self.lines && given.chars().any(turns_direction) {
+            return Err(("control_character", "characters that turn the direction of text are not taken".to_owned()));
+        }
         let normal = (self.normal)(given);
-        if normal.is_empty() {
+        if is_blank(&normal) {
             return Err(("blank", "is blank".to_owned()));
         }
         if normal.chars().count() > self.length_max {
@@ -180,14 +203,19 @@ impl Fields {
 
     /// Tells a broken rule of the member `name`.
     pub fn refuse(&self, name: &str, code: &'static str, message: impl Into<String>) {
-        let field = format!("{}{name}", self.prefix);
-        self.errors.borrow_mut().push(FieldError::new(field, code, message));
+        self.tell(|prefix| format!("{prefix}{name}"), code, message);
     }
 
     /// Tells a broken rule of the object itself.
     pub fn refuse_whole(&self, code: &'static str, message: impl Into<String>) {
-        let field = self.prefix.trim_end_matches('.').to_owned();
-        self.errors.borrow_mut().push(FieldError::new(field, code, message));
+        self.tell(|prefix| prefix.trim_end_matches('.').to_owned(), code, message);
+    }
+
+    fn tell(&self, field: impl FnOnce(&str) -> String, code: &'static str, message: impl Into<String>) {
+        let mut errors = self.errors.borrow_mut();
+        if errors.len() < ERRORS_MAX {
+            errors.push(FieldError::new(field(&self.prefix), code, message));
+        }
     }
 
     /// Refuses every member that was not taken yet, as unknown.
@@ -353,21 +381,34 @@ pub fn is_refused_control(character: char, lines: bool) -> bool {
     character.is_control() && !(lines && matches!(character, '\t' | '\n' | '\r'))
 }
 
+/// The embeddings, overrides and isolates of Unicode's bidirectional algorithm (UAX #9, section 2). Marks, which turn nothing, are none.
+fn turns_direction(character: char) -> bool {
+    matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Whether nothing is to be seen of a text: white space, and what Unicode has ignored where it cannot be shown.
+fn is_blank(text: &str) -> bool {
+    let ignorable = CodePointSetData::new::<DefaultIgnorableCodePoint>();
+    text.chars().all(|character| character.is_whitespace() || ignorable.contains(character))
+}
+
 /// The place of the first text within `value`, member names included, that holds a control character other than tab and line
 /// breaks; `field` is where `value` stands.
 #[must_use]
 pub fn find_control(field: &str, value: &Value) -> Option<String> {
+    control_within(value).map(|within| format!("{field}{within}"))
+}
+
+/// The place as seen from `value`. It is put together on the way back from what was found: on the way there, a long name above many values
+/// would be copied for each of them.
+fn control_within(value: &Value) -> Option<String> {
     let refused = |text: &str| text.chars().any(|character| is_refused_control(character, true));
     match value {
-        Value::String(text) => refused(text).then(|| field.to_owned()),
-        Value::Array(items) => items.iter().enumerate().find_map(|(at, item)| find_control(&format!("{field}[{at}]"), item)),
-        Value::Object(members) => {
-            members.iter().find_map(
-                |(name, member)| {
-                    if refused(name) { Some(field.to_owned()) } else { find_control(&format!("{field}.{name}"), member) }
-                },
-            )
-        }
+        Value::String(text) => refused(text).then(String::new),
+        Value::Array(items) => items.iter().enumerate().find_map(|(at, item)| control_within(item).map(|within| format!("[{at}]{within}"))),
+        Value::Object(members) => members.iter().find_map(|(name, member)| {
+            if refused(name) { Some(String::new()) } else { control_within(member).map(|within| format!(".{name}{within}")) }
+        }),
         Value::Null | Value::Bool(_) | Value::Number(_) => None,
     }
 }
@@ -416,6 +457,16 @@ mod tests {
     }
 
     #[test]
+    fn no_more_than_a_hundred_broken_rules_are_told() {
+        let members = |count: usize| (0..count).map(|number| (format!("m{number}"), json!(1))).collect::<Map<String, Value>>();
+        let refused = |body: Value| Fields::read(body, |fields| fields.nested("inner", |_| Some(()))).unwrap_err();
+        for (count, told, detail) in [(99, 99, "99 rules are broken"), (100_000, 100, "100 rules are broken, or more")] {
+            let problem = refused(json!({ "inner": members(count) }));
+            assert_eq!((problem.errors.len(), problem.detail.as_deref()), (told, Some(detail)));
+        }
+    }
+
+    #[test]
     fn null_is_the_same_as_absent() {
         let take = |fields: &mut Fields| {
             assert_eq!(fields.text("optional", &NAME), None);
@@ -445,6 +496,28 @@ mod tests {
     }
 
     #[test]
+    fn a_text_that_shows_nothing_is_blank() {
+        for shown in ["👩\u{200d}🚀", "می\u{200c}خواهم", "A\u{ad}da", "\u{200f}ש"] {
+            assert!(NAME.read(shown).is_ok() || shown.chars().count() > NAME.length_max, "{shown:?}");
+        }
+        for blank in
+            ["\u{200b}", "\u{feff}", "\u{2060}\u{200d}", " \u{ad} ", "\u{3164}", "\u{200e}", "\u{e0041}", "\u{fe0f}", "\u{180e}", "\u{a0}"]
+        {
+            assert_eq!(NAME.read(blank).map_err(|(code, _)| code), Err("blank"), "{blank:?}");
+        }
+    }
+
+    #[test]
+    fn what_turns_the_direction_of_text_is_taken_in_lines_only() {
+        let lines = Text { lines: true, ..NAME };
+        for turned in ["\u{202a}", "\u{202b}", "\u{202c}", "\u{202d}", "\u{202e}", "\u{2066}", "\u{2067}", "\u{2068}", "\u{2069}"] {
+            let name = format!("a{turned}b");
+            assert_eq!(NAME.read(&name).map_err(|(code, _)| code), Err("control_character"), "{name:?}");
+            assert_eq!(lines.read(&name), Ok(name));
+        }
+    }
+
+    #[test]
     fn a_media_type_is_json_or_has_its_suffix() {
         let is = |value: &str| is_json(&HeaderMap::from_iter([(CONTENT_TYPE, value.parse().unwrap())]));
         for taken in ["application/json", "Application/JSON; charset=UTF-8", "application/ld+json", "application/vc+json;charset=\"utf-8\""]
@@ -469,5 +542,13 @@ mod tests {
         assert_eq!(find_control("claims", &json!({"a": ["x", {"b": "\u{0}"}]})).as_deref(), Some("claims.a[1].b"));
         assert_eq!(find_control("claims", &json!({"a\u{0}": 1})).as_deref(), Some("claims"));
         assert_eq!(find_control("claims", &json!({"a": "tab\tand\r\nlines", "b": "🚀 مرحبا <b>'--"})), None);
+    }
+
+    #[test]
+    fn a_long_name_above_many_values_is_copied_for_none_of_them() {
+        let value = json!({ "n".repeat(512 << 10): vec![0; 250_000] });
+        let started = std::time::Instant::now();
+        assert_eq!(find_control("claims", &value), None);
+        assert!(started.elapsed() < std::time::Duration::from_secs(5), "{:?}", started.elapsed());
     }
 }

@@ -1,9 +1,8 @@
 //! `/v1/credentials`: issue, read, change, list and search credentials, and read what happened to one.
 
 use axum::Json as Answer;
-use axum::extract::{FromRequestParts, State};
+use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, LOCATION};
-use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use credence_ledger::decision::credential::Change;
@@ -15,13 +14,14 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::body::{Fields, Json, OptionalJson};
-use super::headers::{IDEMPOTENCY_REPLAYED, Id, LEDGER_POSITION, idempotency_key, min_position, prefers, set, set_as_of};
+use super::headers::{IDEMPOTENCY_REPLAYED, Id, IdempotencyKey, LEDGER_POSITION, MinPosition, prefers, set, set_as_of};
 use super::problem::{Kind, Problem, problems};
 use super::query::{Cursor, LIMIT_MAX, Parameters};
-use super::{Part, Route};
-use crate::caller::{Caller, Principal};
+use super::{Known, Part, Route};
+use crate::caller::Principal;
 use crate::services::{App, Services};
 use crate::use_cases::credential::Done;
+use crate::use_cases::idempotency::Key;
 use crate::use_cases::list::ListCredentials;
 use crate::use_cases::read::{self, Page};
 use crate::use_cases::{Error, change, issue, list, receipt};
@@ -46,22 +46,6 @@ pub(crate) fn routes() -> Vec<Route> {
     ]
 }
 
-/// A caller that is known. Told before the body is looked at.
-struct Known {
-    caller: Caller,
-    principal: Principal,
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for Known {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Known, Problem> {
-        let caller = Caller::from_request_parts(parts, state).await?;
-        let principal = caller.known()?.clone();
-        Ok(Known { caller, principal })
-    }
-}
-
 problems! {
     /// What can keep a credential from being issued.
     IssueRefusals: MALFORMED_JSON, UNAUTHENTICATED, FORBIDDEN, TIMEOUT, ALREADY_ISSUED, ERASED, PAYLOAD_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE,
@@ -71,12 +55,12 @@ problems! {
 problems! {
     /// What can keep a credential from being changed.
     ChangeRefusals: MALFORMED_JSON, UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, TIMEOUT, ALREADY_REVOKED, ALREADY_SUSPENDED, NOT_SUSPENDED,
-    ERASED, PAYLOAD_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, VALIDATION_FAILED, IDEMPOTENCY_KEY_REUSED, STORE_UNAVAILABLE, OVERLOADED, INTERNAL
+    CHANGED_TOO_OFTEN, ERASED, PAYLOAD_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, VALIDATION_FAILED, IDEMPOTENCY_KEY_REUSED, STORE_UNAVAILABLE, OVERLOADED, INTERNAL
 }
 
 problems! {
     /// What can keep a credential from being read.
-    ReadRefusals: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, TIMEOUT, ERASED, VALIDATION_FAILED, STORE_UNAVAILABLE, AUDIT_UNAVAILABLE, INTERNAL
+    ReadRefusals: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, TIMEOUT, ERASED, KEY_LOST, VALIDATION_FAILED, STORE_UNAVAILABLE, AUDIT_UNAVAILABLE, INTERNAL
 }
 
 problems! {
@@ -125,12 +109,11 @@ problems! {
 async fn issue_credential(
     State(app): State<App>,
     by: Known,
-    headers: HeaderMap,
+    IdempotencyKey(key): IdempotencyKey,
     parameters: Parameters,
     Json(body): Json,
 ) -> Result<Response, Problem> {
     parameters.finish()?;
-    let key = idempotency_key(&headers)?;
     let WithReceipt { command, receipt } = Fields::read(body, read_issue)?;
     let done = issue::issue(&app, &by.caller, by.principal.issuer, &command, key.as_ref()).await?;
     let location = format!("/v1/credentials/{}", done.opened.credential.id);
@@ -140,7 +123,7 @@ async fn issue_credential(
 }
 
 /// What an act made of the credential, with the act's receipt if it is wanted.
-async fn after(app: &Services, done: &Done, what: &str, receipt: bool) -> CredentialBody {
+async fn after<'a>(app: &Services, done: &'a Done, what: &str, receipt: bool) -> CredentialBody<'a> {
     let receipt = if receipt { Some(receipt::of_act(app, done.position).await) } else { None };
     CredentialBody::after(done, what, receipt.as_ref().map(Option::as_ref))
 }
@@ -230,12 +213,12 @@ async fn revoke_credential(
     State(app): State<App>,
     by: Known,
     Id(id): Id,
-    headers: HeaderMap,
+    IdempotencyKey(key): IdempotencyKey,
     parameters: Parameters,
     OptionalJson(body): OptionalJson,
 ) -> Result<Response, Problem> {
     parameters.finish()?;
-    change_status(&app, by, (id, Change::Revoke), &headers, body, "revoked").await
+    change_status(&app, by, (id, Change::Revoke), key.as_ref(), body, "revoked").await
 }
 
 /// Suspend a credential.
@@ -263,12 +246,12 @@ async fn suspend_credential(
     State(app): State<App>,
     by: Known,
     Id(id): Id,
-    headers: HeaderMap,
+    IdempotencyKey(key): IdempotencyKey,
     parameters: Parameters,
     OptionalJson(body): OptionalJson,
 ) -> Result<Response, Problem> {
     parameters.finish()?;
-    change_status(&app, by, (id, Change::Suspend), &headers, body, "suspended").await
+    change_status(&app, by, (id, Change::Suspend), key.as_ref(), body, "suspended").await
 }
 
 /// Reinstate a suspended credential.
@@ -294,25 +277,24 @@ async fn reinstate_credential(
     State(app): State<App>,
     by: Known,
     Id(id): Id,
-    headers: HeaderMap,
+    IdempotencyKey(key): IdempotencyKey,
     parameters: Parameters,
     OptionalJson(body): OptionalJson,
 ) -> Result<Response, Problem> {
     parameters.finish()?;
-    change_status(&app, by, (id, Change::Reinstate), &headers, body, "reinstated").await
+    change_status(&app, by, (id, Change::Reinstate), key.as_ref(), body, "reinstated").await
 }
 
 async fn change_status(
     app: &Services,
     by: Known,
     (id, change): (Uuid, Change),
-    headers: &HeaderMap,
+    key: Option<&Key>,
     body: Value,
     what: &str,
 ) -> Result<Response, Problem> {
-    let key = idempotency_key(headers)?;
     let WithReceipt { command, receipt } = read_change(id, change, body)?;
-    let done = change::change(app, &by.caller, &by.principal, &command, key.as_ref()).await?;
+    let done = change::change(app, &by.caller, &by.principal, &command, key).await?;
     Ok(of_act(Answer(after(app, &done, what, receipt).await).into_response(), &done))
 }
 
@@ -334,8 +316,8 @@ async fn change_status(
     ),
     security(("api_key" = [])),
 )]
-async fn list_credentials(State(app): State<App>, by: Known, headers: HeaderMap, mut parameters: Parameters) -> Result<Response, Problem> {
-    let passed = min_position(&headers, &LogName::LEDGER)?;
+async fn list_credentials(State(app): State<App>, by: Known, passed: MinPosition, mut parameters: Parameters) -> Result<Response, Problem> {
+    let passed = passed.of(&LogName::LEDGER)?;
     let wanted = read_list(&mut parameters, passed);
     parameters.finish()?;
     summaries(&app, &by.principal, wanted).await
@@ -357,12 +339,12 @@ async fn list_credentials(State(app): State<App>, by: Known, headers: HeaderMap,
 async fn search_credentials(
     State(app): State<App>,
     by: Known,
-    headers: HeaderMap,
+    passed: MinPosition,
     parameters: Parameters,
     Json(body): Json,
 ) -> Result<Response, Problem> {
     parameters.finish()?;
-    let passed = min_position(&headers, &LogName::LEDGER)?;
+    let passed = passed.of(&LogName::LEDGER)?;
     let wanted = Fields::read(body, |fields| read_search(fields, passed))?;
     summaries(&app, &by.principal, wanted).await
 }
@@ -421,10 +403,10 @@ async fn list_credential_verifications(
     State(app): State<App>,
     by: Known,
     Id(id): Id,
-    headers: HeaderMap,
+    passed: MinPosition,
     mut parameters: Parameters,
 ) -> Result<Response, Problem> {
-    let passed = min_position(&headers, &LogName::AUDIT)?;
+    let passed = passed.of(&LogName::AUDIT)?;
     let (from, limit) = (parameters.cursor().unwrap_or(Position::FIRST), parameters.limit(LIMIT_MAX));
     parameters.finish()?;
     let (page, progress) = read::verifications(&app, &by.principal, id, (from, limit), passed).await?;

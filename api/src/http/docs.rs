@@ -4,7 +4,6 @@
 
 use std::sync::{Arc, LazyLock};
 
-use axum::extract::Path;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::{IntoResponse, Redirect, Response};
 use utoipa::OpenApi;
@@ -12,6 +11,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi as Document, OpenApiBuilder, PathItem};
 use utoipa_axum::routes;
 
+use super::headers::Path;
 use super::problem::{self, FieldError, Kind, Problem};
 use super::{Part, Route};
 use crate::wire::credential::ExistingBody;

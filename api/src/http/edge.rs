@@ -22,29 +22,62 @@ use tracing::Instrument as _;
 
 use super::admission;
 use super::auth::Identities;
+use super::metrics::Answers;
 use super::problem::{Kind, Problem};
-use super::{Bounds, Part, Tell};
+use super::{Bounds, Part, Route, Tell};
 use crate::caller::Caller;
 use crate::config::TrustedProxies;
 use crate::policy::{May, Open};
 use crate::services::App;
 
 /// What a table's line says beside its handlers.
-pub struct Line {
+pub(super) struct Line {
     /// Who serves it.
-    pub part: Part,
+    pub(super) part: Part,
     /// How it tells problems.
-    pub tell: Option<Tell>,
-    /// Who may, by method.
-    pub may: Vec<(Method, May)>,
+    tell: Option<Tell>,
+    /// Whether callers without credentials are not counted.
+    pub(super) is_free: bool,
+    /// By each of the [`NAMED`] methods, and behind them by any other.
+    operations: Vec<Operation>,
 }
 
+/// What is done at a path by a method.
+pub(super) struct Operation {
+    /// How events, lines of the log and metrics call it: the method and the path's template.
+    via: Arc<str>,
+    /// Who may; `None` where nothing is done.
+    pub(super) may: Option<May>,
+    answers: Answers,
+}
+
+/// Methods that are called by their names: those of routes, and what others know. A client may send any word as a method, so that all the
+/// rest are `OTHER`.
+const NAMED: [Method; 7] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::HEAD, Method::OPTIONS];
+
 impl Line {
-    /// Who may do what `method` does here; `None` where nothing is done by it.
-    pub(super) fn may(&self, method: &Method) -> Option<May> {
-        // What is read is read by HEAD, too.
-        let method = if method == Method::HEAD { &Method::GET } else { method };
-        self.may.iter().find(|(each, _)| each == method).map(|(_, may)| *may)
+    /// Of a path's template, with who may by which method.
+    pub(super) fn new(route: &Route, path: &str, may: &[(Method, May)]) -> Line {
+        let named = NAMED.iter().map(|method| {
+            // What is read is read by HEAD, too.
+            let asked = if method == Method::HEAD { &Method::GET } else { method };
+            let may = may.iter().find(|(each, _)| each == asked).map(|(_, may)| *may);
+            Operation::new(format!("{method} {path}"), may)
+        });
+        let operations = named.chain([Operation::new(format!("OTHER {path}"), None)]).collect();
+        Line { part: route.part, tell: route.tell, is_free: route.is_free, operations }
+    }
+
+    fn operation(&self, method: &Method) -> &Operation {
+        let at = NAMED.iter().position(|each| each == method).unwrap_or(NAMED.len());
+        &self.operations[at]
+    }
+}
+
+impl Operation {
+    fn new(via: String, may: Option<May>) -> Operation {
+        let via = Arc::from(via);
+        Operation { answers: Answers::of(Arc::clone(&via)), via, may }
     }
 }
 
@@ -57,6 +90,8 @@ pub struct Edge {
     pub(super) answer_max: Duration,
     pub(super) open: Open,
     lines: HashMap<String, Line>,
+    /// What is asked for at a path that is none of ours, which may hold anything: it is not repeated.
+    elsewhere: Operation,
     trusted_proxies: TrustedProxies,
     is_tls: bool,
     worker: HeaderValue,
@@ -68,8 +103,7 @@ pub struct Peer(pub SocketAddr);
 
 impl Edge {
     /// For a process.
-    #[must_use]
-    pub fn new(app: App, bounds: &Bounds, lines: HashMap<String, Line>) -> Edge {
+    pub(super) fn new(app: App, bounds: &Bounds, lines: HashMap<String, Line>) -> Edge {
         Edge {
             identities: Identities::new(app.clone()),
             body_bytes_max: bounds.body_bytes_max,
@@ -77,6 +111,7 @@ impl Edge {
             answer_max: bounds.answer_max,
             open: Open { issuance: app.settings.open_issuance, registration: app.settings.accounts.open_registration },
             lines,
+            elsewhere: Operation::new("unknown".to_owned(), None),
             trusted_proxies: bounds.trusted_proxies.clone(),
             is_tls: bounds.is_tls,
             // The configuration takes visible ASCII only.
@@ -85,9 +120,10 @@ impl Edge {
         }
     }
 
-    pub(super) fn line(&self, request: &Request) -> Option<&Line> {
-        let path = request.extensions().get::<MatchedPath>()?;
-        self.lines.get(path.as_str())
+    /// What is asked for, and the line that it stands in, if it is in one.
+    pub(super) fn asked(&self, request: &Request) -> (Option<&Line>, &Operation) {
+        let line = request.extensions().get::<MatchedPath>().and_then(|path| self.lines.get(path.as_str()));
+        (line, line.map_or(&self.elsewhere, |line| line.operation(request.method())))
     }
 }
 
@@ -103,10 +139,10 @@ pub async fn around_admission(State(edge): State<Arc<Edge>>, request: Request, n
 
 async fn answered<F: Future<Output = Response>>(edge: &Edge, mut request: Request, inner: impl FnOnce(Request) -> F) -> Response {
     let started = Instant::now();
-    let line = edge.line(&request);
-    let caller = caller(&request, edge);
-    let (request_id, route) = (caller.request_id.clone(), caller.via.clone());
-    let span = tracing::info_span!("request", request_id, worker = %edge.app.worker, route);
+    let (line, operation) = edge.asked(&request);
+    let caller = caller(&request, edge, operation);
+    let request_id = Arc::clone(&caller.request_id);
+    let span = tracing::info_span!("request", request_id = &*request_id, worker = edge.app.worker, route = &*operation.via);
     request.extensions_mut().insert(caller);
 
     let mut response = inner(request).instrument(span.clone()).await;
@@ -121,17 +157,16 @@ async fn answered<F: Future<Output = Response>>(edge: &Edge, mut request: Reques
             problem => tracing::debug!(status = status.as_u16(), problem, took_ms, "answered"),
         }
     });
-    super::metrics::answered(&route, status, took);
+    operation.answers.count(status, took);
     response
 }
 
 /// Who asks, before anybody has looked at a key.
-fn caller(request: &Request, edge: &Edge) -> Caller {
+fn caller(request: &Request, edge: &Edge, operation: &Operation) -> Caller {
     let headers = request.headers();
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let path = request.extensions().get::<MatchedPath>();
     let peer = request.extensions().get::<Peer>();
-    let agent = text("user-agent").map(|agent| agent.chars().take(512).collect());
+    let agent = text("user-agent").map(|agent| agent.char_indices().nth(512).map_or(agent, |(end, _)| &agent[..end]).into());
     Caller {
         principal: None,
         is_operator: false,
@@ -139,10 +174,9 @@ fn caller(request: &Request, edge: &Edge) -> Caller {
         user_agent: agent,
         request_id: text("x-request-id")
             .filter(|id| is_request_id(id))
-            .map_or_else(|| credence_ledger::event::new_id(&edge.app.clock, &edge.app.random).to_string(), ToOwned::to_owned),
-        trace_id: text("traceparent").and_then(trace_id),
-        // A path that is none of ours may hold anything: it is not repeated.
-        via: path.map_or_else(|| "unknown".to_owned(), |path| format!("{} {}", request.method(), path.as_str())),
+            .map_or_else(|| credence_ledger::event::new_id(&edge.app.clock, &edge.app.random).to_string().into(), Arc::from),
+        trace_id: text("traceparent").and_then(trace_id).map(Arc::from),
+        via: Arc::clone(&operation.via),
     }
 }
 
@@ -151,14 +185,14 @@ fn is_request_id(text: &str) -> bool {
 }
 
 /// W3C Trace Context, section 3.2.2: version, trace-id, parent-id and flags in lower-case hex.
-fn trace_id(traceparent: &str) -> Option<String> {
+fn trace_id(traceparent: &str) -> Option<&str> {
     let mut parts = traceparent.split('-');
     let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     let hex = |text: &str, length: usize| text.len() == length && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     let whole = hex(version, 2) && hex(trace, 32) && hex(parent, 16) && hex(flags, 2);
     let zero = |text: &str| text.bytes().all(|byte| byte == b'0');
     let last = version != "00" || parts.next().is_none();
-    (whole && version != "ff" && !zero(trace) && !zero(parent) && last).then(|| trace.to_owned())
+    (whole && version != "ff" && !zero(trace) && !zero(parent) && last).then_some(trace)
 }
 
 /// Writes the body of a problem and answers its name.
@@ -209,8 +243,8 @@ mod tests {
     #[test]
     fn a_trace_id_is_read_from_a_whole_traceparent_only() {
         let id = "4bf92f3577b34da6a3ce929d0e0e4736";
-        assert_eq!(trace_id(&format!("00-{id}-00f067aa0ba902b7-01")).as_deref(), Some(id));
-        assert_eq!(trace_id(&format!("cc-{id}-00f067aa0ba902b7-01-what-the-future-will-bring")).as_deref(), Some(id));
+        assert_eq!(trace_id(&format!("00-{id}-00f067aa0ba902b7-01")), Some(id));
+        assert_eq!(trace_id(&format!("cc-{id}-00f067aa0ba902b7-01-what-the-future-will-bring")), Some(id));
         for text in [
             "",
             id,

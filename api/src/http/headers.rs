@@ -1,12 +1,13 @@
-//! The headers that carry positions and idempotency, and the ids in paths.
+//! The headers that carry positions and idempotency, and what stands in paths.
 
-use axum::extract::{FromRequestParts, Path};
+use axum::extract::{self, FromRequestParts};
 use axum::http::header::ACCEPT;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
 use credence_ledger::{LogName, LogPosition, Position};
 use credence_projections::projection::Cursor;
+use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::problem::{Kind, LEDGER_AS_OF, Problem};
@@ -17,26 +18,41 @@ pub const LEDGER_POSITION: HeaderName = HeaderName::from_static("ledger-position
 /// Says that an answer is that of an earlier request.
 pub const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
-/// `Idempotency-Key`, if there is one.
-///
-/// # Errors
-/// 422: it is malformed, or stands twice.
-pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<idempotency::Key>, Problem> {
-    only(headers, "Idempotency-Key")?
-        .map(|text| text.parse())
-        .transpose()
-        .map_err(|error: idempotency::MalformedKey| Problem::field("Idempotency-Key", "format", error.to_string()))
+/// `Idempotency-Key`, if there is one. 422 when it is malformed, or stands twice.
+pub struct IdempotencyKey(pub Option<idempotency::Key>);
+
+impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<IdempotencyKey, Problem> {
+        let malformed = |error: idempotency::MalformedKey| Problem::field("Idempotency-Key", "format", error.to_string());
+        let key = only(&parts.headers, "Idempotency-Key")?.map(str::parse).transpose();
+        key.map(IdempotencyKey).map_err(malformed)
+    }
 }
 
-/// `Ledger-Min-Position`, if there is one: a position of the log that the read model is folded from.
-///
-/// # Errors
-/// 422: it is malformed, stands twice or is of another log.
-pub fn min_position(headers: &HeaderMap, log: &LogName) -> Result<Option<Position>, Problem> {
-    let Some(text) = only(headers, "Ledger-Min-Position")? else { return Ok(None) };
-    match text.parse::<LogPosition>() {
-        Ok(position) if position.log == *log => Ok(Some(position.position)),
-        _ => Err(Problem::field("Ledger-Min-Position", "format", format!("expected a position of this log, such as {log}@42"))),
+/// `Ledger-Min-Position`, if there is one. 422 when it stands twice.
+pub struct MinPosition(Option<String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for MinPosition {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<MinPosition, Problem> {
+        only(&parts.headers, "Ledger-Min-Position").map(|text| MinPosition(text.map(str::to_owned)))
+    }
+}
+
+impl MinPosition {
+    /// The position, in the log that the read model is folded from.
+    ///
+    /// # Errors
+    /// 422: it is malformed, or is of another log.
+    pub fn of(self, log: &LogName) -> Result<Option<Position>, Problem> {
+        let Some(text) = self.0 else { return Ok(None) };
+        match text.parse::<LogPosition>() {
+            Ok(position) if position.log == *log => Ok(Some(position.position)),
+            _ => Err(Problem::field("Ledger-Min-Position", "format", format!("expected a position of this log, such as {log}@42"))),
+        }
     }
 }
 
@@ -72,6 +88,19 @@ pub fn parse_uuid(text: &str) -> Option<Uuid> {
     if text.len() == uuid::fmt::Hyphenated::LENGTH { text.parse().ok() } else { None }
 }
 
+/// What stands in a path. What is no text there, such as `%ff`, is the name of nothing: 404.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Path<T>(pub T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Path<T>, Problem> {
+        let path = extract::Path::from_request_parts(parts, state).await;
+        path.map(|extract::Path(found)| Path(found)).map_err(|_| Problem::new(Kind::NOT_FOUND))
+    }
+}
+
 /// The id in a path. A malformed one is that of nothing: 404.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Id(pub Uuid);
@@ -80,8 +109,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Id, Problem> {
-        let path = Path::<String>::from_request_parts(parts, state).await;
-        path.ok().and_then(|Path(text)| parse_uuid(&text)).map(Id).ok_or_else(|| Problem::new(Kind::NOT_FOUND))
+        let Path(text) = Path::<String>::from_request_parts(parts, state).await?;
+        parse_uuid(&text).map(Id).ok_or_else(|| Problem::new(Kind::NOT_FOUND))
     }
 }
 

@@ -12,7 +12,7 @@ use super::body::Json;
 use super::headers::{Id, LEDGER_POSITION, set};
 use super::problem::{Kind, Problem, problems};
 use super::query::{LIMIT_MAX, Parameters, end_page, one_more};
-use super::{Part, Route};
+use super::{Known, Part, Route};
 use crate::caller::Caller;
 use crate::services::App;
 use crate::use_cases::issuers;
@@ -30,12 +30,12 @@ problems! {
 
 problems! {
     /// What can keep organisations from being listed.
-    ListRefusals: UNAUTHENTICATED, TIMEOUT, VALIDATION_FAILED, STORE_UNAVAILABLE, INTERNAL
+    ListRefusals: UNAUTHENTICATED, FORBIDDEN, TIMEOUT, VALIDATION_FAILED, STORE_UNAVAILABLE, INTERNAL
 }
 
 problems! {
     /// What can keep an organisation from being read.
-    ReadRefusals: UNAUTHENTICATED, NOT_FOUND, TIMEOUT, VALIDATION_FAILED, STORE_UNAVAILABLE, INTERNAL
+    ReadRefusals: UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, TIMEOUT, VALIDATION_FAILED, STORE_UNAVAILABLE, INTERNAL
 }
 
 problems! {
@@ -87,11 +87,11 @@ async fn create_issuer(State(app): State<App>, caller: Caller, parameters: Param
     responses((status = 200, description = "A page of organisations", body = IssuerPage), ListRefusals),
     security(("api_key" = [])),
 )]
-async fn list_issuers(State(app): State<App>, caller: Caller, mut parameters: Parameters) -> Result<Response, Problem> {
+async fn list_issuers(State(app): State<App>, by: Known, mut parameters: Parameters) -> Result<Response, Problem> {
     let limit = parameters.limit(LIMIT_MAX);
     let before = parameters.id_cursor();
     parameters.finish()?;
-    let mut found = issuers::list(&app, caller.known()?, before, one_more(limit)).await?;
+    let mut found = issuers::list(&app, &by.principal, before, one_more(limit)).await?;
     let next_cursor = end_page(&mut found, limit, |organisation| organisation.issuer.id);
     Ok(Answer(IssuerPage { items: found.into_iter().map(IssuerSummary::from).collect(), next_cursor }).into_response())
 }
@@ -105,9 +105,9 @@ async fn list_issuers(State(app): State<App>, caller: Caller, mut parameters: Pa
     responses((status = 200, description = "The organisation", body = IssuerBody), ReadRefusals),
     security(("api_key" = [])),
 )]
-async fn read_issuer(State(app): State<App>, caller: Caller, Id(id): Id, parameters: Parameters) -> Result<Response, Problem> {
+async fn read_issuer(State(app): State<App>, by: Known, Id(id): Id, parameters: Parameters) -> Result<Response, Problem> {
     parameters.finish()?;
-    Ok(Answer(IssuerBody::from(issuers::read(&app, caller.known()?, id).await?)).into_response())
+    Ok(Answer(IssuerBody::from(issuers::read(&app, &by.principal, id).await?)).into_response())
 }
 
 /// Change an organisation.
@@ -125,12 +125,12 @@ async fn read_issuer(State(app): State<App>, caller: Caller, Id(id): Id, paramet
 )]
 async fn change_issuer(
     State(app): State<App>,
-    caller: Caller,
+    by: Known,
     Id(id): Id,
     parameters: Parameters,
     Json(body): Json,
 ) -> Result<Response, Problem> {
     parameters.finish()?;
     let change = read_change(body)?;
-    Ok(Answer(IssuerBody::from(issuers::change(&app, &caller, caller.known()?, (id, &change)).await?)).into_response())
+    Ok(Answer(IssuerBody::from(issuers::change(&app, &by.caller, &by.principal, (id, &change)).await?)).into_response())
 }

@@ -1,15 +1,17 @@
 //! `/v1/logs`: a log's events, a page at a time, all of them, or as they come; of those who do not see everything, their organisation's.
 //!
-//! One route answers in four media types; what is wanted is told by `Accept`. All but a page of JSON are streamed through bounded
-//! memory: a reader that is slow slows down the reading, nothing piles up.
+//! One route answers in four media types; what is wanted is told by `Accept`. All but a page of JSON, which is bounded, are streamed through
+//! bounded memory: a reader that is slow slows down the reading, nothing piles up. However many there are, their pages are made in turns
+//! ([`LongReads`]), and so are pages of JSON that are longer than elsewhere.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::sse::{KeepAlive, Sse};
@@ -18,25 +20,28 @@ use axum::{Extension, Json};
 use credence_ledger::codec::sequence;
 use credence_ledger::event::Recorded;
 use credence_ledger::log::Log;
-use credence_ledger::{LogName, LogPosition, Position, store};
+use credence_ledger::sealing::{KeyId, SealingKey};
+use credence_ledger::{LogName, LogPosition, Position, causes, store};
 use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 use utoipa_axum::routes;
 
 use super::auth::{self, Until};
 use super::body::Text;
-use super::headers::prefers;
+use super::headers::{Path, prefers};
 use super::problem::{Kind, Problem, problems};
 use super::query::{Cursor, LIMIT_DEFAULT, Parameters};
-use super::{Part, Route};
-use crate::caller::Caller;
+use super::{Known, Part, Route};
+use crate::long_reads::LongReads;
 use crate::services::App;
 use crate::use_cases::audit;
 use crate::use_cases::replay::{self, Selection};
 use crate::use_cases::scope::Scope;
-use crate::wire::event::{Event, EventPage, Keys};
+use crate::wire::event::{self, Event, EventPage, Keys, ShownPage};
 
 /// More than elsewhere: a log is long, and read by programs.
 const LIMIT_MAX: u64 = 1000;
+/// A page of more events than other lists have waits for its turn.
+const LIMIT_WITHOUT_TURN: usize = 100;
 /// An event's type is compared as it is.
 const KIND: Text = Text { length_max: 100, normal: str::to_owned, lines: false };
 
@@ -64,7 +69,7 @@ problems! {
         ("log" = String, Path, description = "`ledger` or `audit`"),
         ("from" = Option<u64>, Query, description = "From this position on, inclusive"),
         ("cursor" = Option<String>, Query, description = "A `next_cursor`; in the place of `from`"),
-        ("limit" = Option<u32>, Query, description = "1 to 1000, 20 by default; in streams without limit by default"),
+        ("limit" = Option<u32>, Query, description = "1 to 1000, 20 by default; a page of large events ends sooner. In streams without limit by default"),
         ("stream" = Option<String>, Query, description = "Of this stream only"),
         ("type" = Option<String>, Query, description = "Of this type only"),
         ("since" = Option<String>, Query, description = "Recorded at this time or later"),
@@ -82,7 +87,7 @@ problems! {
 )]
 async fn read_log(
     State(app): State<App>,
-    caller: Caller,
+    by: Known,
     Path(name): Path<String>,
     until: Option<Extension<Until>>,
     headers: HeaderMap,
@@ -90,7 +95,8 @@ async fn read_log(
 ) -> Result<Response, Problem> {
     let until = until.and_then(|Extension(Until(until))| until);
     let name: LogName = name.parse().map_err(|_| Problem::new(Kind::NOT_FOUND))?;
-    let log = if name == LogName::AUDIT { app.audit.log.clone() } else { app.ledger()?.log.clone() };
+    let access = app.log(&name)?;
+    let (log, reads) = (access.log.clone(), access.long_reads.clone());
     let format = Format::wanted(&headers);
     let mut selection = selection(&mut parameters);
     if format == Format::EventStream {
@@ -101,7 +107,7 @@ async fn read_log(
 
     // The first answer of the log comes before the status is sent; what fails later can only break the stream off.
     log.head().await?;
-    let principal = caller.known()?;
+    let principal = &by.principal;
     let scope = if principal.sees_everything() { None } else { Some(Scope::new(&app, principal.issuer)?) };
     if open {
         // It is told to whom the stream belongs what was read of it, not what somebody else asked for in vain.
@@ -109,10 +115,10 @@ async fn read_log(
             (Some(scope), Some(stream)) => scope.owns(&*log, stream).await?,
             _ => true,
         };
-        audit::personal_data_read(&app, &caller, selection.stream.as_ref().filter(|_| is_shown)).await?;
+        audit::personal_data_read(&app, &by.caller, selection.stream.as_ref().filter(|_| is_shown)).await?;
     }
     let shown_for = app.clone();
-    let shown = Shown { app, log, scope, open };
+    let shown = Shown { app, log, reads, scope, open };
     match format {
         Format::Json => page(&shown, selection).await,
         Format::Lines => Ok(lines(shown, selection)),
@@ -173,34 +179,42 @@ fn resume(parameters: &mut Parameters, headers: &HeaderMap, log: &LogName, selec
 struct Shown {
     app: App,
     log: Arc<dyn Log>,
+    reads: Arc<LongReads>,
     /// `None` is everything.
     scope: Option<Scope>,
     open: bool,
 }
 
 impl Shown {
-    async fn events(&self, events: &[Recorded]) -> Result<Vec<Event>, store::Error> {
-        let keys = replay::keys_of(self.app.vault.as_ref(), &*self.log, events).await?;
-        let keys = if self.open { Keys::Open(&keys) } else { Keys::Closed(&keys) };
-        Ok(events.iter().map(|event| Event::new(self.log.name(), self.log.origin(), event, keys)).collect())
+    async fn keys(&self, events: &[Recorded]) -> Result<HashMap<KeyId, SealingKey>, store::Error> {
+        replay::keys_of(self.app.vault.as_ref(), &*self.log, events).await
+    }
+
+    fn events<'a>(&'a self, events: &'a [Recorded], keys: &'a HashMap<KeyId, SealingKey>) -> event::Shown<'a> {
+        let keys = if self.open { Keys::Open(keys) } else { Keys::Closed(keys) };
+        event::Shown { log: self.log.name(), origin: self.log.origin(), events, keys }
     }
 }
 
 async fn page(shown: &Shown, selection: Selection) -> Result<Response, Problem> {
     let limit = selection.limit.map_or(LIMIT_DEFAULT, NonZeroUsize::get);
+    let _turn = if limit > LIMIT_WITHOUT_TURN { shown.reads.turn().await } else { None };
     let (found, next) = replay::page(&*shown.log, &selection, limit, shown.scope.as_ref()).await?;
     let next_cursor = next.map(|next| Cursor(next).to_string());
-    Ok(Json(EventPage { items: shown.events(&found).await?, next_cursor }).into_response())
+    let keys = shown.keys(&found).await?;
+    Ok(Json(ShownPage { items: shown.events(&found, &keys), next_cursor }).into_response())
 }
 
 fn lines(shown: Shown, selection: Selection) -> Response {
-    let pages = replay::events(shown.log.clone(), selection, shown.scope.clone());
+    let pages = replay::events(shown.reads.clone(), selection, shown.scope.clone());
     let shown = Arc::new(shown);
     let lines = pages.and_then(move |page| {
         let shown = shown.clone();
         async move {
+            let _turn = shown.reads.turn().await;
             let mut lines = Vec::new();
-            for event in shown.events(&page).await? {
+            let keys = shown.keys(&page).await?;
+            for event in shown.events(&page, &keys).iter() {
                 serde_json::to_writer(&mut lines, &event).map_err(|error| store::Error::Failed(error.into()))?;
                 lines.push(b'\n');
             }
@@ -212,13 +226,13 @@ fn lines(shown: Shown, selection: Selection) -> Response {
 
 fn cbor(shown: &Shown, selection: Selection) -> Response {
     let start = sequence::start(shown.log.name(), selection.start(), shown.log.origin());
-    let pages = replay::events(shown.log.clone(), selection, shown.scope.clone());
+    let pages = replay::events(shown.reads.clone(), selection, shown.scope.clone());
     let items = pages.map_ok(|page| Bytes::from(page.iter().map(sequence::item).collect::<Vec<_>>().concat()));
     streamed(Format::CborSequence, futures::stream::once(async { Ok(start.into()) }).chain(items).boxed())
 }
 
 fn streamed(format: Format, bytes: BoxStream<'static, Result<Bytes, store::Error>>) -> Response {
-    let bytes = bytes.inspect_err(|error| tracing::error!(error = error as &dyn std::error::Error, "a replay broke off"));
+    let bytes = bytes.inspect_err(|error| tracing::error!(reason = causes(error), "a replay broke off"));
     ([(CONTENT_TYPE, format.media_type())], Body::from_stream(bytes)).into_response()
 }
 
@@ -226,7 +240,7 @@ fn streamed(format: Format, bytes: BoxStream<'static, Result<Bytes, store::Error
 /// and goes on after the last event that it saw.
 fn follow(shown: Shown, selection: Selection, ended: impl Future<Output = ()> + Send + 'static) -> Response {
     let draining = shown.app.draining.clone();
-    let pages = replay::follow(shown.log.clone(), selection, shown.scope.clone());
+    let pages = replay::follow(shown.reads.clone(), selection, shown.scope.clone());
     let messages = async_stream::stream! {
         futures::pin_mut!(pages, ended);
         loop {
@@ -236,17 +250,20 @@ fn follow(shown: Shown, selection: Selection, ended: impl Future<Output = ()> + 
                 () = draining.cancelled() => None,
                 page = pages.next() => page,
             };
-            let shown = match page {
-                Some(Ok(page)) => shown.events(&page).await,
+            let messages = match page {
+                Some(Ok(page)) => {
+                    let _turn = shown.reads.turn().await;
+                    shown.keys(&page).await.map(|keys| shown.events(&page, &keys).iter().map(|event| message(&event)).collect::<Vec<_>>())
+                }
                 Some(Err(error)) => Err(error),
                 None => break,
             };
-            match shown {
-                Ok(events) => for event in events {
-                    yield message(&event);
+            match messages {
+                Ok(messages) => for message in messages {
+                    yield message;
                 },
                 Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "following a log broke off");
+                    tracing::error!(reason = causes(&error), "following a log broke off");
                     break;
                 }
             }

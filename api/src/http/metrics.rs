@@ -1,11 +1,12 @@
 //! What is counted, for Prometheus. One recorder a process, whoever asks for it first.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use metrics::{Counter, Histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use utoipa_axum::routes;
 
@@ -35,11 +36,42 @@ pub fn upkeep() {
     }
 }
 
-/// A request was answered. Its route is a template, so that there are no more series than routes.
-pub(super) fn answered(route: &str, status: StatusCode, took: Duration) {
-    let route = route.to_owned();
-    metrics::counter!("credence_http_requests_total", "route" => route.clone(), "status" => status.as_str().to_owned()).increment(1);
-    metrics::histogram!("credence_http_request_duration_seconds", "route" => route).record(took);
+/// The answers to one operation, counted. What counts is looked up once, which costs more than the counting.
+pub(super) struct Answers {
+    /// A method and a path's template, both of them ours: there are no more series than operations.
+    operation: Arc<str>,
+    durations: OnceLock<Histogram>,
+    by_status: RwLock<Vec<(StatusCode, Counter)>>,
+}
+
+impl Answers {
+    /// Nothing was answered yet: there is no series of what never is.
+    pub(super) fn of(operation: Arc<str>) -> Answers {
+        Answers { operation, durations: OnceLock::new(), by_status: RwLock::default() }
+    }
+
+    /// One more was answered.
+    pub(super) fn count(&self, status: StatusCode, took: Duration) {
+        self.durations.get_or_init(|| self.histogram()).record(took);
+        let by_status = self.by_status.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, counter)) = by_status.iter().find(|(each, _)| *each == status) {
+            counter.increment(1);
+            return;
+        }
+        drop(by_status);
+        // Of two who come here at once both get the same counter.
+        let counter = self.counter(status);
+        counter.increment(1);
+        self.by_status.write().unwrap_or_else(PoisonError::into_inner).push((status, counter));
+    }
+
+    fn histogram(&self) -> Histogram {
+        metrics::histogram!("credence_http_request_duration_seconds", "route" => self.operation.to_string())
+    }
+
+    fn counter(&self, status: StatusCode) -> Counter {
+        metrics::counter!("credence_http_requests_total", "route" => self.operation.to_string(), "status" => status.as_str().to_owned())
+    }
 }
 
 pub(super) fn routes() -> Vec<Route> {

@@ -4,7 +4,7 @@
 //! one table. A handler extracts, calls one use case and maps its answer; it never knows a status code.
 //!
 //! Around every route stand, from the outside in: [`edge`] (ids, security headers, problems' bodies, a log line, metrics), CORS,
-//! and [`admission`] (sizes, authentication, rate limit, the whole body, a task of its own).
+//! and [`admission`] (sizes, authentication, rate limit, the whole body, a bound on the time that an answer takes).
 
 pub mod accounts;
 pub mod admission;
@@ -48,7 +48,7 @@ use utoipa::openapi::PathItem;
 use utoipa::openapi::path::Operation;
 use utoipa_axum::router::UtoipaMethodRouter;
 
-use crate::caller::Caller;
+use crate::caller::{Caller, Principal};
 use crate::config::{Role, TrustedProxies};
 use crate::http::edge::Edge;
 use crate::http::problem::{Kind, Problem};
@@ -92,6 +92,8 @@ pub struct Route {
     pub part: Part,
     /// How it tells problems, if not as `application/problem+json`.
     pub tell: Option<Tell>,
+    /// Whether callers without credentials are not counted.
+    pub is_free: bool,
     /// What `utoipa_axum::routes!` made of its handlers. Of one path all handlers stand in one `routes!`.
     pub handlers: UtoipaMethodRouter<App>,
 }
@@ -100,13 +102,19 @@ impl Route {
     /// A line of the table.
     #[must_use]
     pub fn new(part: Part, handlers: UtoipaMethodRouter<App>) -> Route {
-        Route { part, tell: None, handlers }
+        Route { part, tell: None, is_free: false, handlers }
     }
 
     /// With problems told in a shape of its own.
     #[must_use]
     pub fn told_by(self, tell: Tell) -> Route {
         Route { tell: Some(tell), ..self }
+    }
+
+    /// Asked without credentials, it is not counted: for what is the same for everybody, costs little and is wanted in thousands.
+    #[must_use]
+    pub fn free(self) -> Route {
+        Route { is_free: true, ..self }
     }
 
     /// The methods that it has.
@@ -196,8 +204,8 @@ pub fn serve_table(table: Vec<Route>, policy: fn(&str) -> Option<May>, app: &App
             let may = policy(&operation(&method)).unwrap_or(May::Any(Roles::NONE));
             (method, may)
         });
-        let may = may.collect();
-        lines.insert(path.clone(), edge::Line { part: route.part, tell: route.tell, may });
+        let may: Vec<_> = may.collect();
+        lines.insert(path.clone(), edge::Line::new(&route, &path, &may));
         let elsewhere = || async { Problem::new(Kind::NOT_SERVED_BY_THIS_ROLE) };
         let handlers: MethodRouter<App> = if route.part.is_served_by(app.role) { route.handlers.2 } else { any(elsewhere) };
         router = router.route(&path, handlers);
@@ -249,5 +257,21 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Caller, Problem> {
         parts.extensions.get::<Caller>().cloned().ok_or_else(|| Problem::internal("a request without a caller"))
+    }
+}
+
+/// A caller that is known, behind a route that only the known may take. Told before the body is looked at.
+pub(crate) struct Known {
+    pub(crate) caller: Caller,
+    pub(crate) principal: Principal,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Known {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Known, Problem> {
+        let caller = Caller::from_request_parts(parts, state).await?;
+        let principal = caller.known()?.clone();
+        Ok(Known { caller, principal })
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use credence_ledger::causes;
 use credence_ledger::decision::credential::Rejection;
 use credence_ledger::store;
 use credence_projections::projection;
@@ -99,6 +100,9 @@ kinds! {
     NOT_SUSPENDED = "not-suspended", CONFLICT, "Not suspended",
         "Only a suspended credential can be reinstated.";
     /// 409.
+    CHANGED_TOO_OFTEN = "changed-too-often", CONFLICT, "Changed too often",
+        "The credential was suspended and reinstated 1000 times altogether, which is as often as any is. It can still be revoked; issue it anew then.";
+    /// 409.
     KEY_ENDED = "key-ended", CONFLICT, "Key ended",
         "The API key is revoked, has expired or was rotated before: it cannot be rotated. `detail` says which.";
     /// 409.
@@ -119,6 +123,9 @@ kinds! {
     /// 410.
     ERASED = "erased", GONE, "Erased",
         "What was asked for has been erased: its key was destroyed.";
+    /// 410.
+    KEY_LOST = "key-lost", GONE, "Key lost",
+        "What was asked for cannot be opened any more, though nobody erased it: its key is not in the vault, which was restored from before. It verifies as it did; revoke it, and issue it anew.";
     /// 503.
     NOT_CAUGHT_UP = "not-caught-up", SERVICE_UNAVAILABLE, "Not caught up",
         "The read model, or for a proof the last checkpoint, has not reached the wished position in time. `Ledger-As-Of` tells how far the read model is.";
@@ -144,6 +151,9 @@ kinds! {
     INTERNAL = "internal", INTERNAL_SERVER_ERROR, "Internal error",
         "Something went wrong here. The request's id helps whoever looks for the cause.";
 }
+
+/// So many broken rules are told of one request; a body can break a hundred thousand.
+pub const ERRORS_MAX: usize = 100;
 
 /// What is wrong with one field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -219,13 +229,14 @@ impl Problem {
         self.header(RETRY_AFTER, HeaderValue::from(seconds.max(1)))
     }
 
-    /// 422; every broken rule, at least one.
+    /// 422; every broken rule, at least one, or the first [`ERRORS_MAX`].
     #[must_use]
     pub fn invalid(errors: Vec<FieldError>) -> Problem {
         let detail = match errors.as_slice() {
             [one] if one.field.is_empty() => format!("the request as a whole: {}", one.message),
             [one] => format!("{}: {}", one.field, one.message),
-            several => format!("{} rules are broken", several.len()),
+            several if several.len() < ERRORS_MAX => format!("{} rules are broken", several.len()),
+            _ => format!("{ERRORS_MAX} rules are broken, or more"),
         };
         Problem { errors, ..Problem::new(Kind::VALIDATION_FAILED) }.detail(detail)
     }
@@ -241,10 +252,10 @@ impl Problem {
         Problem::new(Kind::METHOD_NOT_ALLOWED).header(ALLOW, allow)
     }
 
-    /// 500; `cause` is logged, never told.
+    /// 500; `reason` is logged, never told.
     #[must_use]
-    pub fn internal(cause: &str) -> Problem {
-        tracing::error!(cause, "internal error");
+    pub fn internal(reason: &str) -> Problem {
+        tracing::error!(reason, "internal error");
         Problem::new(Kind::INTERNAL)
     }
 
@@ -296,12 +307,6 @@ macro_rules! problems {
 }
 pub(crate) use problems;
 
-/// An error and what lies beneath it, for the log. Within a request's span, which names the request.
-fn chain(error: &dyn std::error::Error) -> String {
-    let links: Vec<String> = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();
-    links.join(": ")
-}
-
 impl From<Rejection> for Problem {
     fn from(rejection: Rejection) -> Problem {
         Problem::new(match rejection {
@@ -323,7 +328,7 @@ impl From<store::Error> for Problem {
 impl From<&store::Error> for Problem {
     fn from(error: &store::Error) -> Problem {
         match error {
-            store::Error::Corrupt(_) | store::Error::Failed(_) => Problem::internal(&chain(error)),
+            store::Error::Corrupt(_) | store::Error::Failed(_) => Problem::internal(&causes(error)),
             // Nothing the caller can mend: the store is away, or whoever runs it has to migrate, grant or configure.
             store::Error::Unavailable(_)
             | store::Error::Busy
@@ -335,7 +340,7 @@ impl From<&store::Error> for Problem {
             | store::Error::Foreign { .. }
             | store::Error::NewerSchema
             | store::Error::UnsafeDurability(_) => {
-                tracing::warn!(cause = chain(error), "a store is unavailable");
+                tracing::warn!(reason = causes(error), "a store is unavailable");
                 Problem::new(Kind::STORE_UNAVAILABLE)
             }
         }
@@ -348,7 +353,7 @@ impl From<AppendError> for Problem {
             AppendError::Overloaded => Problem::new(Kind::OVERLOADED),
             AppendError::Store(error) => (&*error).into(),
             AppendError::Stopped => {
-                tracing::warn!(cause = chain(&error), "nothing can be appended");
+                tracing::warn!(reason = causes(&error), "nothing can be appended");
                 Problem::new(Kind::STORE_UNAVAILABLE)
             }
         }
@@ -373,24 +378,26 @@ impl From<use_cases::Error> for Problem {
                 Problem::new(Kind::ALREADY_ISSUED).member("existing", existing)
             }
             use_cases::Error::Rejected(rejection) => rejection.into(),
+            use_cases::Error::ChangedTooOften => Problem::new(Kind::CHANGED_TOO_OFTEN),
             use_cases::Error::IdempotencyKeyReused => Problem::new(Kind::IDEMPOTENCY_KEY_REUSED),
             use_cases::Error::RebuildRunning(_) => Problem::new(Kind::REBUILD_RUNNING),
             use_cases::Error::Erased => Problem::new(Kind::ERASED),
+            use_cases::Error::KeyLost => Problem::new(Kind::KEY_LOST),
             use_cases::Error::Contended => Problem::new(Kind::OVERLOADED),
             use_cases::Error::NotProved => Problem::new(Kind::NOT_CAUGHT_UP).detail(error.to_string()),
             use_cases::Error::Append(error) => error.into(),
             use_cases::Error::Audit(_) => {
-                tracing::warn!(cause = chain(&error), "what must be recorded cannot be recorded");
+                tracing::warn!(reason = causes(&error), "what must be recorded cannot be recorded");
                 Problem::new(Kind::AUDIT_UNAVAILABLE)
             }
             use_cases::Error::Unrecorded(_) => {
-                tracing::warn!(cause = chain(&error), "what was done could not be recorded");
+                tracing::warn!(reason = causes(&error), "what was done could not be recorded");
                 Problem::new(Kind::AUDIT_UNAVAILABLE).detail("it was done, but could not be recorded: ask for it again")
             }
             use_cases::Error::KeyEnded(why) => Problem::new(Kind::KEY_ENDED).detail(why),
             use_cases::Error::Store(error) => error.into(),
             use_cases::Error::Projection(error) => error.into(),
-            use_cases::Error::Stored(_) => Problem::internal(&chain(&error)),
+            use_cases::Error::Stored(_) => Problem::internal(&causes(&error)),
         }
     }
 }
@@ -407,7 +414,7 @@ impl From<oidc::Refused> for Problem {
 impl From<projection::Error> for Problem {
     fn from(error: projection::Error) -> Problem {
         let kind = match error {
-            projection::Error::Store(error) => return error.into(),
+            projection::Error::Store(error) => return (&*error).into(),
             projection::Error::Vanished(_) | projection::Error::Unhealthy { .. } => Kind::PROJECTION_UNHEALTHY,
             projection::Error::Stale { .. } => Kind::STALE,
             projection::Error::NotCaughtUp { projection, position } => {
@@ -416,7 +423,7 @@ impl From<projection::Error> for Problem {
                 return as_of.into_iter().fold(problem, |problem, as_of| problem.header(LEDGER_AS_OF, as_of));
             }
         };
-        tracing::warn!(cause = chain(&error), "a read model gives no answer");
+        tracing::warn!(reason = causes(&error), "a read model gives no answer");
         Problem::new(kind)
     }
 }

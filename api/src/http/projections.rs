@@ -1,10 +1,11 @@
 //! `/v1/projections`: where the read models stand, and their rebuilds.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::response::{IntoResponse, Response};
+use credence_ledger::causes;
 use credence_ledger::event::new_id;
 use credence_projections::projection::Projection;
 use credence_projections::rebuild::Options;
@@ -14,7 +15,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::body::OptionalJson;
-use super::headers::parse_uuid;
+use super::headers::{Path, parse_uuid};
 use super::problem::{Kind, Problem, problems};
 use super::query::Parameters;
 use super::{Part, Route};
@@ -108,7 +109,7 @@ async fn start_rebuild(
     app.tasks.spawn(
         async move {
             if let Err(error) = rebuild::run(&running, &caller, job).await {
-                tracing::error!(error = &error as &dyn std::error::Error, rebuild = %id, "a rebuild failed");
+                tracing::error!(reason = causes(&error), rebuild = %id, "a rebuild failed");
             }
         }
         .in_current_span(),

@@ -9,7 +9,7 @@ use credence_ledger::Position;
 use uuid::Uuid;
 
 use super::body::Text;
-use super::problem::{FieldError, Problem};
+use super::problem::{ERRORS_MAX, FieldError, Problem};
 
 /// How many items a page has when the caller does not say.
 pub const LIMIT_DEFAULT: usize = 20;
@@ -86,7 +86,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Parameters {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Parameters, Problem> {
-        let Query(given) = Query::try_from_uri(&parts.uri).map_err(|_| Problem::field("", "format", "the query is malformed"))?;
+        let Query(given): Query<Vec<(String, String)>> =
+            Query::try_from_uri(&parts.uri).map_err(|_| Problem::field("", "format", "the query is malformed"))?;
+        // What is no UTF-8 comes as this character, which stands in nothing that is meant.
+        if given.iter().any(|(name, value)| name.contains('\u{fffd}') || value.contains('\u{fffd}')) {
+            return Err(Problem::field("", "format", "the query is not UTF-8"));
+        }
         Ok(Parameters { given, errors: Vec::new() })
     }
 }
@@ -182,7 +187,7 @@ impl Parameters {
     /// 422 with every broken rule.
     pub fn finish(mut self) -> Result<(), Problem> {
         for (name, _) in std::mem::take(&mut self.given) {
-            if !self.errors.iter().any(|error| error.field == name && error.code == "unknown") {
+            if self.errors.len() < ERRORS_MAX && !self.errors.iter().any(|error| error.field == name && error.code == "unknown") {
                 self.refuse(&name, "unknown", "no such parameter");
             }
         }
@@ -211,6 +216,12 @@ mod tests {
         assert_eq!(parameters.string("type"), None);
         let expected = [("type", "duplicate"), ("other", "unknown")];
         assert_eq!(codes(parameters), expected.map(|(field, code)| (field.to_owned(), code.to_owned())));
+    }
+
+    #[test]
+    fn no_more_than_a_hundred_unknown_parameters_are_told() {
+        let query: Vec<String> = (0..2000).map(|number| format!("p{number}")).collect();
+        assert_eq!(codes(of(&query.join("&"))).len(), ERRORS_MAX);
     }
 
     #[test]

@@ -13,12 +13,14 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
+use credence_ledger::causes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::Instant;
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
@@ -53,6 +55,9 @@ pub struct Server {
     /// For how long clients are waited for.
     pub patience: Patience,
 }
+
+/// How often it is told that connections are not accepted, while that goes on.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// How many connections the system holds for us until we accept them.
 const BACKLOG: u32 = 1024;
@@ -90,6 +95,7 @@ pub fn listen(socket: TcpSocket) -> io::Result<TcpListener> {
 /// could be finished.
 pub async fn serve(listener: TcpListener, server: Server, stop: CancellationToken, drain_max: Duration) -> bool {
     let graceful = GracefulShutdown::new();
+    let mut refusals = Refusals::default();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -101,7 +107,9 @@ pub async fn serve(listener: TcpListener, server: Server, stop: CancellationToke
             }
             Err(error) => {
                 // Usually there are no more file descriptors: others must close first.
-                tracing::warn!(error = &error as &dyn std::error::Error, "a connection was not accepted");
+                if let Some(times) = refusals.count(Instant::now()) {
+                    tracing::warn!(reason = causes(&error), times, "a connection was not accepted");
+                }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
@@ -110,10 +118,29 @@ pub async fn serve(listener: TcpListener, server: Server, stop: CancellationToke
     tokio::time::timeout(drain_max, graceful.shutdown()).await.is_ok()
 }
 
+/// How often no connection was accepted since that was told last: the first is told at once, those that follow it together.
+#[derive(Default)]
+struct Refusals {
+    told: Option<Instant>,
+    count: u64,
+}
+
+impl Refusals {
+    /// Counts one; answers how many are to be told now.
+    fn count(&mut self, now: Instant) -> Option<u64> {
+        self.count += 1;
+        if self.told.is_some_and(|told| now.duration_since(told) < TELL_EVERY) {
+            return None;
+        }
+        self.told = Some(now);
+        Some(std::mem::take(&mut self.count))
+    }
+}
+
 async fn connection(stream: TcpStream, peer: SocketAddr, server: Server, stop: CancellationToken, watcher: Watcher) {
     // Answers are small and wanted at once.
     if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(error = &error as &dyn std::error::Error, "no TCP_NODELAY");
+        tracing::debug!(reason = causes(&error), "no TCP_NODELAY");
     }
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(server.patience.write));
@@ -123,7 +150,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, server: Server, stop: C
     let handshake = stop.run_until_cancelled(tokio::time::timeout(server.patience.handshake, tls.acceptor().accept(stream)));
     match handshake.await {
         Some(Ok(Ok(stream))) => http(stream, peer, server, watcher).await,
-        Some(Ok(Err(error))) => tracing::debug!(error = &error as &dyn std::error::Error, "a client did not agree on TLS"),
+        Some(Ok(Err(error))) => tracing::debug!(reason = causes(&error), "a client did not agree on TLS"),
         Some(Err(_)) => tracing::debug!("a client did not agree on TLS in time"),
         None => {}
     }
@@ -143,6 +170,21 @@ async fn http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S, pee
     builder.timer(TokioTimer::new()).header_read_timeout(patience.headers).max_headers(256).max_buf_size(256 * 1024);
     if let Err(error) = watcher.watch(builder.serve_connection(TokioIo::new(stream), service)).await {
         // The client hung up, was too slow or spoke no HTTP: its affair.
-        tracing::debug!(error = &error as &dyn std::error::Error, "a connection ended early");
+        tracing::debug!(reason = causes(&error), "a connection ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_that_are_not_accepted_are_told_at_once_and_then_together() {
+        let (start, mut refusals) = (Instant::now(), Refusals::default());
+        let told: Vec<(u64, u64)> = (0..500)
+            .filter_map(|step| Some((step, refusals.count(start + Duration::from_millis(50) * u32::try_from(step).unwrap())?)))
+            .collect();
+        assert_eq!(told, [(0, 1), (200, 200), (400, 200)]);
+        assert_eq!(refusals.count(start + Duration::from_secs(3600)), Some(100));
     }
 }

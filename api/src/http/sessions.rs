@@ -33,7 +33,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(Part::Issuance, routes!(introspect)),
         Route::new(Part::Issuance, routes!(list_sessions)),
         Route::new(Part::Issuance, routes!(end_session)),
-        Route::new(Part::Proofs, routes!(published_keys)),
+        Route::new(Part::Proofs, routes!(published_keys)).free(),
     ]
 }
 
@@ -162,7 +162,7 @@ async fn end_session(State(app): State<App>, caller: Caller, Id(id): Id, paramet
     }
 }
 
-/// Ask what an access token or an API key is worth now: for services that are given one.
+/// Ask what an access token, an API key or an identity provider's token is worth now: for services that are given one.
 #[utoipa::path(
     post,
     path = "/v1/auth/introspect",

@@ -3,22 +3,22 @@
 use axum::Json as Answer;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use credence_ledger::{LogName, store};
+use credence_ledger::{LogName, causes, store};
 use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
 use utoipa_axum::routes;
 
 use super::body::{Fields, Json};
-use super::headers::{IDEMPOTENCY_REPLAYED, LEDGER_POSITION, idempotency_key, set};
+use super::headers::{IDEMPOTENCY_REPLAYED, IdempotencyKey, LEDGER_POSITION, set};
 use super::problem::{Kind, Problem, problems};
 use super::query::Parameters;
 use super::{Part, Route};
 use crate::caller::Caller;
 use crate::services::App;
-use crate::use_cases::export_subject::{self as export, Export, Part as Told};
-use crate::use_cases::{Error, erase};
+use crate::use_cases::Error;
+use crate::use_cases::subjects::erase;
+use crate::use_cases::subjects::export::{self, Export, Part as Told};
 use crate::wire::account::AccountBody;
 use crate::wire::credential::CredentialBody;
 use crate::wire::erasure::{ErasureBody, ErasureRequest, read_erasure};
@@ -57,12 +57,11 @@ problems! {
 async fn erase_subjects(
     State(app): State<App>,
     caller: Caller,
-    headers: HeaderMap,
+    IdempotencyKey(key): IdempotencyKey,
     parameters: Parameters,
     Json(body): Json,
 ) -> Result<Response, Problem> {
     parameters.finish()?;
-    let key = idempotency_key(&headers)?;
     let command = Fields::read(body, read_erasure)?;
     let erasure = erase::erase(&app, &caller, &command, key.as_ref()).await?;
     let mut response = Answer(ErasureBody::new(&erasure, command.dry_run, &app.worker)).into_response();
@@ -83,8 +82,8 @@ problems! {
 
 /// Tell everything that is held about a person.
 ///
-/// For whoever has to answer its request for access. The read is recorded in the audit log before the first byte. The answer is streamed: where it breaks
-/// off, because a store failed or somebody was erased meanwhile, it is no JSON.
+/// For whoever has to answer its request for access. The read is recorded in the audit log before the first byte. The answer is streamed. Whoever is
+/// erased meanwhile is told in `erased`, and nothing more of it; where the answer breaks off, because a store failed, it is no JSON.
 #[utoipa::path(
     post,
     path = "/v1/subjects/exports",
@@ -97,7 +96,7 @@ async fn export_subjects(State(app): State<App>, caller: Caller, parameters: Par
     parameters.finish()?;
     let command = Fields::read(body, read_export)?;
     let export = export::begin(&app, &caller, command).await?;
-    let bytes = written(app, export).inspect_err(|error| tracing::error!(error = error as &dyn std::error::Error, "an export broke off"));
+    let bytes = written(app, export).inspect_err(|error| tracing::error!(reason = causes(error), "an export broke off"));
     Ok(([(CONTENT_TYPE, "application/json")], Body::from_stream(bytes)).into_response())
 }
 
@@ -111,7 +110,7 @@ fn written(app: App, export: Export) -> BoxStream<'static, Result<Bytes, Error>>
             write(&app, &mut writer, &part)?;
             yield Bytes::from(writer.take());
         }
-        yield Bytes::from(writer.end());
+        yield Bytes::from(writer.end().map_err(unwritable)?);
     };
     bytes.boxed()
 }
@@ -129,6 +128,10 @@ fn write(app: &App, writer: &mut Writer, part: &Told) -> Result<(), Error> {
             let log = &app.audit.log;
             let mut shown = events.iter().map(|event| Event::new(log.name(), log.origin(), event, Keys::Closed(keys)));
             shown.try_for_each(|event| writer.item(List::Verifications, &event))
+        }
+        Told::Erased(erased) => {
+            writer.erased(erased);
+            Ok(())
         }
     };
     written.map_err(unwritable)

@@ -2,13 +2,12 @@
 
 use axum::Json as Answer;
 use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use credence_ledger::LogName;
 use utoipa_axum::routes;
 
 use super::body::{Fields, Json};
-use super::headers::{min_position, set_as_of};
+use super::headers::{MinPosition, set_as_of};
 use super::problem::{Kind, Problem, problems};
 use super::query::Parameters;
 use super::{Part, Route};
@@ -47,12 +46,12 @@ problems! {
 async fn verify_credential(
     State(app): State<App>,
     caller: Caller,
-    headers: HeaderMap,
+    passed: MinPosition,
     parameters: Parameters,
     Json(body): Json,
 ) -> Result<Response, Problem> {
     parameters.finish()?;
-    let passed = min_position(&headers, &LogName::LEDGER)?;
+    let passed = passed.of(&LogName::LEDGER)?;
     let now = app.clock.now();
     let question = Fields::read(body, |fields| read_question(fields, now))?;
     let proof = question.proof;

@@ -6,6 +6,9 @@
 //! | authenticated | key or account | by a request with good ones |
 //! | failed logins | account, and address | when a password is to be checked; given back when it was right |
 //!
+//! Credentials that were never seen to be good are counted as bad ones until they turn out to be good, and from an address past its limit
+//! few of them are looked up at all ([`Limits::doubt`]).
+//!
 //! A token is taken before the work is done, never after, so that a hundred attempts at once are no more than a hundred in a row. An
 //! IPv6 address counts with all others of its /64, which is what one customer gets.
 //!
@@ -49,6 +52,8 @@ pub enum Whose {
     LoginAccount([u8; 32]),
     /// Failed logins from there.
     LoginAddress(Network),
+    /// Credentials from there that are looked up though the address is past its limit. Each process counts them by itself.
+    Doubt(Network),
     /// Nobody: Redis is asked whether it would answer.
     Probe,
 }
@@ -109,6 +114,20 @@ impl Standing {
     }
 }
 
+/// How many credentials that were never seen to be good are looked up from an address that is past its limit: ten a second. So whoever has
+/// good ones is not shut out by whoever has none behind the same address, and the vault is not asked by every one of those.
+const DOUBTS: Quota = Quota { count: 10, interval_us: 100_000 };
+
+/// Credentials that may now be looked up. They have been counted as bad ones, and stay counted unless they are
+/// [given back](Doubt::give_back).
+#[must_use]
+pub struct Doubt<'a> {
+    limits: &'a Limits,
+    taken: Bucket,
+    /// How the address's limit stands, if they are bad.
+    pub standing: Standing,
+}
+
 /// A password that may now be checked. It has been counted as a failure, and stays counted unless it is
 /// [given back](LoginAttempt::give_back).
 #[must_use]
@@ -135,6 +154,24 @@ impl Limits {
     pub async fn address(&self, address: Option<IpAddr>) -> Option<Standing> {
         let network = Network::of(address.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)));
         Some(self.take(&[Bucket { whose: Whose::Address(network), quota: self.public? }]).await)
+    }
+
+    /// To be asked before credentials are looked up that were never seen to be good. They count as bad until they are said to be good.
+    /// `None` where this is not limited.
+    ///
+    /// # Errors
+    /// The address is past its limit, and enough of such have been looked up: these must not be. Nothing was taken.
+    pub async fn doubt(&self, address: Option<IpAddr>) -> Result<Option<Doubt<'_>>, Standing> {
+        let network = Network::of(address.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)));
+        let Some(quota) = self.public else { return Ok(None) };
+        let public = Bucket { whose: Whose::Address(network), quota };
+        let standing = self.take(&[public]).await;
+        if standing.allowed {
+            return Ok(Some(Doubt { limits: self, taken: public, standing }));
+        }
+        let doubted = Bucket { whose: Whose::Doubt(network), quota: DOUBTS };
+        let may_ask = self.local.take(&[doubted], self.now()).allowed;
+        if may_ask { Ok(Some(Doubt { limits: self, taken: doubted, standing })) } else { Err(standing) }
     }
 
     /// One more request of this key or account. `None` where this is not limited.
@@ -188,6 +225,17 @@ impl Limits {
 
     fn now(&self) -> u64 {
         self.clock.now().as_micros()
+    }
+}
+
+impl Doubt<'_> {
+    /// They are good, or it could not be found out.
+    pub async fn give_back(self) {
+        let Doubt { limits, taken, .. } = self;
+        limits.local.give_back(&[taken], limits.now());
+        if let (Some(shared), Whose::Address(_)) = (&limits.shared, taken.whose) {
+            shared.give_back(&[taken]).await;
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use credence_ledger::causes;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, ErrorKind, IntoConnectionInfo as _, RedisError, Script};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -133,8 +134,7 @@ impl Shared {
         match &answer {
             Ok(_) if was_away => tracing::info!("Redis answers again: limits are shared"),
             Err(error) if !was_away => {
-                let error = error as &dyn std::error::Error;
-                tracing::warn!(error, "Redis does not answer: this process limits by its own count");
+                tracing::warn!(reason = causes(error), "Redis does not answer: this process limits by its own count");
             }
             _ => {}
         }
@@ -147,6 +147,7 @@ impl Shared {
         match whose {
             Whose::Address(network) => hasher.update(b"a").update(&network.0),
             Whose::Caller(id) => hasher.update(b"c").update(id.as_bytes()),
+            Whose::Doubt(network) => hasher.update(b"d").update(&network.0),
             Whose::LoginAccount(account) => hasher.update(b"l").update(&account),
             Whose::LoginAddress(network) => hasher.update(b"m").update(&network.0),
             Whose::Probe => hasher.update(b"p"),

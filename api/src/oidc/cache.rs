@@ -1,7 +1,7 @@
 //! A provider's keys: fetched in the background, believed for a while, and asked for again when a token names one that is not known.
 //!
 //! At most one request runs at a time. Nobody can make this process ask more often than [`Times::again`], whatever keys its tokens
-//! name; what a caller who hangs up began is finished nonetheless (`http::admission`). What a fetch brought stays until the next one
+//! name; what a caller began who is no longer waiting is finished nonetheless (`http::admission`). What a fetch brought stays until the next one
 //! brings more, but no longer than [`Times::kept`]: by then a key may have been withdrawn long ago.
 
 use std::sync::{Arc, PoisonError, RwLock};
@@ -11,6 +11,7 @@ use axum::http::header::{ACCEPT, CACHE_CONTROL};
 use axum::http::uri::Scheme;
 use axum::http::{HeaderMap, Request, StatusCode, Uri};
 use bytes::Bytes;
+use credence_ledger::causes;
 use http_body_util::Full;
 use serde::Deserialize;
 use tokio::sync::Mutex;
@@ -167,7 +168,7 @@ impl Cache {
                 let told = failure.to_string();
                 // It is asked again and again: what is the same is told once.
                 if held.trouble.as_ref() != Some(&told) {
-                    tracing::warn!(error = &failure as &dyn std::error::Error, "the identity provider does not tell its keys");
+                    tracing::warn!(reason = causes(&failure), "the identity provider does not tell its keys");
                 }
                 held.trouble = Some(told);
                 self.times.again

@@ -11,10 +11,10 @@ use credence_ledger::vault::master_key::Source;
 use credence_ledger::vault::master_key::source::File;
 use credence_ledger::vault::rows::{Keyring, Settings};
 use credence_ledger::vault::{self, OpenError, Vault};
-use credence_ledger::{LogName, log};
+use credence_ledger::{LogName, causes, log};
 use secrecy::ExposeSecret as _;
 
-use super::{Error, Schema, Sources, data_folder, durability, error_chain, log_exists, open_vault, patiently, refused, url_of};
+use super::{Error, Schema, Sources, data_folder, durability, log_exists, open_vault, patiently, refused};
 use crate::config::{self, StoreConfig};
 
 /// Opens a log as it is.
@@ -22,7 +22,7 @@ use crate::config::{self, StoreConfig};
 /// # Errors
 /// It cannot be reached or used.
 pub async fn source_log(config: &StoreConfig, name: LogName, sources: &Sources) -> Result<Kept, Error> {
-    let url = url_of(&config.stores, &name);
+    let url = config.stores.log(&name);
     patiently(name.as_str(), url, async || Ok(open(config, name.clone(), None, sources).await?)).await
 }
 
@@ -38,7 +38,7 @@ pub async fn target_log(
     make: bool,
     sources: &Sources,
 ) -> Result<Option<Kept>, Error> {
-    let url = url_of(&config.stores, &name);
+    let url = config.stores.log(&name);
     patiently(name.as_str(), url, async || {
         let is_there = log_exists(&config.stores, &name).await?;
         if !is_there && !make {
@@ -60,9 +60,9 @@ pub async fn target_log(
 }
 
 /// With the base of its origin a log is made where it is missing.
-async fn open(config: &StoreConfig, name: LogName, base: Option<&str>, sources: &Sources) -> Result<Kept, store::Error> {
+pub(super) async fn open(config: &StoreConfig, name: LogName, base: Option<&str>, sources: &Sources) -> Result<Kept, store::Error> {
     let durability = durability(config);
-    let url = url_of(&config.stores, &name);
+    let url = config.stores.log(&name);
     let log: Arc<dyn Restore> = match (url, base) {
         (Url::Sqlite(folder), None) => Arc::new(log::sqlite::Sqlite::open_existing(folder, name.clone(), sources.clock()).await?),
         (Url::Sqlite(folder), Some(base)) => Arc::new(log::sqlite::Sqlite::open(folder, name.clone(), base, sources.clock()).await?),
@@ -111,7 +111,7 @@ pub async fn vault_opened_by(config: &StoreConfig, TheirKey(keyring): TheirKey) 
 pub async fn keyring_at_hand(config: &StoreConfig, sources: &Sources) -> Result<Keyring, config::Error> {
     let mut found: Option<Keyring> = None;
     for source in sources_there(config) {
-        let loaded = source.load().await.map_err(|error| refused(&*source, error_chain(&error)))?;
+        let loaded = source.load().await.map_err(|error| refused(&*source, causes(&error)))?;
         match &found {
             Some(keyring) => keyring.ring().add(&loaded),
             None => found = Some(Keyring::new(loaded, sources.random.clone())),
@@ -130,7 +130,7 @@ pub async fn keyring_at_hand(config: &StoreConfig, sources: &Sources) -> Result<
 pub async fn their_key(config: &StoreConfig, settings: &Settings, sources: &Sources) -> Result<TheirKey, config::Error> {
     let mut key = None;
     for source in sources_there(config) {
-        let loaded = source.load().await.map_err(|error| refused(&*source, error_chain(&error)))?;
+        let loaded = source.load().await.map_err(|error| refused(&*source, causes(&error)))?;
         let keyring = Keyring::new(loaded, sources.random.clone());
         let wrong = "this master key does not open the vault that is copied: both are opened by the same one";
         vault::copy::require_key(&keyring, settings).map_err(|_| refused(&*source, wrong))?;

@@ -24,6 +24,8 @@ use crate::stores::DEFAULT_ISSUER;
 
 /// An account that could not be recorded is in nobody's way any longer after this.
 const UNRECORDED_MAX: Duration = Duration::from_secs(60);
+/// How often something is decided anew because it was changed meanwhile.
+const TRIES_MAX: usize = 5;
 /// What an administrator may give and take: whatever belongs to an organisation.
 const OF_ORGANISATIONS: Roles = Roles::of(&[Role::Member, Role::Issuer, Role::Auditor, Role::Billing, Role::Admin]);
 
@@ -96,13 +98,40 @@ pub async fn read(services: &Services, principal: &Principal, id: Uuid) -> Resul
     account.filter(|account| principal.may_know_of(account.issuer)).ok_or(Error::NotFound)
 }
 
-/// Accounts that the caller may know of, newest first, from those made before `before` on.
+/// The same, for its profile to be told: which is on record first, unless it is the caller's own.
 ///
 /// # Errors
-/// The vault's.
-pub async fn list(services: &Services, principal: &Principal, before: Option<Uuid>, limit: u32) -> Result<Vec<Account>, Error> {
+/// [`Error::NotFound`]; the audit log or the vault fails.
+pub async fn tell(services: &Services, caller: &Caller, principal: &Principal, id: Uuid) -> Result<Account, Error> {
+    let account = read(services, principal, id).await?;
+    if !is_own(principal, &account) {
+        audit::personal_data_read(services, caller, Some(&Stream::new(category::ACCOUNT, id))).await?;
+    }
+    Ok(account)
+}
+
+/// Accounts that the caller may know of, newest first, from those made before `before` on, for their profiles to be told: which is on
+/// record first, once for all of them, unless there is none but the caller's own.
+///
+/// # Errors
+/// The audit log or the vault fails.
+pub async fn list(
+    services: &Services,
+    caller: &Caller,
+    principal: &Principal,
+    before: Option<Uuid>,
+    limit: u32,
+) -> Result<Vec<Account>, Error> {
     let issuer = (!principal.sees_everything()).then_some(principal.issuer);
-    Ok(services.vault.accounts(issuer, before, limit).await?)
+    let found = services.vault.accounts(issuer, before, limit).await?;
+    if !found.iter().all(|account| is_own(principal, account)) {
+        audit::personal_data_read(services, caller, None).await?;
+    }
+    Ok(found)
+}
+
+fn is_own(principal: &Principal, account: &Account) -> bool {
+    principal.session().is_some_and(|(own, _)| own == account.id)
 }
 
 /// What of an account's profile changes: what is not given stays, a name that is `None` goes.
@@ -116,32 +145,51 @@ pub struct ChangeProfile {
     pub last_name: Option<Option<String>>,
 }
 
+impl ChangeProfile {
+    /// What it makes of a profile.
+    fn of(&self, profile: &Profile) -> Profile {
+        Profile {
+            email: self.email.clone().unwrap_or_else(|| profile.email.clone()),
+            first_name: self.first_name.clone().unwrap_or_else(|| profile.first_name.clone()),
+            last_name: self.last_name.clone().unwrap_or_else(|| profile.last_name.clone()),
+            ..profile.clone()
+        }
+    }
+}
+
 /// Changes what an account tells of its owner, who asks.
 ///
 /// # Errors
 /// [`Error::AccountExists`] when the address is another's; the audit log or the vault fails.
-pub async fn change_profile(services: &Services, caller: &Caller, id: Uuid, change: ChangeProfile) -> Result<Account, Error> {
-    let mut account = services.vault.account(id).await?.ok_or(Error::NotFound)?;
-    let profile = &mut account.profile;
-    profile.email = change.email.unwrap_or_else(|| profile.email.clone());
-    profile.first_name = change.first_name.unwrap_or_else(|| profile.first_name.take());
-    profile.last_name = change.last_name.unwrap_or_else(|| profile.last_name.take());
-    let email = services.vault.lookup().account(&account.profile.email);
-    if services.vault.find_login(email).await?.is_some_and(|login| login.account.id != id) {
-        return Err(Error::AccountExists);
+pub async fn change_profile(services: &Services, caller: &Caller, id: Uuid, change: &ChangeProfile) -> Result<Account, Error> {
+    let mut is_recorded = false;
+    for _ in 0..TRIES_MAX {
+        let account = services.vault.account(id).await?.ok_or(Error::NotFound)?;
+        let changed = change.of(&account.profile);
+        let email = services.vault.lookup().account(&changed.email);
+        if services.vault.find_login(email).await?.is_some_and(|login| login.account.id != id) {
+            return Err(Error::AccountExists);
+        }
+        if !is_recorded {
+            record(services, caller, id, Expected::Any, &ProfileChanged {}).await?;
+            is_recorded = true;
+        }
+        match services.vault.set_profile(id, &account.profile, &changed, email).await? {
+            Change::Done => return Ok(Account { profile: changed, ..account }),
+            Change::Taken => return Err(Error::AccountExists),
+            Change::Missing => return Err(Error::NotFound),
+            // Another change was quicker: this one is made of what that has left.
+            Change::Stale => {}
+        }
     }
-    record(services, caller, id, Expected::Any, &ProfileChanged {}).await?;
-    match services.vault.set_profile(id, &account.profile, email).await? {
-        Change::Done => Ok(account),
-        Change::Taken => Err(Error::AccountExists),
-        Change::Missing => Err(Error::NotFound),
-    }
+    Err(Error::Contended)
 }
 
 /// Changes the password of an account whose owner asks in `session`; every other session ends.
 ///
 /// # Errors
-/// [`Error::WrongPassword`]; too many wrong ones; the audit log or the vault fails.
+/// [`Error::WrongPassword`]; too many wrong ones; [`Error::BadCredentials`] when the session is over meanwhile; the audit log or the vault
+/// fails.
 pub async fn change_password(
     services: &Services,
     caller: &Caller,
@@ -149,19 +197,26 @@ pub async fn change_password(
     current: &str,
     new: &str,
 ) -> Result<(), Error> {
-    let login = services.vault.login_of(id).await?.ok_or(Error::NotFound)?;
-    let identifier = sessions::reference(services, &login.account.profile.username);
     // Counted apart from logins: whoever is let in already is not kept from it by others who try the name.
     let bucket = services.vault.lookup().account(&session.to_string());
-    if sessions::check(services, caller, (identifier, bucket), Some(&login), current).await?.is_none() {
-        return Err(Error::WrongPassword);
-    }
     let hashed = services.passwords.hash(new).await?;
-    // It ends sessions, and gives nobody anything that its owner had not.
-    if !services.vault.set_password(id, &hashed, Some(session), services.clock.now()).await? {
-        return Err(Error::NotFound);
+    for _ in 0..TRIES_MAX {
+        let login = services.vault.login_of(id).await?.ok_or(Error::NotFound)?;
+        let identifier = sessions::reference(services, &login.account.profile.username);
+        if sessions::check(services, caller, (identifier, bucket), Some(&login), current).await?.is_none() {
+            return Err(Error::WrongPassword);
+        }
+        let now = services.clock.now();
+        // It ends sessions, and gives nobody anything that its owner had not.
+        if services.vault.set_password(id, &login.stored, &hashed, Some(session), now).await? {
+            return record(services, caller, id, Expected::Any, &PasswordChanged {}).await.map_err(Error::after_the_fact);
+        }
+        if !services.vault.session(session).await?.is_some_and(|session| session.is_live(now)) {
+            return Err(Error::BadCredentials);
+        }
+        // What was checked is not its password any more, or is wrapped anew: it is looked at again.
     }
-    record(services, caller, id, Expected::Any, &PasswordChanged {}).await.map_err(Error::after_the_fact)
+    Err(Error::Contended)
 }
 
 /// Gives an account other roles.
@@ -170,22 +225,26 @@ pub async fn change_password(
 /// [`Error::NotFound`]; [`Error::Forbidden`] when a role, its old ones included, is not the caller's to give; the audit log or the vault
 /// fails.
 pub async fn set_roles(services: &Services, caller: &Caller, principal: &Principal, id: Uuid, roles: Roles) -> Result<Account, Error> {
-    let account = changeable(services, principal, id).await?;
-    if !roles.is_within(grantable(principal)) {
-        return Err(Error::Forbidden("only an operator makes inspectors and operators"));
-    }
     let changed = RolesChanged { roles: roles.to_string() };
-    let takes_away = roles.is_within(account.roles);
-    if !takes_away {
-        record(services, caller, id, Expected::Any, &changed).await?;
+    for _ in 0..TRIES_MAX {
+        let account = changeable(services, principal, id).await?;
+        if !roles.is_within(grantable(principal)) {
+            return Err(Error::Forbidden("only an operator makes inspectors and operators"));
+        }
+        let takes_away = roles.is_within(account.roles);
+        if !takes_away {
+            record(services, caller, id, Expected::Any, &changed).await?;
+        }
+        if !services.vault.set_roles(id, account.roles, roles).await? {
+            // It has others by now: whether these are the caller's to give and to take is decided by those.
+            continue;
+        }
+        if takes_away {
+            record(services, caller, id, Expected::Any, &changed).await.map_err(Error::after_the_fact)?;
+        }
+        return Ok(Account { roles, ..account });
     }
-    if !services.vault.set_roles(id, roles).await? {
-        return Err(Error::NotFound);
-    }
-    if takes_away {
-        record(services, caller, id, Expected::Any, &changed).await.map_err(Error::after_the_fact)?;
-    }
-    Ok(Account { roles, ..account })
+    Err(Error::Contended)
 }
 
 /// Deactivates or activates an account.

@@ -54,11 +54,12 @@ fn unwritable(error: store::Error) -> Error {
     Error::Audit(error.into())
 }
 
-/// Records that sealed fields are about to be opened for a caller; `what` is the one stream read, if it is one.
+/// Records that what is personal is about to be told to a caller: sealed fields, or other people's accounts; `what` is the one stream
+/// read, if it is one.
 ///
 /// # Errors
-/// [`Error::Audit`]: they must stay closed.
+/// [`Error::Audit`]: it must not be told.
 pub async fn personal_data_read(services: &Services, caller: &Caller, what: Option<&Stream>) -> Result<(), Error> {
-    let payload = PersonalDataRead { via: caller.via.clone(), what: what.map(Stream::to_string) };
+    let payload = PersonalDataRead { via: caller.via.to_string(), what: what.map(Stream::to_string) };
     record(services, caller, category::ACCESS, &payload).await.map(|_| ())
 }

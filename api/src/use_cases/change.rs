@@ -6,13 +6,13 @@
 //! The answer shows the credential's personal data to whoever changed it. That is no read of its own: the event in the ledger
 //! names who it was, and it does not wait for the audit log.
 
-use credence_ledger::Stream;
 use credence_ledger::decision::credential::{self as decision, Change};
 use credence_ledger::event::Payload;
 use credence_ledger::event::credential::{CredentialReinstated, CredentialRevoked, CredentialSuspended};
 use credence_ledger::log::{Append, Expected, Outcome, Refusal};
 use credence_ledger::sealing::{KeyId, Sealed, SealingKey};
 use credence_ledger::stream::category;
+use credence_ledger::{Position, Stream};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -20,6 +20,9 @@ use super::credential::{self, Credential, Done};
 use super::{Error, idempotency, issue};
 use crate::caller::{Caller, Principal};
 use crate::services::Services;
+
+/// How often a credential is changed at most, revoking apart: who acts on it reads all that happened to it.
+pub const CHANGES_MAX: u64 = 1000;
 
 /// How often a change is decided anew because others changed the same credential meanwhile.
 const TRIES_MAX: usize = 5;
@@ -45,7 +48,7 @@ impl ChangeStatus {
 /// Changes a credential's status.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Forbidden`], [`Error::Rejected`], [`Error::Erased`], [`Error::IdempotencyKeyReused`], [`Error::Contended`], or the
+/// [`Error::NotFound`], [`Error::Forbidden`], [`Error::Rejected`], [`Error::ChangedTooOften`], [`Error::Erased`], [`Error::IdempotencyKeyReused`], [`Error::Contended`], or the
 /// world's.
 pub async fn change(
     services: &Services,
@@ -74,17 +77,20 @@ pub async fn change(
         let reason = seal_reason(services, &credential, command, &sealing_key)?;
         let metadata = caller.origination(&services.worker).metadata(&services.random);
         let idempotency = key.map(|key| idempotency::remember(services, caller, key, &command.to_value()));
-        let event = match decision::change(credential.state, command.change, reason) {
-            Ok(event) => event.encode(&metadata),
-            Err(rejection) => {
+        let is_spent = credential.last.version.0 >= CHANGES_MAX && command.change != Change::Revoke;
+        let decided = decision::change(credential.state, command.change, reason).map_err(Error::Rejected);
+        let decided = decided.and_then(|event| if is_spent { Err(Error::ChangedTooOften) } else { Ok(event) });
+        let event = match decided {
+            Ok(event) => event,
+            Err(refused) => {
                 let before = idempotency::done_before(services, idempotency, &metadata).await?;
-                return credential::repeated(services, before.ok_or(Error::Rejected(rejection))?).await;
+                return repeated(services, command, before.ok_or(refused)?).await;
             }
         };
         let append = Append {
             releases: if command.change == Change::Revoke { vec![credential.unique_key()] } else { Vec::new() },
             idempotency,
-            ..Append::to(credential.stream(), Expected::Exact(credential.last.version), vec![event])
+            ..Append::to(credential.stream(), Expected::Exact(credential.last.version), vec![event.encode(&metadata)])
         };
         // Nothing happens any more to what is an erased subject's.
         let append = match credential.issued.subject_id {
@@ -93,19 +99,26 @@ pub async fn change(
         };
         match services.ledger()?.append(append).await? {
             Outcome::Appended(events) => {
-                let event = events.first().ok_or_else(|| Error::corrupt("an append without an event"))?;
-                let credential = Credential::apply(Some(credential), event)?;
-                let opened = credential::opened(services, credential, document, event.recorded_at).await?;
-                return Ok(Done { opened, position: event.position, repeated: false });
+                let recorded = events.first().ok_or_else(|| Error::corrupt("an append without an event"))?;
+                let credential = Credential::after(Some(credential), event, recorded, metadata.worker)?;
+                let opened = credential::opened(services, credential, document, recorded.recorded_at).await?;
+                return Ok(Done { opened, position: recorded.position, repeated: false });
             }
-            Outcome::Repeated(position) => return credential::repeated(services, position).await,
+            Outcome::Repeated(position) => return repeated(services, command, position).await,
             Outcome::Refused(Refusal::StaleVersion { stream, .. }) if stream.category() == category::SUBJECT => return Err(Error::Erased),
             Outcome::Refused(Refusal::StaleVersion { .. }) => {}
             Outcome::Refused(Refusal::IdempotencyKeyReused) => return Err(Error::IdempotencyKeyReused),
             Outcome::Refused(Refusal::KeyTaken { .. }) => return Err(Error::corrupt("a key taken that was not claimed")),
+            Outcome::Refused(Refusal::SubjectGone { .. }) => return Err(Error::corrupt("a subject gone that was not relied on")),
         }
     }
     Err(Error::Contended)
+}
+
+/// What is answered to a repeat, if it is of this credential: a row that was altered must open no other.
+async fn repeated(services: &Services, command: &ChangeStatus, position: Position) -> Result<Done, Error> {
+    let done = credential::repeated(services, position).await?;
+    if done.opened.credential.id == command.id { Ok(done) } else { Err(credential::remembered_wrongly()) }
 }
 
 fn seal_reason(

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use credence_ledger::decision::credential::State;
-use credence_ledger::document::proof;
+use credence_ledger::document::{Unsecured, proof};
 use credence_ledger::event::credential::{CredentialEvent, CredentialIssued};
 use credence_ledger::event::{DecodeError, Payload as _, Place, Recorded};
 use credence_ledger::log::{Query, UniqueKey};
 use credence_ledger::sealing::{KeyId, Sealed, SealingKey};
 use credence_ledger::signing::SigningKey;
+use credence_ledger::stream::category;
 use credence_ledger::{Position, Stream, Timestamp, Version, json};
 use credence_projections::verification::{self, Status};
 use serde_json::Value;
@@ -64,29 +65,42 @@ impl Credential {
         Ok(credential)
     }
 
-    /// What `event`, the next one of its stream, makes of it.
+    /// What `recorded`, the next event of its stream, makes of it.
     ///
     /// # Errors
     /// The event is not understood.
-    pub fn apply(before: Option<Credential>, event: &Recorded) -> Result<Credential, DecodeError> {
-        let last = Last { version: event.version, recorded_at: event.recorded_at, worker: event.metadata()?.worker };
-        match (before, CredentialEvent::decode(event)?) {
+    pub fn apply(before: Option<Credential>, recorded: &Recorded) -> Result<Credential, DecodeError> {
+        Credential::after(before, CredentialEvent::decode(recorded)?, recorded, recorded.metadata()?.worker)
+    }
+
+    /// What `event`, which was recorded so and done by `worker`, makes of it: for who has just appended it, and needs not decode it.
+    ///
+    /// # Errors
+    /// The event is not the next one of a credential's stream.
+    pub fn after(
+        before: Option<Credential>,
+        event: CredentialEvent,
+        recorded: &Recorded,
+        worker: String,
+    ) -> Result<Credential, DecodeError> {
+        let last = Last { version: recorded.version, recorded_at: recorded.recorded_at, worker };
+        match (before, event) {
             (None, CredentialEvent::Issued(issued)) => Ok(Credential {
-                id: event.stream.id(),
+                id: recorded.stream.id(),
                 state: State::Active,
-                issued_at: event.recorded_at,
+                issued_at: recorded.recorded_at,
                 issued_by: last.worker.clone(),
-                position: event.position,
-                event_hash: event.event_hash.to_string(),
+                position: recorded.position,
+                event_hash: recorded.event_hash.to_string(),
                 status_changed_at: None,
                 issued,
                 last,
             }),
             (Some(before), change) => {
-                Ok(Credential { state: before.state.apply(&change), status_changed_at: Some(event.recorded_at), last, ..before })
+                Ok(Credential { state: before.state.apply(&change), status_changed_at: Some(recorded.recorded_at), last, ..before })
             }
             // The log takes no change of what was never issued.
-            (None, _) => Err(event.unknown_type()),
+            (None, _) => Err(recorded.unknown_type()),
         }
     }
 
@@ -96,9 +110,10 @@ impl Credential {
         Stream::credential(self.id)
     }
 
-    /// The status at a time.
+    /// The status at a time, or at that of its last event if the log's clock was ahead.
     #[must_use]
     pub fn status(&self, at: Timestamp) -> Status {
+        let at = at.max(self.last.recorded_at);
         let state = match self.state {
             State::Unissued | State::Active => verification::State::Active,
             State::Suspended => verification::State::Suspended,
@@ -136,6 +151,15 @@ pub struct Opened {
     pub status: Status,
 }
 
+impl Opened {
+    /// The credential of the issuer of that name, judged at `at`. Its document is signed here.
+    pub(super) fn new(credential: Credential, issuer: String, document: Option<Unsigned>, at: Timestamp) -> Opened {
+        let status = credential.status(at);
+        let document = document.map(|unsigned| proof::sign(unsigned.document, credential.issued_at, &unsigned.key));
+        Opened { credential, issuer, document, status }
+    }
+}
+
 /// The answer of an act: the credential as the act left it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Done {
@@ -169,7 +193,12 @@ pub(super) async fn sealing_key(services: &Services, credential: &Credential) ->
             if !erased.is_empty() {
                 return Err(Error::Erased);
             }
-            Ok(keys.remove(&id).map(|key| (id, key)))
+            let key = keys.remove(&id).map(|key| (id, key));
+            // It may have been erased between the two, and is lost only if the ledger still knows nothing of that.
+            if key.is_none() && !services.ledger()?.log.read_first(&stream).await?.is_empty() {
+                return Err(Error::Erased);
+            }
+            Ok(key)
         }
         None => issuers_key(services, credential.issued.issuer).await.map(Some),
     }
@@ -195,25 +224,28 @@ pub(super) fn seal(
 
 /// A document as it was issued, with the key that signs it when it is answered.
 pub(super) struct Unsigned {
-    pub(super) document: Value,
-    pub(super) key: Arc<SigningKey>,
+    document: Unsecured,
+    key: Arc<SigningKey>,
 }
 
 impl Unsigned {
     /// The key is that of the did that stands in the document, whichever the issuer uses now. It is got before anything is appended, so
     /// that nothing is left that could keep what was appended from being answered.
-    pub(super) async fn new(services: &Services, document: Value) -> Result<Unsigned, Error> {
-        let key = services.signing_keys.get(document["issuer"].as_str().unwrap_or_default()).await?;
+    pub(super) async fn new(services: &Services, document: Unsecured) -> Result<Unsigned, Error> {
+        let key = services.signing_keys.get(document.document()["issuer"].as_str().unwrap_or_default()).await?;
         Ok(Unsigned { document, key })
     }
 }
 
 /// A credential's document; `None` for a secret.
+///
+/// # Errors
+/// [`Error::Erased`]; [`Error::KeyLost`]; or the world's.
 pub(super) async fn document(services: &Services, credential: &Credential) -> Result<Option<Unsigned>, Error> {
     if credential.issued.document.is_none() {
         return Ok(None);
     }
-    let key = sealing_key(services, credential).await?.ok_or(Error::Erased)?;
+    let key = sealing_key(services, credential).await?.ok_or(Error::KeyLost)?;
     open_document(services, credential, &key).await
 }
 
@@ -233,10 +265,10 @@ pub(super) async fn open_document(
     };
     let plain = key.open(&place, sealed).map_err(|_| Error::corrupt("a document that its subject's key does not open"))?;
     let document = json::parse(&plain).map_err(|_| Error::corrupt("a document that is not JSON"))?;
-    Unsigned::new(services, document).await.map(Some)
+    Unsigned::new(services, Unsecured::new(document)).await.map(Some)
 }
 
-/// A credential with its document, which is signed here, judged at `at`.
+/// As [`Opened::new`], by who does not know the issuer's name.
 pub(super) async fn opened(
     services: &Services,
     credential: Credential,
@@ -244,21 +276,24 @@ pub(super) async fn opened(
     at: Timestamp,
 ) -> Result<Opened, Error> {
     let issuer = services.issuers.by_id(credential.issued.issuer).await?;
-    let issuer = issuer.ok_or_else(|| Error::corrupt("a credential of an issuer that the vault does not know"))?.name;
-    let status = credential.status(at);
-    let document = document.map(|unsigned| proof::sign(unsigned.document, credential.issued_at, &unsigned.key));
-    Ok(Opened { credential, issuer, document, status })
+    let issuer = issuer.ok_or_else(|| Error::corrupt("a credential of an issuer that the vault does not know"))?;
+    Ok(Opened::new(credential, issuer.name, document, at))
 }
 
 /// The answer to a repeated act: the credential as the event at `position` left it.
 pub(super) async fn repeated(services: &Services, position: Position) -> Result<Done, Error> {
     let events = services.ledger()?.log.read_at(&[position]).await?;
-    let event = events.first().ok_or_else(|| Error::corrupt("an idempotency row beyond the log's end"))?;
-    let credential = load(services, event.stream.id(), Some(position)).await?.ok_or(Error::NotFound)?;
+    let event = events.first().filter(|event| event.stream.category() == category::CREDENTIAL).ok_or_else(remembered_wrongly)?;
+    let credential = load(services, event.stream.id(), Some(position)).await?.ok_or_else(remembered_wrongly)?;
     let document = match sealing_key(services, &credential).await? {
         Some(key) => open_document(services, &credential, &key).await?,
         None => None,
     };
     let opened = opened(services, credential, document, event.recorded_at).await?;
     Ok(Done { opened, position, repeated: true })
+}
+
+/// The log remembers another act for a command's key than that command's.
+pub(super) fn remembered_wrongly() -> Error {
+    Error::corrupt("an idempotency row that does not lead to what its command did")
 }

@@ -5,7 +5,7 @@
 //! equal issuances exactly one wins, however many processes race; and nothing is issued for a subject that has been erased.
 
 use credence_ledger::decision::credential::{self as decision, State};
-use credence_ledger::document::{self, Built, Contents};
+use credence_ledger::document::{Contents, Unsecured};
 use credence_ledger::event::credential::CredentialIssued;
 use credence_ledger::event::{Origination, Payload as _, new_id};
 use credence_ledger::log::{Append, Expected, KeyOwner, Outcome, Refusal, UniqueKey};
@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 #[cfg(not(feature = "bench-unsealed"))]
 use super::credential::seal;
-use super::credential::{self, Credential, Done, Unsigned};
+use super::credential::{self, Credential, Done, Opened, Unsigned};
 #[cfg(feature = "bench-unsealed")]
 use super::unsealed::{seal, subject};
 use super::{Error, idempotency};
@@ -68,12 +68,27 @@ pub struct About {
 }
 
 impl IssueCredential {
-    /// For the comparison of repeats.
+    /// Whether the credential that a repeat is about to be answered with is of this command: a row that was altered must open nobody else's.
+    fn made(&self, services: &Services, opened: &Opened) -> bool {
+        let issued = &opened.credential.issued;
+        let is_its_content = match (&self.content, &opened.document) {
+            (Content::Subject(about), Some(document)) => {
+                let subject = &document["credentialSubject"];
+                subject["name"] == about.name.as_str() && subject["email"] == about.email.as_str()
+            }
+            (Content::Secret(secret), None) => *issued.digest == services.vault.lookup().secret(secret.as_bytes()),
+            _ => false,
+        };
+        issued.credential_type == self.credential_type && is_its_content
+    }
+
+    /// For the comparison of repeats. Claims of nothing are none.
     fn to_value(&self) -> Value {
         match &self.content {
             Content::Secret(secret) => json!({"type": self.credential_type, "secret": secret}),
             Content::Subject(about) => json!({
-                "type": self.credential_type, "name": about.name, "email": about.email, "id": about.uri, "claims": about.claims,
+                "type": self.credential_type, "name": about.name, "email": about.email, "id": about.uri,
+                "claims": about.claims.as_ref().filter(|claims| **claims != json!({})),
                 "valid_from": about.valid_from.map(|time| time.to_string()), "valid_until": about.valid_until.map(|time| time.to_string()),
             }),
         }
@@ -117,12 +132,15 @@ pub async fn issue(
         };
         match services.ledger()?.append(append).await? {
             Outcome::Appended(events) => {
-                let credential = Credential::fold(&events)?.ok_or_else(|| Error::corrupt("an append without an event"))?;
-                let (position, at) = (credential.position, credential.issued_at);
-                let opened = credential::opened(services, credential, draft.document, at).await?;
-                return Ok(Done { opened, position, repeated: false });
+                let recorded = events.first().ok_or_else(|| Error::corrupt("an append without an event"))?;
+                let credential = Credential::after(None, event, recorded, metadata.worker)?;
+                let opened = Opened::new(credential, issuer.name, draft.document, recorded.recorded_at);
+                return Ok(Done { opened, position: recorded.position, repeated: false });
             }
-            Outcome::Repeated(position) => return credential::repeated(services, position).await,
+            Outcome::Repeated(position) => {
+                let done = credential::repeated(services, position).await?;
+                return if command.made(services, &done.opened) { Ok(done) } else { Err(credential::remembered_wrongly()) };
+            }
             Outcome::Refused(Refusal::KeyTaken { owner, .. }) => return Err(already_issued(services, &owner).await?),
             Outcome::Refused(Refusal::IdempotencyKeyReused) => return Err(Error::IdempotencyKeyReused),
             // The subject was erased, before or meanwhile. Once its row is gone the same person is another subject.
@@ -130,6 +148,8 @@ pub async fn issue(
                 services.vault.forget_subjects(&[stream.id()]).await?;
             }
             Outcome::Refused(Refusal::StaleVersion { .. }) => return Err(Error::Contended),
+            // It was lost with the server that had just made it: another is made.
+            Outcome::Refused(Refusal::SubjectGone { .. }) => {}
         }
     }
     Err(Error::Contended)
@@ -190,7 +210,7 @@ async fn about_subject(
 ) -> Result<Draft, Error> {
     let subject = subject(services, issuer, about).await?;
     // From here on a crash leaves a subject without a credential, which harms nobody.
-    let Built { document, canonical, digest } = document::build(&Contents {
+    let document = Unsecured::of(&Contents {
         id: stream.id(),
         credential_type,
         issuer_did: &issuer.did,
@@ -205,10 +225,10 @@ async fn about_subject(
     let place = (CredentialIssued::TYPE, CredentialIssued::SCHEMA, "document");
     let relies_on = if subject.is_durable { Vec::new() } else { vec![subject.id] };
     let sealing_key = (KeyId::Subject(subject.id), subject.key);
-    let sealed = seal(services, &sealing_key, stream, place, &canonical)?;
+    let sealed = seal(services, &sealing_key, stream, place, document.canonical())?;
     let issued = CredentialIssued {
         credential_type: credential_type.to_owned(),
-        digest: ByteArray::new(digest),
+        digest: ByteArray::new(document.digest()),
         issuer: issuer.id,
         document: Some(sealed),
         subject_id: Some(subject.id),

@@ -39,10 +39,10 @@ pub struct ChangeIssuer {
 pub type WithKeys = (Organisation, Vec<IssuerKey>);
 
 /// Makes an organisation, in the vault first, whose signing key its did names, then in the ledger. A crash in between leaves a name that
-/// is not taken: the next try finishes what it finds. Answers where it was registered, too.
+/// is not taken: the next try finishes what it finds. What it tells of itself comes last. Answers where it was registered, too.
 ///
 /// # Errors
-/// [`Error::IssuerExists`]; [`Error::Audit`], or the world's.
+/// [`Error::IssuerExists`]; [`Error::Unrecorded`], and it is there but tells nothing of itself; the world's.
 pub async fn create(services: &Services, caller: &Caller, command: &CreateIssuer) -> Result<(WithKeys, Position), Error> {
     let CreateIssuer { name, display_name, url } = command;
     let ledger = services.ledger()?;
@@ -50,15 +50,16 @@ pub async fn create(services: &Services, caller: &Caller, command: &CreateIssuer
         return Err(Error::IssuerExists(owner.stream.id()));
     }
     let issuer = services.vault.ensure_issuer(name, services.clock.now()).await?;
-    if display_name.is_some() || url.is_some() {
-        // Before anybody can know of it.
-        let profile = ProfileChange { display_name: Some(display_name.clone()), url: Some(url.clone()) };
-        tell(services, caller, &known(services, issuer.id).await?, &ChangeIssuer { profile, is_active: None }).await?;
-    }
     let origination = caller.origination(&services.worker);
     let registered = stores::register(ledger, &issuer, &origination, &services.random).await?;
     // Nobody: another was quicker.
     let position = registered.ok_or(Error::IssuerExists(issuer.id))?;
+    if display_name.is_some() || url.is_some() {
+        // Only by whoever the ledger says has made it: it is nobody else's to tell what it is called.
+        let profile = ProfileChange { display_name: Some(display_name.clone()), url: Some(url.clone()) };
+        let told = tell(services, caller, &known(services, issuer.id).await?, &ChangeIssuer { profile, is_active: None }).await;
+        told.map_err(Error::after_the_fact)?;
+    }
     Ok(((known(services, issuer.id).await?, services.vault.issuer_keys(issuer.id).await?), position))
 }
 

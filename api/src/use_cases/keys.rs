@@ -1,12 +1,14 @@
 //! API keys: made, told, rotated, revoked; by HTTP and by the command line alike.
 //!
 //! The order is what makes it safe. A key is told once it is recorded; one that cannot be recorded is revoked at once, and nobody is told
-//! it. What is taken away is taken first and recorded then: where the record fails, whoever asked is told so, and the right is gone.
+//! it. What is taken away is taken first and recorded then: where the record fails, whoever asked is told so, and the right is gone. Only a
+//! rotation is recorded before the old key has its end, since the log decides who rotates it; whatever breaks off in between is finished
+//! by whoever asks again, and by [`finish`].
 
 use std::time::Duration;
 
-use credence_ledger::event::Payload as _;
 use credence_ledger::event::audit::{KeyCreated, KeyReplaced, KeyRevoked};
+use credence_ledger::event::{Payload as _, Recorded};
 use credence_ledger::log::{Append, Expected, Outcome, Query, Refusal};
 use credence_ledger::stream::category;
 use credence_ledger::vault::api_key::Wanted;
@@ -101,7 +103,7 @@ pub async fn rotate(services: &Services, caller: &Caller, id: Uuid, overlap: Dur
     let now = services.clock.now();
     judge(&key, now)?;
     let before = services.audit.log.read(&Query::stream(&stream(id))).await?;
-    if before.iter().any(|event| event.kind == KeyReplaced::TYPE) {
+    if see_through(services, &key, &before).await? {
         return Err(Error::KeyEnded("the key was rotated before: rotate the one that took its place"));
     }
     let known = before.last().map_or(Expected::None, |last| Expected::Exact(last.version));
@@ -112,6 +114,43 @@ pub async fn rotate(services: &Services, caller: &Caller, id: Uuid, overlap: Dur
         end(services, caller, made.key.id).await?;
     }
     replaced.map(|()| made)
+}
+
+/// Gives every key that was rotated the end that was recorded, where a process was killed, or its vault was away, before it had it. Answers
+/// of how many.
+///
+/// # Errors
+/// The audit log's, or the vault's.
+pub async fn finish(services: &Services) -> Result<usize, Error> {
+    let now = services.clock.now();
+    let mut finished = 0;
+    for key in services.vault.keys().await?.into_iter().filter(|key| judge(key, now).is_ok()) {
+        let events = services.audit.log.read(&Query::stream(&stream(key.id))).await?;
+        if replaced(&events)?.is_some_and(|end| !ends_by(&key, end)) {
+            see_through(services, &key, &events).await?;
+            finished += 1;
+        }
+    }
+    Ok(finished)
+}
+
+/// Whether a key has been rotated by what was recorded of it. Then it has its end, from here on at the latest.
+async fn see_through(services: &Services, key: &ApiKey, events: &[Recorded]) -> Result<bool, Error> {
+    let Some(end) = replaced(events)? else { return Ok(false) };
+    if !ends_by(key, end) {
+        services.vault.expire_key(key.id, end).await?;
+    }
+    Ok(true)
+}
+
+/// Until when a key was to hold as another took its place.
+fn replaced(events: &[Recorded]) -> Result<Option<Timestamp>, Error> {
+    let replaced = events.iter().find(|event| event.kind == KeyReplaced::TYPE);
+    Ok(replaced.map(Recorded::payload::<KeyReplaced>).transpose()?.map(|replaced| replaced.expires_at))
+}
+
+fn ends_by(key: &ApiKey, end: Timestamp) -> bool {
+    key.terms.expires_at.is_some_and(|expires_at| expires_at <= end)
 }
 
 /// Revokes a key: within a second it is taken nowhere. To revoke one again changes nothing, but records what could not be recorded before.
@@ -212,6 +251,7 @@ async fn replace(
         Outcome::Refused(Refusal::StaleVersion { .. }) => return Err(Error::KeyEnded("the key was rotated or revoked meanwhile")),
         outcome => return Err(Error::corrupt(format!("a key's end was answered {outcome:?}"))),
     }
+    // Killed here, the old key has no end until it is asked for again, or looked after.
     services.vault.expire_key(old.id, expires_at).await?;
     Ok(())
 }

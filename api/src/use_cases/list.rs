@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::Error;
 use super::read::Page;
+use super::subjects::{self, Person};
 use crate::caller::Principal;
 use crate::services::Services;
 
@@ -42,7 +43,7 @@ pub async fn list(
     if wanted.passed.is_some() {
         services.wait_for(Projection::Verification, wanted.passed).await?;
     }
-    let subjects = subjects(services, issuer, &wanted).await?;
+    let subjects = searched(services, principal, &wanted).await?;
     let now = services.clock.now();
     let filter = Filter {
         issuer,
@@ -62,21 +63,13 @@ pub async fn list(
     Ok((Page { items, next }, cursor))
 }
 
-/// The subjects searched for; `None` when all are wanted. A subject is one issuer's, and so is what it is looked up by.
-async fn subjects(services: &Services, issuer: Option<Uuid>, wanted: &ListCredentials) -> Result<Option<Vec<Uuid>>, Error> {
+/// The subjects searched for; `None` when all are wanted.
+async fn searched(services: &Services, principal: &Principal, wanted: &ListCredentials) -> Result<Option<Vec<Uuid>>, Error> {
     if wanted.email.is_none() && wanted.name.is_none() {
         return Ok(None);
     }
-    let issuers = match issuer {
-        Some(issuer) => vec![issuer],
-        None => services.vault.issuers().await?.iter().map(|issuer| issuer.id).collect(),
-    };
-    let lookup = services.vault.lookup();
-    let mut found = Vec::new();
-    for issuer in issuers {
-        let name = wanted.name.as_ref().map(|name| lookup.name(issuer, name));
-        let email = wanted.email.as_ref().map(|email| lookup.email(issuer, email));
-        found.extend(services.vault.find_subjects(name, email).await?);
-    }
-    Ok(Some(found))
+    let issuers = subjects::known_to(services, principal).await?;
+    let person = Person { email: wanted.email.as_deref(), name: wanted.name.as_deref() };
+    let found = subjects::find(services, &issuers, person).await?;
+    Ok(Some(found.into_iter().map(|subject| subject.id).collect()))
 }

@@ -1,14 +1,12 @@
 //! What one can do with Credence, without HTTP: each loads, decides, appends, and answers in the ledger's own types.
 //!
-//! Whoever calls one sees it through to its end: a caller that hangs up does not stop what it began (HTTP runs every request in a
-//! task of its own).
+//! Whoever calls one sees it through to its end: what was begun is not dropped half-way (over HTTP what is no longer waited for goes on
+//! in a task of its own).
 
 pub mod accounts;
 pub mod audit;
 pub mod change;
 pub mod credential;
-pub mod erase;
-pub mod export_subject;
 pub mod idempotency;
 pub mod issue;
 pub mod issuers;
@@ -23,14 +21,14 @@ pub mod retention;
 pub mod rotate;
 pub mod scope;
 pub mod sessions;
+pub mod subjects;
 #[cfg(feature = "bench-unsealed")]
 mod unsealed;
 pub mod verify;
 
 use credence_ledger::decision::credential::Rejection;
 use credence_ledger::event::DecodeError;
-use credence_ledger::vault::subjects;
-use credence_ledger::{Timestamp, store};
+use credence_ledger::{Timestamp, store, vault};
 use credence_projections::projection::{self, Projection};
 use credence_projections::verification::Status;
 use uuid::Uuid;
@@ -91,6 +89,9 @@ pub enum Error {
     /// A rule of the credential's status.
     #[error(transparent)]
     Rejected(Rejection),
+    /// The credential was changed as often as any is. It can still be revoked.
+    #[error("the credential was suspended and reinstated too often: it can only be revoked")]
+    ChangedTooOften,
     /// The idempotency key was used before for another command.
     #[error("the idempotency key was used for another command")]
     IdempotencyKeyReused,
@@ -100,6 +101,9 @@ pub enum Error {
     /// The key that opens the personal data has been destroyed.
     #[error("the personal data has been erased")]
     Erased,
+    /// The key that opens the personal data is not there, though nobody was erased: the vault is one from before.
+    #[error("the key that opens the personal data is lost")]
+    KeyLost,
     /// Others changed the same thing again and again while this was tried. A later try can help.
     #[error("the credential kept changing meanwhile")]
     Contended,
@@ -129,11 +133,11 @@ pub enum Error {
     Stored(#[from] DecodeError),
 }
 
-impl From<subjects::Error> for Error {
-    fn from(error: subjects::Error) -> Error {
+impl From<vault::subjects::Error> for Error {
+    fn from(error: vault::subjects::Error) -> Error {
         match error {
-            subjects::Error::Full => Error::Append(AppendError::Overloaded),
-            subjects::Error::Store(error) => Error::Store(error),
+            vault::subjects::Error::Full => Error::Append(AppendError::Overloaded),
+            vault::subjects::Error::Store(error) => Error::Store(error),
         }
     }
 }

@@ -24,9 +24,10 @@ pub struct Page<T> {
 /// first: no record, no read.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Erased`], [`Error::Audit`], or the world's.
+/// [`Error::NotFound`], [`Error::Erased`], [`Error::KeyLost`], [`Error::Audit`], or the world's.
 pub async fn read(services: &Services, caller: &Caller, principal: &Principal, id: Uuid) -> Result<Opened, Error> {
-    let credential = known(services, principal, id).await?;
+    let credential = credential::load(services, id, None).await?.filter(|credential| principal.may_know_of(credential.issued.issuer));
+    let credential = credential.ok_or(Error::NotFound)?;
     let document = credential::document(services, &credential).await?;
     if document.is_some() {
         audit::personal_data_read(services, caller, Some(&credential.stream())).await?;
@@ -70,8 +71,12 @@ pub async fn verifications(
     Ok((Page { items, next }, cursor))
 }
 
-/// The credential, if it is this caller's to know of.
-pub(super) async fn known(services: &Services, principal: &Principal, id: Uuid) -> Result<Credential, Error> {
-    let credential = credential::load(services, id, None).await?;
-    credential.filter(|credential| principal.may_know_of(credential.issued.issuer)).ok_or(Error::NotFound)
+/// Whether the credential is this caller's to know of. How it was issued tells that; what became of it is not read.
+///
+/// # Errors
+/// [`Error::NotFound`], or the world's.
+pub(super) async fn known(services: &Services, principal: &Principal, id: Uuid) -> Result<(), Error> {
+    let issued = services.ledger()?.log.read_first(&[Stream::credential(id)]).await?;
+    let credential = Credential::fold(&issued)?;
+    credential.filter(|credential| principal.may_know_of(credential.issued.issuer)).map(|_| ()).ok_or(Error::NotFound)
 }

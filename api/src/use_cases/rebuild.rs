@@ -1,6 +1,7 @@
 //! Build a read model anew. The act is recorded before it begins; that it is done is recorded when its result serves.
 
 use credence_ledger::Stream;
+use credence_ledger::causes;
 use credence_ledger::event::audit::{RebuildFinished, RebuildStarted};
 use credence_ledger::log::Expected;
 use credence_ledger::stream::category;
@@ -29,7 +30,7 @@ pub async fn begin(services: &Services, caller: &Caller, projector: Projector, o
     if let Err(error) = audit::record_on(services, caller, stream, Expected::None, &started).await {
         // What it left is taken up by the next one.
         if let Err(unwritten) = job.give_up("its beginning could not be recorded").await {
-            tracing::warn!(error = &unwritten as &dyn std::error::Error, "a rebuild that was given up is still told as running");
+            tracing::warn!(reason = causes(&unwritten), "a rebuild that was given up is still told as running");
         }
         return Err(error);
     }
@@ -46,7 +47,7 @@ pub async fn run(services: &Services, caller: &Caller, job: Job) -> Result<Rebui
     let finished = RebuildFinished { equal: rebuilt.equal, generation, projection: rebuilt.projection.to_string() };
     let stream = Stream::new(category::REBUILD, rebuilt.id);
     if let Err(error) = audit::record_on(services, caller, stream, Expected::Any, &finished).await {
-        tracing::error!(error = &error as &dyn std::error::Error, rebuild = %rebuilt.id, "a rebuild's end could not be recorded");
+        tracing::error!(reason = causes(&error), rebuild = %rebuilt.id, "a rebuild's end could not be recorded");
     }
     Ok(rebuilt)
 }

@@ -2,7 +2,7 @@
 
 use credence_ledger::log::Query;
 use credence_ledger::receipt::Receipt;
-use credence_ledger::{Position, Stream, Version, store};
+use credence_ledger::{Position, Stream, Version, causes, store};
 use uuid::Uuid;
 
 use super::{Error, read};
@@ -15,8 +15,10 @@ use crate::services::Services;
 /// [`Error::NotFound`]; [`Error::NotProved`] when no checkpoint covers it in time; the world's.
 pub async fn of_version(services: &Services, principal: &Principal, id: Uuid, version: Version) -> Result<Receipt, Error> {
     read::known(services, principal, id).await?;
-    let events = services.ledger()?.log.read(&Query::stream(&Stream::credential(id))).await?;
-    let event = events.iter().find(|event| event.version == version).ok_or(Error::NotFound)?;
+    // Versions are dense: what stands behind the one wanted need not be read.
+    let limit = usize::try_from(version.0).unwrap_or(usize::MAX).saturating_add(1);
+    let events = services.ledger()?.log.read(&Query { limit, ..Query::stream(&Stream::credential(id)) }).await?;
+    let event = events.last().filter(|event| event.version == version).ok_or(Error::NotFound)?;
     let content = event.content();
     let receipt = services.proofs.ledger.receipt(event.position, content, services.settings.wait_max).await?;
     receipt.ok_or(Error::NotProved)
@@ -31,7 +33,7 @@ pub async fn of_act(services: &Services, position: Position) -> Option<Receipt> 
         services.proofs.ledger.receipt(position, event.content(), services.settings.wait_max).await
     };
     receipt.await.unwrap_or_else(|error: store::Error| {
-        tracing::warn!(error = &error as &dyn std::error::Error, "no receipt could be given");
+        tracing::warn!(reason = causes(&error), "no receipt could be given");
         None
     })
 }

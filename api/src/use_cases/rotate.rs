@@ -8,7 +8,7 @@ use credence_ledger::checkpoint::VerifierKey;
 use credence_ledger::decision::issuer::{self as decision, Rejection, State};
 use credence_ledger::event::audit::{LogKeyRotated, SigningKeyRotated, TokenKeysReplaced};
 use credence_ledger::event::issuer::IssuerEvent;
-use credence_ledger::event::{DecodeError, Origination, Payload as _};
+use credence_ledger::event::{DecodeError, Origination};
 use credence_ledger::log::{Append, Expected, Outcome, Query, Refusal};
 use credence_ledger::stream::category;
 use credence_ledger::vault::Issuer;
@@ -87,7 +87,7 @@ pub async fn rotate_tokens(services: &Services, caller: &Caller) -> Result<(), E
 /// Once a did, as what was begun may have been recorded; two who finish it at the same moment may both say so.
 async fn record(services: &Services, caller: &Caller, stream: &Stream, did: &str) -> Result<(), Error> {
     let rotated = SigningKeyRotated { did: did.to_owned() };
-    let query = Query { kind: Some(SigningKeyRotated::TYPE.to_owned()), ..Query::stream(stream) };
+    let query = Query::stream(stream).of::<SigningKeyRotated>();
     for event in services.audit.log.read(&query).await.map_err(|error| Error::Audit(error.into()))? {
         if event.payload::<SigningKeyRotated>()? == rotated {
             return Ok(());

@@ -3,6 +3,7 @@
 //! A wrong password and an unknown account are told alike, and cost alike. A login is recorded before the session exists, an end after
 //! the session is over. A refresh token is good once: who comes with a used one ends the session, whoever of the two is the thief.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use credence_ledger::event::audit::{EndedBy, FailedBy, LoginFailed, SessionEnded, SessionStarted};
@@ -11,8 +12,8 @@ use credence_ledger::log::Expected;
 use credence_ledger::stream::category;
 use credence_ledger::vault::accounts::Login;
 use credence_ledger::vault::sessions::{NewSession, Refreshed, Seen};
-use credence_ledger::vault::{Reference, Session};
-use credence_ledger::{Stream, subject};
+use credence_ledger::vault::{Reference, Roles};
+use credence_ledger::{Stream, causes, subject};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -20,9 +21,13 @@ use super::{Error, audit};
 use crate::caller::Caller;
 use crate::passwords::Checked;
 use crate::services::Services;
+use crate::tokens::Signer;
 
 /// What every refresh token begins with, so that a leaked one is recognised as one of ours.
 const PREFIX: &str = "credence_refresh_";
+
+/// How many sessions of an account go on at once.
+const SESSIONS_MAX: usize = 100;
 
 /// What a session's owner gets, once.
 #[derive(Debug)]
@@ -49,13 +54,15 @@ pub async fn login(services: &Services, caller: &Caller, identifier: &str, passw
         return Err(Error::BadCredentials);
     };
 
+    // Got first, so that nothing can keep whoever is logged in from being told.
+    let signer = services.tokens.signer(services.clock.now()).await?;
     let id = new_id(&services.clock, &services.random);
     let stream = Stream::new(category::SESSION, id);
     audit::record_on(services, caller, stream, Expected::None, &SessionStarted { account: account.id }).await?;
     let now = services.clock.now();
     let (refresh, token) = refresh_token(services);
     let expires_at = now.plus(services.settings.accounts.session);
-    let agent = caller.user_agent.clone();
+    let agent = caller.user_agent.as_deref().map(str::to_owned);
     let mut new = NewSession { id, account: account.id, checked: stored.clone(), agent, token, created_at: now, expires_at };
     if !services.vault.insert_session(&new).await? {
         // The password was changed, or the account deactivated, while this one was checked; unless it was only wrapped anew.
@@ -66,12 +73,21 @@ pub async fn login(services: &Services, caller: &Caller, identifier: &str, passw
             return Err(Error::BadCredentials);
         }
     }
-    if is_outdated {
-        let hashed = services.passwords.hash(password).await?;
-        services.vault.rehash_password(account.id, &stored, &hashed).await?;
+    if is_outdated && let Err(error) = rehash(services, account.id, &stored, password).await {
+        // Whoever is logged in is told so all the same; the next login tries again.
+        tracing::warn!(reason = causes(&error), "a password could not be hashed anew");
     }
-    let session = services.vault.session(id).await?.ok_or_else(|| Error::corrupt("a session just begun is gone"))?;
-    tokens(services, &session, refresh).await
+    if let Err(error) = make_room(services, caller, account.id).await {
+        // The next login does.
+        tracing::warn!(reason = causes(&error), "sessions beyond as many as an account may have could not be ended");
+    }
+    tokens(services, signer, (account.id, id), account.roles, refresh)
+}
+
+/// Hashes a password, which was right, at today's cost.
+async fn rehash(services: &Services, account: Uuid, stored: &[u8], password: &str) -> Result<(), Error> {
+    let hashed = services.passwords.hash(password).await?;
+    Ok(services.vault.rehash_password(account, stored, &hashed).await?)
 }
 
 /// What an account is found by: its username or its address, in whichever spelling.
@@ -116,23 +132,23 @@ pub(super) async fn check(
 /// Goes on with a session, by its refresh token, which is used up.
 ///
 /// # Errors
-/// [`Error::BadCredentials`] when it is none, was used, or the session is over; the audit log or the vault fails.
+/// [`Error::BadCredentials`] when it is none, was used, or the session is over, and while the organisation is deactivated, which uses
+/// nothing up; the audit log or the vault fails.
 pub async fn refresh(services: &Services, caller: &Caller, refresh: &str) -> Result<Tokens, Error> {
     let token = hash(refresh).ok_or(Error::BadCredentials)?;
     let (next, next_hash) = refresh_token(services);
     let now = services.clock.now();
+    let signer = services.tokens.signer(now).await?;
     match services.vault.refresh(token, next_hash, now, now.plus(services.settings.accounts.session)).await? {
-        Refreshed::Unknown => Err(Error::BadCredentials),
+        Refreshed::Unknown | Refreshed::Deactivated => Err(Error::BadCredentials),
         Refreshed::Again(id) => {
             if let Some(session) = services.vault.session(id).await? {
                 end(services, caller, session.account, id, EndedBy::Reuse).await?;
             }
             Err(Error::BadCredentials)
         }
-        Refreshed::Yes(id) => {
-            let session = services.vault.session(id).await?.filter(|session| session.is_live(now));
-            tokens(services, &session.ok_or(Error::BadCredentials)?, next).await
-        }
+        // From here on nothing is asked of anybody: whoever is not told the next one ends the session by coming again.
+        Refreshed::Yes(session) => tokens(services, signer, (session.account, session.id), session.roles, next),
     }
 }
 
@@ -142,6 +158,16 @@ pub async fn refresh(services: &Services, caller: &Caller, refresh: &str) -> Res
 /// The vault's.
 pub async fn list(services: &Services, account: Uuid) -> Result<Vec<Seen>, Error> {
     Ok(services.vault.sessions(account, services.clock.now()).await?)
+}
+
+/// Ends those of an account's sessions that were not refreshed for the longest, down to as many as it may have.
+async fn make_room(services: &Services, caller: &Caller, account: Uuid) -> Result<(), Error> {
+    let mut seen = list(services, account).await?;
+    seen.sort_unstable_by_key(|seen| Reverse((seen.refreshed_at, seen.id)));
+    for beyond in seen.iter().skip(SESSIONS_MAX) {
+        end(services, caller, account, beyond.id, EndedBy::Owner).await?;
+    }
+    Ok(())
 }
 
 /// Ends a session of an account; false when there is none that goes on.
@@ -158,11 +184,11 @@ pub async fn end(services: &Services, caller: &Caller, account: Uuid, id: Uuid, 
     Ok(true)
 }
 
-async fn tokens(services: &Services, session: &Session, refresh: Zeroizing<String>) -> Result<Tokens, Error> {
+fn tokens(services: &Services, signer: Signer<'_>, of: (Uuid, Uuid), roles: Roles, refresh: Zeroizing<String>) -> Result<Tokens, Error> {
     let now = services.clock.now();
     let id = new_id(&services.clock, &services.random);
     let holds = services.settings.accounts.access_token;
-    let access = services.tokens.sign((session.account, session.id), session.roles, id, now, holds).await?;
+    let access = signer.sign(of, roles, id, now, holds)?;
     Ok(Tokens { access: access.into(), holds, refresh })
 }
 

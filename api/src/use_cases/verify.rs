@@ -150,7 +150,8 @@ pub async fn verify(services: &Services, caller: &Caller, question: &VerifyCrede
         At::Time(time) => (time, services.read.position_at(time).await?.0),
         At::Position(position) => (now, Some(position)),
     };
-    let judged_at = if let At::Time(time) = at { time } else { now };
+    // By the log's time where that is ahead of this process's clock: asked for it again, the verdict is the same.
+    let judged_at = if let At::Time(time) = at { time } else { now.max(as_of) };
     let finding = match (matched.shown(), matched.cause) {
         (Some(found), _) => Finding::Found(Status::of(found.state, found.valid_from, found.valid_until, judged_at)),
         (None, Cause::Tampered) => Finding::Tampered,

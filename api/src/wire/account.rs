@@ -67,7 +67,7 @@ pub struct RefreshRequest {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes a request in the OpenAPI document; `read_introspection` reads it")]
 pub struct IntrospectRequest {
-    /// An access token or an API key.
+    /// An access token, an API key or an identity provider's token.
     token: String,
 }
 

@@ -3,9 +3,11 @@
 //! The request types stand for the OpenAPI document alone: what is read is read by [`read_issue`] and its kin, which know the
 //! rules and tell every one that is broken.
 
+use std::borrow::Cow;
+
 use credence_ledger::decision::credential::Change;
 use credence_ledger::receipt::Receipt;
-use credence_ledger::{LogName, Position, Timestamp, json, subject};
+use credence_ledger::{LogName, Position, Timestamp, document, json, subject};
 use credence_projections::verification::{self as model, Status};
 use serde::Serialize;
 use serde_json::Value;
@@ -52,7 +54,7 @@ pub struct IssueAboutSubject {
     /// Whom it is about.
     subject: Subject,
     /// Anything else that is certified: an object of at most 64 KiB.
-    claims: Option<Object>,
+    claims: Option<Object<'static>>,
     /// Not valid before; absent: from when it is issued.
     #[schema(example = "2026-01-31T12:00:00Z")]
     valid_from: Option<String>,
@@ -124,11 +126,11 @@ pub struct SearchRequest {
     limit: Option<u64>,
 }
 
-/// Any JSON object.
+/// Any JSON object; where it is answered, a part of what was read.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(value_type = std::collections::HashMap<String, Value>)]
 #[serde(transparent)]
-pub struct Object(pub Value);
+pub struct Object<'a>(pub Cow<'a, Value>);
 
 /// A credential's status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
@@ -176,7 +178,7 @@ pub struct Subject {
 /// A credential.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(as = Credential)]
-pub struct CredentialBody {
+pub struct CredentialBody<'a> {
     /// Its id, a UUID of version 7.
     pub id: Uuid,
     /// What kind of credential.
@@ -190,7 +192,7 @@ pub struct CredentialBody {
     pub subject: Option<Subject>,
     /// What else is certified, `{}` when nothing is; null for a secret.
     #[schema(required)]
-    pub claims: Option<Object>,
+    pub claims: Option<Object<'a>>,
     /// Not valid before.
     #[schema(required)]
     pub valid_from: Option<String>,
@@ -211,7 +213,7 @@ pub struct CredentialBody {
     pub issued_by: String,
     /// What its holder keeps: a W3C Verifiable Credentials 2.0 object with the issuer's proof (`eddsa-jcs-2022`); null for a secret.
     #[schema(required)]
-    pub document: Option<Object>,
+    pub document: Option<Object<'a>>,
     /// The position of its `CredentialIssued`.
     #[schema(example = "ledger@42")]
     pub position: String,
@@ -227,10 +229,10 @@ pub struct CredentialBody {
     pub message: Option<String>,
 }
 
-impl CredentialBody {
+impl<'a> CredentialBody<'a> {
     /// As it is read.
     #[must_use]
-    pub fn new(opened: &Opened) -> CredentialBody {
+    pub fn new(opened: &'a Opened) -> CredentialBody<'a> {
         let Opened { credential, issuer, document, status } = opened;
         let of = document.as_ref().map(|document| &document["credentialSubject"]);
         CredentialBody {
@@ -238,7 +240,7 @@ impl CredentialBody {
             credential_type: credential.issued.credential_type.clone(),
             issuer: issuer.clone(),
             subject: of.map(|of| Subject { name: text(&of["name"]), email: text(&of["email"]), id: of["id"].as_str().map(str::to_owned) }),
-            claims: of.map(|of| Object(of.get("claims").cloned().unwrap_or_else(|| Value::Object(serde_json::Map::new())))),
+            claims: of.map(|of| Object(of.get("claims").map_or_else(|| Cow::Owned(Value::Object(serde_json::Map::new())), Cow::Borrowed))),
             valid_from: time(credential.issued.valid_from),
             valid_until: time(credential.issued.valid_until),
             status: (*status).into(),
@@ -246,7 +248,7 @@ impl CredentialBody {
             digest: digest(credential.issued.subject_id, &credential.issued.digest),
             issued_at: credential.issued_at.to_string(),
             issued_by: credential.issued_by.clone(),
-            document: document.clone().map(Object),
+            document: document.as_ref().map(|document| Object(Cow::Borrowed(document))),
             position: LogName::LEDGER.at(credential.position).to_string(),
             event_hash: credential.event_hash.clone(),
             receipt: None,
@@ -256,7 +258,7 @@ impl CredentialBody {
 
     /// As an act left it; `what` names the act. With the act's receipt, if one was asked for.
     #[must_use]
-    pub fn after(done: &Done, what: &str, receipt: Option<Option<&Receipt>>) -> CredentialBody {
+    pub fn after(done: &'a Done, what: &str, receipt: Option<Option<&Receipt>>) -> CredentialBody<'a> {
         let message = format!("credential {what} by {}", done.opened.credential.last.worker);
         let receipt = receipt.map(|receipt| receipt.map(ReceiptBody::from));
         CredentialBody { message: Some(message), receipt, ..CredentialBody::new(&done.opened) }
@@ -368,7 +370,7 @@ impl From<&Existing> for ExistingBody {
 /// Reads what is to be issued.
 pub fn read_issue(fields: &mut Fields) -> Option<WithReceipt<IssueCredential>> {
     let receipt = fields.flag("receipt");
-    let credential_type = fields.required_text("type", &TYPE);
+    let credential_type = issued_type(fields, "type");
     let content = if fields.has("secret") {
         let secret = secret(fields, "secret");
         fields.refuse_the_rest("no such member beside a secret");
@@ -377,6 +379,21 @@ pub fn read_issue(fields: &mut Fields) -> Option<WithReceipt<IssueCredential>> {
         about(fields).map(|about| Content::Subject(Box::new(about)))
     };
     Some(WithReceipt { command: IssueCredential { credential_type: credential_type?, content: content? }, receipt })
+}
+
+/// Reads the type of a credential that is to be issued. In a document it stands behind the type that all of them have, as a term of JSON-LD:
+/// that type again would stand there twice, and what begins like a keyword is no term.
+pub fn issued_type(fields: &mut Fields, name: &str) -> Option<String> {
+    let credential_type = fields.required_text(name, &TYPE)?;
+    if credential_type == document::TYPE || credential_type.starts_with('@') {
+        fields.refuse(
+            name,
+            "format",
+            format!("expected another type than {}, which every document has, and none that begins with @", document::TYPE),
+        );
+        return None;
+    }
+    Some(credential_type)
 }
 
 fn about(fields: &mut Fields) -> Option<About> {
@@ -441,10 +458,10 @@ pub fn claims(fields: &mut Fields, name: &str) -> Option<Value> {
     let claims = Value::Object(fields.object(name)?);
     if json::depth(&claims) > CLAIMS_DEPTH_MAX {
         fields.refuse(name, "too_deep", format!("nested over {CLAIMS_DEPTH_MAX} levels"));
+    } else if json::canonical_length(&claims) > CLAIMS_BYTES_MAX {
+        fields.refuse(name, "too_long", "larger than 64 KiB");
     } else if let Some(field) = body::find_control(name, &claims) {
         fields.refuse(&field, "control_character", "control characters but tab and line breaks are not taken");
-    } else if json::canonical(&claims).len() > CLAIMS_BYTES_MAX {
-        fields.refuse(name, "too_long", "larger than 64 KiB");
     } else {
         return Some(claims);
     }

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::http::body::Fields;
-use crate::use_cases::erase::{EraseSubjects, Erasure, Subject};
+use crate::use_cases::subjects::erase::{EraseSubjects, Erasure, Subject};
 use crate::wire::credential::{NAME, REASON, email};
 use crate::wire::key::ISSUER;
 

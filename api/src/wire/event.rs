@@ -12,7 +12,7 @@ use credence_ledger::chain::Origin;
 use credence_ledger::event::{Place, Recorded};
 use credence_ledger::sealing::{KeyId, Sealed, SealingKey};
 use credence_ledger::{LogName, Position, Timestamp};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -53,6 +53,41 @@ pub struct EventPage {
     pub items: Vec<Event>,
     /// Goes on from here; null at the end.
     #[schema(required)]
+    pub next_cursor: Option<String>,
+}
+
+/// Events of a log as they are shown. Each is made when it is written and not kept: as values, an opened document takes many times its bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown<'a> {
+    /// The log's name.
+    pub log: &'a LogName,
+    /// The log's origin.
+    pub origin: &'a Origin,
+    /// The events.
+    pub events: &'a [Recorded],
+    /// What is known of the keys that seal them.
+    pub keys: Keys<'a>,
+}
+
+impl Shown<'_> {
+    /// One after the other.
+    pub fn iter(&self) -> impl Iterator<Item = Event> {
+        self.events.iter().map(|event| Event::new(self.log, self.origin, event, self.keys))
+    }
+}
+
+impl Serialize for Shown<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
+}
+
+/// What an [`EventPage`] says, of events that are made when they are written.
+#[derive(Debug, Serialize)]
+pub struct ShownPage<'a> {
+    /// The page.
+    pub items: Shown<'a>,
+    /// Goes on from here; null at the end.
     pub next_cursor: Option<String>,
 }
 

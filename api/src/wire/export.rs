@@ -1,5 +1,6 @@
 //! What is held about a person, as it is asked for and answered.
 
+use credence_ledger::LogName;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -9,7 +10,7 @@ use super::credential::{CredentialBody, NAME, email};
 use super::event::Event;
 use super::key::ISSUER;
 use crate::http::body::Fields;
-use crate::use_cases::export_subject::{About, ExportSubject};
+use crate::use_cases::subjects::export::{About, Erased, ExportSubject};
 
 /// Whose data is asked for. Name and address are compared whole, in normal form.
 #[derive(Debug, ToSchema)]
@@ -35,6 +36,27 @@ pub struct ExportBody {
     account: Option<AccountBody>,
     /// Whom credentials are about: one for each organisation and name.
     subjects: Vec<ExportedSubject>,
+    /// Who was erased while this was written: of those nothing else is told, or in `subjects` what stood there before.
+    erased: Vec<ErasedMeanwhile>,
+}
+
+/// A subject that was erased while what is held about it was to be told.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ErasedMeanwhile {
+    /// Its id.
+    id: Uuid,
+    /// The name of its organisation.
+    #[schema(example = "default")]
+    issuer: String,
+    /// The position of its `SubjectErased`.
+    #[schema(example = "ledger@42")]
+    position: String,
+}
+
+impl From<&Erased> for ErasedMeanwhile {
+    fn from(erased: &Erased) -> ErasedMeanwhile {
+        ErasedMeanwhile { id: erased.id, issuer: erased.issuer.clone(), position: LogName::LEDGER.at(erased.position).to_string() }
+    }
 }
 
 /// What is held about a subject. All its lists go credential by credential, oldest first.
@@ -52,7 +74,7 @@ pub struct ExportedSubject {
     /// In normal form.
     email: String,
     /// Its credentials, whatever their status, with their documents.
-    credentials: Vec<CredentialBody>,
+    credentials: Vec<CredentialBody<'static>>,
     /// Their events, with what is sealed in them opened.
     events: Vec<Event>,
     /// Their entries in the audit log. What is sealed in them concerns whoever asked, and stays so.
@@ -84,6 +106,7 @@ pub struct Writer {
     list: Option<List>,
     /// Whether something stands before what comes next, within its list.
     follows: bool,
+    erased: Vec<ErasedMeanwhile>,
 }
 
 impl Writer {
@@ -92,7 +115,7 @@ impl Writer {
     /// # Errors
     /// It cannot be written as JSON; so the others.
     pub fn begin(account: Option<&AccountBody>) -> Result<Writer, serde_json::Error> {
-        let mut writer = Writer { bytes: br#"{"account":"#.to_vec(), list: None, follows: false };
+        let mut writer = Writer { bytes: br#"{"account":"#.to_vec(), list: None, follows: false, erased: Vec::new() };
         serde_json::to_writer(&mut writer.bytes, &account)?;
         writer.bytes.extend(br#","subjects":["#);
         Ok(writer)
@@ -133,17 +156,26 @@ impl Writer {
         serde_json::to_writer(&mut self.bytes, item)
     }
 
+    /// A subject was erased: what has been written of it is all.
+    pub fn erased(&mut self, erased: &Erased) {
+        self.erased.push(erased.into());
+    }
+
     /// What has been written since this was last asked.
     pub fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.bytes)
     }
 
     /// The rest.
-    #[must_use]
-    pub fn end(mut self) -> Vec<u8> {
+    ///
+    /// # Errors
+    /// See [`Writer::begin`].
+    pub fn end(mut self) -> Result<Vec<u8>, serde_json::Error> {
         self.end_subject();
-        self.bytes.extend(b"]}");
-        self.bytes
+        self.bytes.extend(br#"],"erased":"#);
+        serde_json::to_writer(&mut self.bytes, &self.erased)?;
+        self.bytes.push(b'}');
+        Ok(self.bytes)
     }
 
     fn go_on_to(&mut self, list: List) {
@@ -185,7 +217,7 @@ mod tests {
                 bytes.extend(writer.take());
             }
         }
-        bytes.extend(writer.end());
+        bytes.extend(writer.end().unwrap());
         serde_json::from_slice(&bytes).unwrap()
     }
 
@@ -196,9 +228,9 @@ mod tests {
             json!({"id": Uuid::nil(), "issuer": "a \"b\"", "name": name, "email": "", "credentials": credentials, "events": events,
                 "verifications": verifications})
         };
-        assert_eq!(written(&[]), json!({"account": null, "subjects": []}));
+        assert_eq!(written(&[]), json!({"account": null, "subjects": [], "erased": []}));
         let nothing = written(&[("nobody", vec![])]);
-        assert_eq!(nothing, json!({"account": null, "subjects": [subject("nobody", &[], &[], &[])]}));
+        assert_eq!(nothing, json!({"account": null, "subjects": [subject("nobody", &[], &[], &[])], "erased": []}));
         let all = vec![(Credentials, 1), (Credentials, 2), (Events, 3), (Verifications, 4), (Verifications, 5)];
         let several =
             written(&[("one", all), ("two", vec![(Verifications, 6)]), ("three", vec![(Events, 7), (Events, 8)]), ("four", vec![])]);
@@ -208,6 +240,24 @@ mod tests {
             subject("three", &[], &[7, 8], &[]),
             subject("four", &[], &[], &[]),
         ];
-        assert_eq!(several, json!({"account": null, "subjects": subjects}));
+        assert_eq!(several, json!({"account": null, "subjects": subjects, "erased": []}));
+    }
+
+    #[test]
+    fn a_subject_that_is_erased_half_way_is_closed_and_told_as_erased() {
+        let about = |name: &str| About { id: Uuid::nil(), issuer: "a".to_owned(), name: Some(name.to_owned()), email: String::new() };
+        let erased = Erased { id: Uuid::nil(), issuer: "a".to_owned(), position: credence_ledger::Position(7) };
+        let mut writer = Writer::begin(None).unwrap();
+        writer.erased(&erased);
+        writer.subject(&about("one")).unwrap();
+        writer.item(List::Credentials, &1).unwrap();
+        writer.erased(&erased);
+        writer.subject(&about("two")).unwrap();
+        let told: Value = serde_json::from_slice(&writer.end().unwrap()).unwrap();
+        let names: Vec<_> = told["subjects"].as_array().unwrap().iter().map(|subject| &subject["name"]).collect();
+        assert_eq!(names, ["one", "two"]);
+        assert_eq!(told["subjects"][0]["credentials"], json!([1]));
+        let erased = json!({"id": Uuid::nil(), "issuer": "a", "position": "ledger@7"});
+        assert_eq!(told["erased"], json!([erased, erased]));
     }
 }

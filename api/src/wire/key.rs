@@ -1,5 +1,6 @@
 //! An API key, as it is asked for and answered.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -159,12 +160,19 @@ pub fn read_key(fields: &mut Fields, now: Timestamp) -> Option<Asked> {
     let roles = account::roles(fields, "roles");
     let issuer = fields.text("issuer", &ISSUER);
     let name = fields.text("name", &NAME);
-    let types = fields.list("types", TYPES_MAX, |text| TYPE.read(text)).map(Arc::from);
+    let types = fields.list("types", TYPES_MAX, |text| TYPE.read(text)).map(each_once);
     let expires_at = fields.parsed("expires_at");
     if expires_at.is_some_and(|expires_at: Timestamp| expires_at <= now) {
         fields.refuse("expires_at", "range", "expected a time that is to come");
     }
     Some(Asked { roles: roles?, issuer, name, types, expires_at })
+}
+
+/// A key's types, in their order, none twice.
+#[must_use]
+pub fn each_once(types: Vec<String>) -> Arc<[String]> {
+    let mut seen = HashSet::new();
+    types.into_iter().filter(|each| seen.insert(each.clone())).collect()
 }
 
 /// Reads for how long a key goes on beside the one that replaces it.

@@ -29,7 +29,7 @@ pub struct VerificationRequest {
     #[schema(example = "blake3:0f3c…")]
     digest: Option<String>,
     /// The document, with or without its `proof`; one that is there must hold.
-    document: Option<Object>,
+    document: Option<Object<'static>>,
     /// The secret.
     secret: Option<String>,
     /// With a secret or a digest: the issuer's name. Of a secret `default` when absent.

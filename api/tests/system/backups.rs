@@ -102,6 +102,9 @@ async fn lost_and_restored(store: &Store, vault: &str) {
     }
     let warned = String::from_utf8_lossy(&restored.stderr).into_owned();
     assert!(warned.contains("before these were changed: 1; have them set again") && !warned.contains("password"), "{warned}");
+    // The credential of the one who came since is told, so that it can be revoked.
+    assert!(warned.contains("Revoke each and issue it anew"), "{warned}");
+    assert_eq!(fs::read_to_string(format!("{file}.lost")).unwrap(), format!("{}\n", since.id()));
     let checked = run_with_vault(store, vault, &["fsck"]);
     assert!(checked.status.success(), "{checked:?}");
     let recorded = run_with_vault(store, vault, &["replay", "--log", "audit", "--type", "VaultRestored"]);
@@ -114,6 +117,12 @@ async fn lost_and_restored(store: &Store, vault: &str) {
     for (id, before) in ids.iter().zip(&before) {
         assert_eq!(shown(&client, id).await, *before);
     }
+    let lost = client.get(&format!("/v1/credentials/{}", since.id())).await.expect(410);
+    assert_eq!(lost.body["type"], "/problems/key-lost", "nobody was erased");
+    assert_eq!(client.verify(&since.id()).await.body["status"], "active");
+    client.act(&since.id(), "revoke").await.expect(200);
+    let again = client.issue(9).await.expect(201);
+    client.get(&format!("/v1/credentials/{}", again.id())).await.expect(200);
     let secret = client.post("/v1/verifications", &json!({"secret": "an opaque secret"})).await.expect(200);
     assert_eq!(secret.body["valid"], true);
     Client::new(server.address(), Some(revoked)).get("/v1/credentials").await.expect(401);
@@ -151,4 +160,45 @@ async fn a_backup_from_before_a_rotation_ends_with_the_old_master_key() {
     let refused = run(&store, &["vault", "restore", "--in", file]);
     assert_eq!(refused.status.code(), Some(2), "{refused:?}");
     assert!(String::from_utf8_lossy(&refused.stderr).contains("once that is destroyed, so is the backup"), "{refused:?}");
+}
+
+/// How often a backup is on record.
+fn recorded(store: &Store) -> usize {
+    let told = run_well(store, &["replay", "--log", "audit", "--type", "VaultBackedUp"]);
+    String::from_utf8(told).unwrap().lines().count().saturating_sub(1)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_that_is_not_on_record_cannot_be_restored() {
+    let store = Store::sqlite();
+    let server = Start::on(&store).start();
+    server.admin(&store).issue(1).await.expect(201);
+    assert!(server.terminate().success());
+    let (file, partial) = (store.folder().join("vault.backup"), store.folder().join("vault.backup.partial"));
+    let backup = ["vault", "backup", "--out", file.to_str().unwrap()];
+
+    // The audit log is somebody else's: the backup waits with all but its end on the disk, and is killed there.
+    let audit = rusqlite::Connection::open(store.folder().join("audit.sqlite")).unwrap();
+    audit.execute_batch("begin immediate").unwrap();
+    let mut killed = std::process::Command::new(CREDENCE).args(backup).envs(store.environment()).spawn().unwrap();
+    let begun = std::time::Instant::now();
+    while fs::metadata(&partial).map_or(0, |partial| partial.len()) == 0 {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(10) && killed.try_wait().unwrap().is_none());
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    assert!(!file.exists());
+    let elsewhere = format!("sqlite:{}", store.folder().join("elsewhere").display());
+    let refused = run_with_vault(&store, &elsewhere, &["vault", "restore", "--in", partial.to_str().unwrap()]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("it is not as it was made"), "{refused:?}");
+
+    // Nobody lets go of it in time: no backup, and nothing of it.
+    let refused = run(&store, &backup);
+    assert!(!refused.status.success() && !file.exists() && !partial.exists(), "{refused:?}");
+    drop(audit);
+    assert_eq!(recorded(&store), 0);
+
+    run_well(&store, &backup);
+    assert_eq!((recorded(&store), file.exists(), partial.exists()), (1, true, false));
 }

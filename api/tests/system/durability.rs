@@ -12,7 +12,7 @@ use crate::{figure, replayed};
 /// What a traced line says, in the order in which the calls returned.
 #[derive(Debug, PartialEq, Eq)]
 enum Call {
-    /// Bytes went to the ledger's write-ahead log.
+    /// A page with issuances went to the ledger's write-ahead log. The publisher of checkpoints writes there too, at its own pace.
     Written,
     /// The ledger's write-ahead log was forced to the disk.
     Synced,
@@ -29,7 +29,7 @@ fn calls(trace: &str) -> Vec<Call> {
         let Some((thread, call)) = line.split_once(' ') else { continue };
         let call = call.trim_start();
         let on_wal = call.split_once(',').map_or(call, |(first, _)| first).contains("/ledger.sqlite-wal>");
-        if call.starts_with("pwrite64(") && on_wal {
+        if call.starts_with("pwrite64(") && on_wal && call.contains("CredentialIssued") {
             calls.push(Call::Written);
         } else if call.starts_with("fdatasync(") || call.starts_with("fsync(") {
             if call.contains("<unfinished ...>") {
@@ -59,7 +59,7 @@ async fn sqlite_forces_the_log_to_the_disk_before_every_acknowledgement() {
             "-f",
             "-y",
             "-s",
-            "32",
+            "4096",
             "-e",
             "trace=pwrite64,fdatasync,fsync,write,writev,sendto,sendmsg",
             "-o",
@@ -119,7 +119,7 @@ async fn what_could_not_be_forced_to_the_disk_and_was_refused_does_not_come_back
 
 #[test]
 fn a_trace_without_the_sync_is_told_from_one_with_it() {
-    let good = "7 pwrite64(9</d/ledger.sqlite-wal>, \"\", 4096, 0) = 4096\n7 fdatasync(9</d/ledger.sqlite-wal> <unfinished ...>\n8 write(4</x>, \"\", 1) = 1\n7 <... fdatasync resumed>) = 0\n8 writev(5<TCP:[1]>, [{iov_base=\"HTTP/1.1 201 Created\", iov_len=9}], 1) = 9\n";
+    let good = "7 pwrite64(9</d/ledger.sqlite-wal>, \"CredentialIssued\", 4096, 0) = 4096\n7 fdatasync(9</d/ledger.sqlite-wal> <unfinished ...>\n8 write(4</x>, \"\", 1) = 1\n7 <... fdatasync resumed>) = 0\n8 writev(5<TCP:[1]>, [{iov_base=\"HTTP/1.1 201 Created\", iov_len=9}], 1) = 9\n";
     assert_eq!(calls(good), [Call::Written, Call::Synced, Call::Acknowledged]);
     let bad = good.replace("7 <... fdatasync resumed>) = 0\n", "");
     assert_eq!(calls(&bad), [Call::Written, Call::Acknowledged]);

@@ -148,6 +148,13 @@ fn the_documents_example_is_checked_from_the_document_alone() {
     assert!(checked.status.success(), "{checked:?}");
 }
 
+#[test]
+fn a_script_without_its_libraries_says_what_to_install() {
+    for script in ["check_log.py", "check_export.py", "check_format_example.py"] {
+        expect(&python::run_bare(script), 2, &["No module named", "pip install -r scripts/requirements.txt"]);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copied_store_is_served_as_if_nothing_had_happened() {
     let from = lived_in().await;
@@ -209,7 +216,10 @@ async fn a_copy_without_the_sources_master_key_writes_nothing() {
     let key = from.folder().join("master.key");
     expect(&run(&to, &["copy", "--from", from.url(), "--to", to.url(), "--master-key-file", text(&key)]), 2, &["master.key"]);
     assert_eq!(files(&to), ["master.key"]);
-    expect(&run(&to, &["copy", "--from", from.url(), "--to", from.url()]), 2, &["--to"]);
+    let detour = format!("{}/../{}", from.url(), from.folder().file_name().unwrap().to_str().unwrap());
+    for same in [from.url(), &detour] {
+        expect(&run(&to, &["copy", "--from", from.url(), "--to", same]), 2, &["--to: it is where --from is"]);
+    }
     expect(&run(&to, &["copy", "--from", "nowhere", "--to", to.url()]), 2, &["--from"]);
 }
 

@@ -11,6 +11,9 @@ use crate::store::Store;
 /// The binary under test.
 pub(crate) const CREDENCE: &str = env!("CARGO_BIN_EXE_credence");
 
+/// A wrapper under which a write beyond the largest size of a file fails, and does not end the process.
+pub(crate) const UNDISTURBED: [&str; 4] = ["sh", "-c", "trap '' XFSZ; exec \"$@\"", "sh"];
+
 /// A running `credence serve`. Killed when dropped.
 pub(crate) struct Server {
     child: Child,
@@ -126,6 +129,22 @@ impl Server {
         assert!(lines.next().unwrap().contains("attached"));
         std::thread::spawn(move || lines.for_each(drop));
         tracer
+    }
+
+    /// From here on no file of its becomes larger than this, as on a disk that is full; `unlimited` takes that back. It must have been started
+    /// [`UNDISTURBED`].
+    pub(crate) fn limit_files(&self, bytes: &str) {
+        let limit = format!("--fsize={bytes}:");
+        let status = Command::new("prlimit").args(["--pid", &self.child.id().to_string(), &limit]).status().unwrap();
+        assert!(status.success(), "prlimit {limit}");
+    }
+
+    /// How many files it may have open, softly and at most.
+    pub(crate) fn open_files_max(&self) -> [String; 2] {
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", self.child.id())).unwrap();
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+        let mut limits = line.split_whitespace().map(str::to_owned);
+        std::array::from_fn(|_| limits.next().unwrap())
     }
 
     /// Sends a signal by its name.

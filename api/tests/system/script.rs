@@ -89,7 +89,7 @@ impl Recorder<'_> {
 
 async fn play(node: &Node) -> Vec<Exchange> {
     let mut script = Recorder { node, admin: node.admin(), anonymous: node.anonymous(), exchanges: Vec::new() };
-    let types = ["badge", "certificate", "licence \u{202e}rtl", "type 🎓"];
+    let types = ["badge", "certificate", "licence \u{200f}رخصة", "type 🎓"];
     let mut issued = Vec::new();
     for n in 0..20 {
         let mut body = json!({

@@ -37,6 +37,8 @@ enum Fault {
     StoredButLost,
     /// The store refuses what was planned.
     Contradiction,
+    /// It never ends.
+    Hanging,
 }
 
 /// A log in memory whose next calls fail as told, and whose commits wait for permits.
@@ -45,6 +47,8 @@ struct Faulty {
     faults: Mutex<HashMap<Step, VecDeque<Fault>>>,
     permits: Semaphore,
     batches: Mutex<Vec<usize>>,
+    /// How many events were read.
+    read: Mutex<usize>,
     /// Another process appends before and after each of our commits.
     crowded: bool,
 }
@@ -57,6 +61,7 @@ impl Faulty {
             faults: Mutex::new(faults.iter().map(|(step, faults)| (*step, faults.iter().copied().collect())).collect()),
             permits: Semaphore::new(Semaphore::MAX_PERMITS),
             batches: Mutex::new(Vec::new()),
+            read: Mutex::new(0),
             crowded,
         })
     }
@@ -112,19 +117,29 @@ impl Log for Faulty {
         self.permits.acquire().await.unwrap().forget();
         self.batches.lock().unwrap().push(batch.len());
         self.others_append().await;
+        let unknown = CommitError::Unknown { from: Position(self.events().await.len() as u64), source: broken() };
         let committed = match self.fault(Step::Commit) {
             Fault::None => self.memory.commit(batch).await,
             Fault::Failed => Err(CommitError::NotCommitted(broken())),
-            Fault::Lost => Err(CommitError::Unknown(broken())),
-            Fault::StoredButLost => self.memory.commit(batch).await.and(Err(CommitError::Unknown(broken()))),
+            Fault::Lost => Err(unknown),
+            Fault::StoredButLost => self.memory.commit(batch).await.and(Err(unknown)),
             Fault::Contradiction => Err(CommitError::Contradiction("told to".to_owned())),
+            Fault::Hanging => std::future::pending().await,
         };
         self.others_append().await;
         committed
     }
 
     async fn read(&self, query: &Query) -> Result<Vec<Recorded>, store::Error> {
-        if self.fault(Step::Read) == Fault::None { self.memory.read(query).await } else { Err(broken()) }
+        match self.fault(Step::Read) {
+            Fault::None => {
+                let events = self.memory.read(query).await?;
+                *self.read.lock().unwrap() += events.len();
+                Ok(events)
+            }
+            Fault::Hanging => std::future::pending().await,
+            _ => Err(broken()),
+        }
     }
 
     async fn read_at(&self, positions: &[Position]) -> Result<Vec<Recorded>, store::Error> {
@@ -235,9 +250,8 @@ async fn under_every_fault_twice_over_each_acknowledged_append_is_there_exactly_
     let pairs =
         [Fault::None, Failed, Lost, StoredButLost].map(|first| [Fault::None, Failed, Lost, StoredButLost].map(|second| [first, second]));
     let commits: Vec<[Fault; 2]> = pairs.into_iter().flatten().collect();
-    // The first head is the one read before the first commit; the later ones are asked for what became of a lost one.
-    let heads: [&[Fault]; 6] =
-        [&[], &[Failed], &[Failed, Failed], &[Fault::None, Failed], &[Fault::None, Failed, Failed], &[&[Fault::None][..], &many].concat()];
+    // Heads are asked for what became of a lost commit.
+    let heads: [&[Fault]; 6] = [&[], &[Failed], &[Failed, Failed], &[Fault::None, Failed], &[Fault::None, Failed, Failed], &many];
     let reads: [&[Fault]; 4] = [&[], &[Failed], &[Failed, Failed], &many];
     let mut scenarios = Vec::new();
     for commit in &commits {
@@ -250,6 +264,26 @@ async fn under_every_fault_twice_over_each_acknowledged_append_is_there_exactly_
         }
     }
     assert_eq!(join_all(scenarios).await.len(), 16 * 6 * 4 * 2);
+}
+
+#[tokio::test]
+async fn what_became_of_a_commit_is_looked_for_where_it_would_stand_however_much_others_append() {
+    let log = Faulty::new(&[(Step::Commit, &[Fault::Lost, Fault::StoredButLost])], true);
+    log.memory.commit((0..1000).map(|_| one()).collect()).await.unwrap();
+    let appender = start(&log, limits());
+    assert!(matches!(appender.append(one()).await, Err(Error::Store(_))));
+    log.memory.commit((0..1000).map(|_| one()).collect()).await.unwrap();
+    assert!(matches!(appender.append(one()).await, Ok(Outcome::Appended(events)) if events.len() == 2));
+    assert_eq!(*log.read.lock().unwrap(), 4);
+}
+
+#[tokio::test]
+async fn what_became_of_a_commit_stays_unknown_once_the_log_took_too_long_to_tell() {
+    let log = Faulty::new(&[(Step::Commit, &[Fault::StoredButLost]), (Step::Read, &[Fault::Hanging])], false);
+    let appender = start(&log, limits());
+    let answer = tokio::time::timeout(Duration::from_secs(20), appender.append(one())).await;
+    assert!(matches!(answer, Ok(Err(Error::Unknown(_)))));
+    appender.append(one()).await.unwrap();
 }
 
 #[tokio::test]
@@ -323,6 +357,42 @@ async fn a_contradiction_stops_it_for_good() {
     assert!(!appender.is_healthy());
     assert_eq!(log.events().await.len(), 2);
     appender.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_still_waits_when_it_stops_for_good_is_told_that_nothing_was_written() {
+    let log = Faulty::gated();
+    log.faults.lock().unwrap().insert(Step::Commit, [Fault::Contradiction].into());
+    let appender = start(&log, limits());
+    let waiting = queued(&appender, [one(), one(), one()]).await;
+    log.permits.add_permits(1);
+    for answer in waiting {
+        assert!(matches!(answer.await.unwrap(), Err(Error::Stopped)));
+    }
+    assert_eq!(log.batches(), [1]);
+}
+
+#[tokio::test]
+async fn a_commit_that_failed_is_told_until_one_goes_well_or_for_a_while() {
+    use Fault::{Failed, Lost};
+    let log = Faulty::new(&[(Step::Commit, &[Fault::None, Failed, Lost, Fault::None, Failed])], false);
+    let appender = start(&log, limits());
+    appender.append(one()).await.unwrap();
+    assert!(appender.trouble().is_none());
+    for _ in 0..2 {
+        appender.append(one()).await.unwrap_err();
+        assert!(matches!(appender.trouble().as_deref(), Some(store::Error::Unavailable(_))));
+    }
+    appender.append(one()).await.unwrap();
+    assert!(appender.trouble().is_none());
+    appender.append(one()).await.unwrap_err();
+    drop(appender);
+    // Who is not asked any more because of it is asked again.
+    let log = Faulty::new(&[(Step::Commit, &[Failed])], false);
+    let appender = start(&log, Limits { trouble_kept: Duration::from_millis(50), ..limits() });
+    appender.append(one()).await.unwrap_err();
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    assert!(appender.trouble().is_none() && appender.is_healthy());
 }
 
 #[tokio::test]

@@ -7,11 +7,13 @@
 //! [`check`] takes any document with such proofs by keys that are a `did:key`, ours or others'. It needs nothing but the document.
 //! It follows no chain of proofs and asks nobody for a key.
 
+use std::borrow::Cow;
+
 use ed25519_dalek::Signature;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{PROOF, without_proof};
+use super::{PROOF, Unsecured};
 use crate::signing::SigningKey;
 use crate::{Timestamp, did_key, json as strict};
 
@@ -20,7 +22,7 @@ const CRYPTOSUITE: &str = "eddsa-jcs-2022";
 const PURPOSE: &str = "assertionMethod";
 const CONTEXT: &str = "@context";
 const VALUE: &str = "proofValue";
-/// A proof costs some 50 µs to check, and a document may be anybody's.
+/// A proof costs some 50 µs to check, and a document may be anybody's. Those that are left alone cost nothing.
 const PROOFS_MAX: usize = 16;
 
 /// Why a document's proofs do not hold.
@@ -32,8 +34,8 @@ pub enum Error {
     /// What should be a proof, or a part of one, is something else.
     #[error("{0} is malformed")]
     Malformed(&'static str),
-    /// More proofs than are checked.
-    #[error("there are more than {PROOFS_MAX} proofs")]
+    /// More proofs of this cryptosuite than are checked.
+    #[error("there are more than {PROOFS_MAX} {CRYPTOSUITE} proofs")]
     TooMany,
     /// The key is not in the proof itself.
     #[error("the verification method is no did:key of an Ed25519 key")]
@@ -61,16 +63,17 @@ pub enum Error {
     },
 }
 
-/// The document with a proof by `key`, in the place of any other.
+/// The document with a proof by `key`.
 #[must_use]
-pub fn sign(mut document: Value, created: Timestamp, key: &SigningKey) -> Value {
-    let proof = make(&document, created, key);
+pub fn sign(unsecured: Unsecured, created: Timestamp, key: &SigningKey) -> Value {
+    let proof = make(&unsecured, created, key);
+    let mut document = unsecured.document;
     document.as_object_mut().map(|members| members.insert(PROOF.to_owned(), proof));
     document
 }
 
 /// The proof by `key` that goes with a document.
-fn make(document: &Value, created: Timestamp, key: &SigningKey) -> Value {
+fn make(unsecured: &Unsecured, created: Timestamp, key: &SigningKey) -> Value {
     let mut proof = json!({
         "type": TYPE,
         "cryptosuite": CRYPTOSUITE,
@@ -78,10 +81,10 @@ fn make(document: &Value, created: Timestamp, key: &SigningKey) -> Value {
         "verificationMethod": did_key::verification_method(key.did()),
         "proofPurpose": PURPOSE,
     });
-    if let Some(context) = document.get(CONTEXT) {
+    if let Some(context) = unsecured.document.get(CONTEXT) {
         proof[CONTEXT] = context.clone();
     }
-    let signature = key.sign(&signed_bytes(&proof, &without_proof(document)));
+    let signature = key.sign(&signed_bytes(&proof, &unsecured.canonical));
     proof[VALUE] = base58(&signature).into();
     proof
 }
@@ -114,23 +117,32 @@ pub fn check(document: &Value, now: Timestamp) -> Result<Vec<String>, Error> {
         Some(Value::Array(proofs)) => proofs.as_slice(),
         Some(proof) => std::slice::from_ref(proof),
     };
-    if proofs.len() > PROOFS_MAX {
-        return Err(Error::TooMany);
-    }
-    let unsecured = without_proof(document);
-    let mut signers = Vec::new();
+    let mut ours = Vec::new();
     for proof in proofs {
         let proof = proof.as_object().ok_or(Error::Malformed(PROOF))?;
-        let is = |member: &str, value: &str| proof.get(member).is_some_and(|found| found == value);
-        if is("type", TYPE) && is("cryptosuite", CRYPTOSUITE) {
-            signers.push(check_one(&unsecured, proof, now)?);
+        if is_ours(proof)? {
+            ours.push(proof);
         }
     }
-    if signers.is_empty() { Err(Error::Missing) } else { Ok(signers) }
+    match ours.len() {
+        0 => Err(Error::Missing),
+        1..=PROOFS_MAX => {
+            let unsecured = Unsecured::new(document.clone());
+            ours.into_iter().map(|proof| check_one(&unsecured, proof, now)).collect()
+        }
+        _ => Err(Error::TooMany),
+    }
+}
+
+/// Whether a proof is of this cryptosuite. Every proof has a type, and a Data Integrity proof names its cryptosuite (Verifiable
+/// Credential Data Integrity 1.0, section 2.1): what does not is no proof of another kind, but a broken one.
+fn is_ours(proof: &Map<String, Value>) -> Result<bool, Error> {
+    let named = |member: &'static str| proof.get(member).and_then(Value::as_str).ok_or(Error::Malformed(member));
+    Ok(named("type")? == TYPE && named("cryptosuite")? == CRYPTOSUITE)
 }
 
 /// The did of whoever made this proof of the document.
-fn check_one(unsecured: &Value, proof: &Map<String, Value>, now: Timestamp) -> Result<String, Error> {
+fn check_one(unsecured: &Unsecured, proof: &Map<String, Value>, now: Timestamp) -> Result<String, Error> {
     if proof.get("proofPurpose").is_none_or(|purpose| purpose != PURPOSE) {
         return Err(Error::Purpose);
     }
@@ -154,16 +166,19 @@ fn check_one(unsecured: &Value, proof: &Map<String, Value>, now: Timestamp) -> R
     Ok(did.to_owned())
 }
 
-/// The document as the proof means it. Contexts may have been added behind those that were signed (section 3.3.2, step 4).
-fn in_context_of(proof: &Map<String, Value>, unsecured: &Value) -> Result<Value, Error> {
-    let mut meant = unsecured.clone();
-    let Some(signed) = proof.get(CONTEXT) else { return Ok(meant) };
-    let found = unsecured.get(CONTEXT).ok_or(Error::Context)?;
+/// The canonical form of the document as the proof means it. Contexts may have been added behind those that were signed (section 3.3.2, step 4).
+fn in_context_of<'d>(proof: &Map<String, Value>, unsecured: &'d Unsecured) -> Result<Cow<'d, [u8]>, Error> {
+    let Some(signed) = proof.get(CONTEXT) else { return Ok(Cow::Borrowed(&unsecured.canonical)) };
+    let found = unsecured.document.get(CONTEXT).ok_or(Error::Context)?;
+    if found == signed {
+        return Ok(Cow::Borrowed(&unsecured.canonical));
+    }
     if !list(found).starts_with(list(signed)) {
         return Err(Error::Context);
     }
+    let mut meant = unsecured.document.clone();
     meant[CONTEXT] = signed.clone();
-    Ok(meant)
+    Ok(Cow::Owned(strict::canonical(&meant)))
 }
 
 /// One context is a list of one.
@@ -190,11 +205,11 @@ fn signature(text: &str) -> Option<Signature> {
     (length == bytes.len()).then(|| Signature::from_bytes(&bytes))
 }
 
-/// What is signed: the hash of the proof without its value, then that of the document without its proofs.
-fn signed_bytes(options: &Value, unsecured: &Value) -> [u8; 64] {
+/// What is signed: the hash of the proof without its value, then that of the canonical document without its proofs.
+fn signed_bytes(options: &Value, canonical: &[u8]) -> [u8; 64] {
     let mut bytes = [0; 64];
     bytes[..32].copy_from_slice(&Sha256::digest(strict::canonical(options)));
-    bytes[32..].copy_from_slice(&Sha256::digest(strict::canonical(unsecured)));
+    bytes[32..].copy_from_slice(&Sha256::digest(canonical));
     bytes
 }
 

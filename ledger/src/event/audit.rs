@@ -291,7 +291,7 @@ pub struct MasterKeyRotated {
     pub from: String,
 }
 
-/// The vault is about to be written into a backup. Stream `vault/<uuid>`. In encoded-key order.
+/// A backup of the vault has been written but for its end, without which nobody restores it. Stream `vault/<uuid>`. In encoded-key order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VaultBackedUp {

@@ -198,6 +198,12 @@ impl Verifier {
         }
     }
 
+    /// How many of the file's bytes have been taken.
+    #[must_use]
+    pub fn byte(&self) -> u64 {
+        self.byte
+    }
+
     /// Counts an item's bytes, once it has been taken.
     pub fn absorb(&mut self, item: &[u8]) {
         self.hasher.update(item);

@@ -9,8 +9,7 @@ use uuid::Uuid;
 use super::{Finding, Kind, PAGE};
 use crate::event::credential::CredentialIssued;
 use crate::event::subject::SubjectErased;
-use crate::event::{Payload, Recorded};
-use crate::log::{Log, Query};
+use crate::log::{Log, Query, Walk};
 use crate::store::Error;
 use crate::vault::Vault;
 use crate::{LogName, Position, Stream};
@@ -40,8 +39,8 @@ impl Findings {
 
     async fn look(&mut self, log: &dyn Log, vault: Option<&dyn Vault>) -> Result<(), Error> {
         let mut erased: HashMap<Uuid, Position> = HashMap::new();
-        let mut from = Position::FIRST;
-        while let Some(page) = of_kind::<SubjectErased>(log, &mut from).await? {
+        let mut erasures = Walk::over(log, Query::from(Position::FIRST, PAGE).of::<SubjectErased>());
+        while let Some(page) = erasures.page().await? {
             let subjects: Vec<Uuid> = page.iter().map(|event| event.stream.id()).collect();
             let there = match vault {
                 Some(vault) => vault.subject_refs(&subjects).await?,
@@ -58,9 +57,9 @@ impl Findings {
                 erased.entry(event.stream.id()).or_insert(event.position);
             }
         }
-        let mut from = Position::FIRST;
+        let mut issuances = Walk::over(log, Query::from(Position::FIRST, PAGE).of::<CredentialIssued>());
         while !erased.is_empty()
-            && let Some(page) = of_kind::<CredentialIssued>(log, &mut from).await?
+            && let Some(page) = issuances.page().await?
         {
             for event in page {
                 // One that cannot be read has been found.
@@ -74,13 +73,4 @@ impl Findings {
         }
         Ok(())
     }
-}
-
-/// The next page of events of a type; `None` at the end.
-async fn of_kind<P: Payload>(log: &dyn Log, from: &mut Position) -> Result<Option<Vec<Recorded>>, Error> {
-    let query = Query { kind: Some(P::TYPE.to_owned()), ..Query::from(*from, PAGE) };
-    let page = log.read(&query).await?;
-    let Some(last) = page.last() else { return Ok(None) };
-    *from = last.position.next();
-    Ok(Some(page))
 }

@@ -8,12 +8,12 @@ use std::ops::Range;
 
 use super::page::{self, events_at, first_events};
 use super::sums::{Salt, Span, Sums, holds};
-use super::{Kind, PAGE, Reporter, in_one_line};
+use super::{Kind, PAGE, Reporter};
+use crate::event::Recorded;
 use crate::event::credential::CredentialRevoked;
-use crate::event::{Payload as _, Recorded};
 use crate::log::{KeyOwner, Log, Query, UniqueKey, claimed, releases};
 use crate::store::Error;
-use crate::{Position, Stream};
+use crate::{Position, Stream, causes};
 
 /// What these streams claimed.
 pub(super) async fn claims_of(log: &dyn Log, streams: &[Stream]) -> Result<Vec<(UniqueKey, KeyOwner)>, Error> {
@@ -78,7 +78,7 @@ async fn keys(log: &dyn Log, after: Option<&UniqueKey>) -> Result<Result<Vec<(Un
     match log.keys(after, PAGE).await {
         Err(Error::Corrupt(what)) => Ok(Err(what)),
         // The log could be opened and its events be read: what is wrong is the table.
-        Err(wrong @ (Error::NotMigrated | Error::Failed(_))) => Ok(Err(format!("the table cannot be read: {}", in_one_line(&wrong)))),
+        Err(wrong @ (Error::NotMigrated | Error::Failed(_))) => Ok(Err(format!("the table cannot be read: {}", causes(&wrong)))),
         page => page.map(Ok),
     }
 }
@@ -158,8 +158,8 @@ async fn missing(log: &dyn Log, size: u64, stretches: &[Range<u64>], reporter: &
 /// Whether `stream` gave back, in a log of `size`, what it claimed at `position`.
 async fn is_released(log: &dyn Log, stream: &Stream, position: Position, size: Option<u64>) -> Result<bool, Error> {
     let to = size.map(|size| Position(size - 1));
-    let kind = Some(CredentialRevoked::TYPE.to_owned());
-    match log.read(&Query { from: position, to, kind, limit: 1, ..Query::stream(stream) }).await {
+    let query = Query { from: position, to, limit: 1, ..Query::stream(stream) };
+    match log.read(&query.of::<CredentialRevoked>()).await {
         Ok(events) => Ok(events.iter().any(releases)),
         // It has been found before.
         Err(Error::Corrupt(_)) => Ok(false),

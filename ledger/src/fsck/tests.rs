@@ -3,6 +3,7 @@
 mod flips;
 mod lies;
 mod proofs;
+mod remembered;
 mod resumed;
 
 use std::collections::HashSet;

@@ -19,13 +19,13 @@ use bytes::Bytes;
 use self::checkpoints::{Checkpoints, Newest};
 use self::disputed::Disputed;
 use self::growing::{Growing, LEVELS};
-use super::{Against, Kind, PAGE, in_one_line, state};
+use super::{Against, Kind, PAGE, state};
 use crate::chain;
 use crate::store::Error;
 use crate::tiles::Tiles;
 use crate::tree::tile::{FULL_LENGTH, HASH_LENGTH, Level, Sized, Tile, WIDTH};
 use crate::tree::{Hash, TreeSize};
-use crate::{LogName, Position};
+use crate::{LogName, Position, causes};
 
 /// What is wrong: where, which rule, and how.
 pub(super) type Found = Vec<(Option<Position>, Kind, String)>;
@@ -289,7 +289,7 @@ impl<'a> Tree<'a> {
                     all.push(match self.tiles.read(&[*tile]).await {
                         Ok(held) => held.into_iter().next().flatten(),
                         Err(wrong @ (Error::Corrupt(_) | Error::NotMigrated | Error::Failed(_))) => {
-                            self.tile(*tile, 0, format!("{} cannot be read: {}", name(*tile), in_one_line(&wrong)));
+                            self.tile(*tile, 0, format!("{} cannot be read: {}", name(*tile), causes(&wrong)));
                             None
                         }
                         Err(failed) => return Err(failed),
@@ -334,7 +334,7 @@ impl<'a> Tree<'a> {
                 let page = match self.tiles.list(after, PAGE).await {
                     Ok(page) => page,
                     Err(wrong @ (Error::Corrupt(_) | Error::NotMigrated | Error::Failed(_))) => {
-                        self.found.push((None, Kind::Tile, format!("tiles cannot be listed: {}", in_one_line(&wrong))));
+                        self.found.push((None, Kind::Tile, format!("tiles cannot be listed: {}", causes(&wrong))));
                         return Ok(());
                     }
                     Err(failed) => return Err(failed),

@@ -229,6 +229,7 @@ proptest! {
         let named: Value = Value::Object(names.into_iter().map(|name| (name, value.clone())).collect());
         for value in [&value, &named] {
             prop_assert_eq!(canonical(value), serde_json_canonicalizer::to_vec(value).unwrap());
+            prop_assert_eq!(canonical_length(value), canonical(value).len());
         }
     }
 

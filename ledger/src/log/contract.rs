@@ -13,7 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::{Append, Expected, Idempotency, KeyOwner, Log, Outcome, Query, Refusal, Restore, StreamAppend, UniqueKey};
+use super::{Append, Expected, Idempotency, KeyOwner, Log, Outcome, Query, Refusal, Restore, StreamAppend, UniqueKey, Walk};
 use crate::clock::ManualClock;
 use crate::event::audit::{AccessRefused, KeyRevoked};
 use crate::event::{New, Origination, Recorded};
@@ -74,6 +74,8 @@ macro_rules! log_contract {
             old_idempotency_rows_are_forgotten_and_younger_ones_kept
             a_key_whose_command_was_forgotten_repeats_whatever_is_asked
             a_read_answers_what_the_query_wants
+            a_walk_tells_what_the_query_wants_once_and_in_order
+            a_walk_tells_what_is_appended_before_it_has_ended
             positions_are_read_in_order_whatever_the_order_asked
             a_handle_sees_what_another_committed
             handles_that_commit_at_once_leave_one_dense_log
@@ -684,6 +686,45 @@ mod sentences {
             }
         }
         assert_eq!(asked, 5 * 4 * 6 * 3 * 3 * 4);
+    }
+
+    pub async fn a_walk_tells_what_the_query_wants_once_and_in_order(fixture: &dyn Fixture) {
+        let log = fixture.open().await;
+        let streams = [stream(), stream()];
+        let kinds = (0..30usize).map(|n| if n % 3 == 0 { refusal(1) } else { event() });
+        let appends = kinds.enumerate().map(|(n, kind)| Append::to(streams[n % 2].clone(), Expected::Any, vec![kind]));
+        log.commit(appends.collect()).await.unwrap();
+        let events = all(&*log).await;
+        for from in [0, 7, 29, 30].map(|from| Query::from(Position(from), 0)) {
+            for to in [None, Some(Position(3)), Some(Position(24)), Some(Position(29)), Some(Position(99))] {
+                for query in [from.clone(), from.clone().of::<AccessRefused>(), Query { stream: Some(streams[1].clone()), ..from.clone() }]
+                {
+                    for limit in [1, 2, 5, 30, 31, usize::MAX] {
+                        let query = Query { to, limit, ..query.clone() };
+                        let (mut walk, mut told) = (Walk::over(&*log, query.clone()), Vec::new());
+                        while let Some(page) = walk.page().await.unwrap() {
+                            assert!((1..=limit).contains(&page.len()));
+                            told.extend(page);
+                        }
+                        assert_eq!(told, events.iter().filter(|event| query.wants(event)).cloned().collect::<Vec<_>>(), "{query:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    pub async fn a_walk_tells_what_is_appended_before_it_has_ended(fixture: &dyn Fixture) {
+        let (log, other) = (fixture.open().await, fixture.open().await);
+        let append = async |count: u8| other.commit((0..count).map(|_| one(&stream(), Expected::None)).collect()).await.unwrap();
+        append(2).await;
+        let mut walk = Walk::over(&*log, Query::from(Position::FIRST, 2));
+        assert_eq!(walk.page().await.unwrap().map(|page| page.len()), Some(2));
+        assert_eq!(walk.next_position(), Some(Position(2)));
+        append(1).await;
+        assert_eq!(walk.page().await.unwrap().unwrap()[0].position, Position(2));
+        assert_eq!(walk.next_position(), None);
+        append(1).await;
+        assert_eq!(walk.page().await.unwrap(), None);
     }
 
     pub async fn positions_are_read_in_order_whatever_the_order_asked(fixture: &dyn Fixture) {

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::{Append, CommitError, Head, KeyOwner, Listed, Log, Outcome, Query, Restore, RestoreError, UniqueKey};
 use crate::chain::{Hash, Origin};
 use crate::event::Recorded;
-use crate::planner::{self, Found, Plan, Remembered, Restored, Wanted};
+use crate::planner::{self, Found, KeyChange, Plan, Remembered, Restored, Wanted};
 use crate::store::Error;
 use crate::{Clock, LogName, Position, Stream, Timestamp, Version};
 
@@ -33,18 +33,19 @@ impl State {
             versions: wanted.streams.iter().filter_map(|stream| Some((stream.clone(), *self.versions.get(stream)?))).collect(),
             keys: wanted.keys.iter().filter_map(|key| Some((key.clone(), self.keys.get(key)?.clone()))).collect(),
             idempotency: wanted.idempotency.iter().filter_map(|key| Some((*key, self.idempotency.get(key)?.clone()))).collect(),
+            ..Found::default()
         }
     }
 
     fn write(&mut self, plan: Plan) -> Vec<Outcome> {
-        for event in plan.events {
+        for event in plan.events() {
             self.versions.insert(event.stream.clone(), event.version);
-            self.events.push(event);
+            self.events.push(event.clone());
         }
-        for (key, owner) in plan.keys {
-            match owner {
-                Some(owner) => self.keys.insert(key, owner),
-                None => self.keys.remove(&key),
+        for (key, change) in plan.keys {
+            match change {
+                KeyChange::Claimed(owner) | KeyChange::Moved(owner) => self.keys.insert(key, owner),
+                KeyChange::Released => self.keys.remove(&key),
             };
         }
         self.idempotency.extend(plan.idempotency);

@@ -11,6 +11,7 @@ pub mod memory;
 pub mod postgres;
 mod restore;
 pub mod sqlite;
+mod walk;
 
 use std::time::Duration;
 
@@ -20,9 +21,10 @@ pub use claims::{claimed, releases};
 pub use key::UniqueKey;
 pub use restore::{Restore, RestoreError};
 use uuid::Uuid;
+pub use walk::Walk;
 
 use crate::chain::{Hash, Origin};
-use crate::event::{New, Recorded};
+use crate::event::{New, Payload, Recorded};
 use crate::store::Error;
 use crate::{LogName, Position, Stream, Timestamp, Version};
 
@@ -91,7 +93,8 @@ pub struct Append {
     /// Set when a repeat must not append again.
     pub idempotency: Option<Idempotency>,
     /// Subjects whose rows must be in the vault when this is committed, since their own commit did not wait for the disk
-    /// ([`Subject::is_durable`](crate::vault::Subject::is_durable)). Only for a log in the same PostgreSQL database as the vault.
+    /// ([`Subject::is_durable`](crate::vault::Subject::is_durable)); it is refused without them ([`Refusal::SubjectGone`]). Only for a log in
+    /// the same PostgreSQL database as the vault.
     pub relies_on: Vec<Uuid>,
 }
 
@@ -158,6 +161,11 @@ pub enum Refusal {
     },
     /// The idempotency key was used before for another command.
     IdempotencyKeyReused,
+    /// A subject that the append relies on is not in the vault: the server that made it was replaced by another before its commit reached it.
+    SubjectGone {
+        /// The subject.
+        subject: Uuid,
+    },
 }
 
 /// A batch was not acknowledged.
@@ -168,7 +176,12 @@ pub enum CommitError {
     NotCommitted(#[source] Error),
     /// The batch may be in the log or may not: the connection was lost after the commit was sent. Never retried blindly.
     #[error("whether the batch was written is unknown")]
-    Unknown(#[source] Error),
+    Unknown {
+        /// Where the log ended when the batch was planned: if it was written, its events stand from here on, with nothing between them.
+        from: Position,
+        /// Why.
+        source: Error,
+    },
     /// The log contradicts the planner (a constraint of the store was hit): a bug. Nothing was written; appending must stop.
     #[error("the log refused what was planned: {0}")]
     Contradiction(String),
@@ -238,6 +251,12 @@ impl Query {
     #[must_use]
     pub fn stream(stream: &Stream) -> Query {
         Query { stream: Some(stream.clone()), ..Query::from(Position::FIRST, usize::MAX) }
+    }
+
+    /// The same, of one type only.
+    #[must_use]
+    pub fn of<P: Payload>(self) -> Query {
+        Query { kind: Some(P::TYPE.to_owned()), ..self }
     }
 
     /// Whether `event` is wanted, but for the limit.

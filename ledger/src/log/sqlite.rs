@@ -12,8 +12,8 @@ mod restore;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,9 +23,10 @@ use rusqlite_migration::{M, Migrations};
 use super::{Append, CommitError, Head, KeyOwner, Listed, Log, Outcome, Query, UniqueKey, key, settled_before};
 use crate::chain::{Hash, Origin};
 use crate::event::Recorded;
-use crate::planner::{self, Found, Plan, Remembered, Wanted};
+use crate::planner::{self, Found, KeyChange, Plan, Remembered, Wanted};
 use crate::store::Error;
-use crate::store::sqlite::{self as store, Access, Durability, OpenFile, Options, Shared};
+use crate::store::sqlite::rows::{all, at_most, column, execute, integer, one, place, statements};
+use crate::store::sqlite::{self as store, Access, Durability, OpenFile, Options, Readers, Shared};
 use crate::{Clock, LogName, Position, Stream, Timestamp, Version};
 
 const READERS: usize = 3;
@@ -47,13 +48,12 @@ pub struct Sqlite {
     clock: Arc<dyn Clock>,
     file: OpenFile,
     writer: Shared,
-    readers: Vec<Shared>,
-    next_reader: AtomicUsize,
+    readers: Readers,
     /// Takes the write lock, to see that nobody holds it. It never waits and never writes.
     prober: Shared,
     /// The clock when the write lock was taken last, in microseconds.
     proved: AtomicU64,
-    /// A commit of ours ended unknown: what it wrote may still stand behind the file's last commit.
+    /// A commit of ours ended unknown: what it wrote may still stand behind the file's last commit. Changed by the writer's thread only.
     unsettled: Arc<AtomicBool>,
 }
 
@@ -125,14 +125,11 @@ impl Sqlite {
     async fn with_writer(path: &Path, name: LogName, writer: Shared, clock: Arc<dyn Clock>) -> Result<Sqlite, Error> {
         let row = store::call(&writer, |connection| head_row(connection)).await?;
         let file = OpenFile::at(path)?;
-        let mut readers = Vec::with_capacity(READERS);
-        for _ in 0..READERS {
-            readers.push(store::connect(path, READER).await?);
-        }
+        let readers = Readers::connect(path, READER, READERS).await?;
         let prober = store::connect(path, PROBER).await?;
         store::call(&prober, |connection| connection.busy_timeout(Duration::ZERO).map_err(store::error)).await?;
-        let (next_reader, proved, unsettled) = (AtomicUsize::new(0), AtomicU64::new(0), Arc::new(AtomicBool::new(false)));
-        Ok(Sqlite { name, origin: row.origin, clock, file, writer, readers, next_reader, prober, proved, unsettled })
+        let (proved, unsettled) = (AtomicU64::new(0), Arc::new(AtomicBool::new(false)));
+        Ok(Sqlite { name, origin: row.origin, clock, file, writer, readers, prober, proved, unsettled })
     }
 
     /// The head, and the clock, at a moment when no commit was in flight; `None` if one was.
@@ -146,8 +143,7 @@ impl Sqlite {
         F: FnOnce(&mut Connection) -> Result<T, Error> + Send + 'static,
         T: Send + 'static,
     {
-        let next = self.next_reader.fetch_add(1, Ordering::Relaxed) % self.readers.len();
-        self.on(&self.readers[next], work).await
+        self.on(self.readers.next(), work).await
     }
 
     async fn on<T, F>(&self, connection: &Shared, work: F) -> Result<T, Error>
@@ -181,8 +177,14 @@ impl Log for Sqlite {
     /// After a commit whose outcome is unknown this makes sure first that it is not in the log.
     async fn head(&self) -> Result<Head, Error> {
         if self.unsettled.load(Ordering::SeqCst) {
-            store::call(&self.writer, settle).await?;
-            self.unsettled.store(false, Ordering::SeqCst);
+            let unsettled = self.unsettled.clone();
+            let settle = move |connection: &mut Connection| {
+                settle(connection)?;
+                // On the thread that commits: none can have ended unknown since.
+                unsettled.store(false, Ordering::SeqCst);
+                Ok(())
+            };
+            self.on(&self.writer, settle).await?;
         }
         let proved = Timestamp::from_micros(self.proved.load(Ordering::SeqCst));
         let probed = if self.clock.now().since(proved) >= PROBE { self.probe().await? } else { None };
@@ -202,16 +204,24 @@ impl Log for Sqlite {
 
     async fn commit(&self, batch: Vec<Append>) -> Result<Vec<Outcome>, CommitError> {
         let (clock, file, unsettled) = (self.clock.clone(), self.file.clone(), self.unsettled.clone());
+        let planned = Arc::new(OnceLock::new());
+        let committing = planned.clone();
         let commit = move |connection: &mut Connection| {
-            let committed = commit(connection, &file, &*clock, &batch);
-            if matches!(committed, Err(CommitError::Unknown(_))) {
+            let committed = commit(connection, &file, &*clock, &batch, &committing);
+            if matches!(committed, Err(CommitError::Unknown { .. })) {
                 unsettled.store(true, Ordering::SeqCst);
             }
             committed
         };
         let committed = self.writer.call(commit).await;
-        // The connection's thread ended in the middle of it: nobody knows how far it came.
-        committed.unwrap_or_else(|closed| Err(CommitError::Unknown(Error::Failed(closed.into()))))
+        // The connection's thread ended, before it came to it or in the middle.
+        committed.unwrap_or_else(|closed| {
+            let source = Error::Failed(closed.into());
+            Err(match planned.get() {
+                Some(from) => CommitError::Unknown { from: *from, source },
+                None => CommitError::NotCommitted(source),
+            })
+        })
     }
 
     async fn read(&self, query: &Query) -> Result<Vec<Recorded>, Error> {
@@ -224,15 +234,8 @@ impl Log for Sqlite {
         positions.sort_unstable();
         positions.dedup();
         let read = move |connection: &mut Connection| {
-            let mut statement = connection.prepare_cached(sql::SELECT_EVENT).map_err(store::error)?;
-            let mut events = Vec::with_capacity(positions.len());
-            for position in positions {
-                let mut rows = statement.query([bound(position)]).map_err(store::error)?;
-                if let Some(row) = rows.next().map_err(store::error)? {
-                    events.push(event(row)?);
-                }
-            }
-            Ok(events)
+            let found = positions.iter().map(|position| one(connection, sql::SELECT_EVENT, [integer(position.0)], event));
+            found.filter_map(Result::transpose).collect()
         };
         self.on_reader(read).await
     }
@@ -242,14 +245,8 @@ impl Log for Sqlite {
         streams.sort_unstable();
         streams.dedup();
         let read = move |connection: &mut Connection| {
-            let mut statement = connection.prepare_cached(sql::SELECT_FIRST_EVENT).map_err(store::error)?;
-            let mut events = Vec::with_capacity(streams.len());
-            for stream in streams {
-                let mut rows = statement.query([stream.as_str()]).map_err(store::error)?;
-                if let Some(row) = rows.next().map_err(store::error)? {
-                    events.push(event(row)?);
-                }
-            }
+            let found = streams.iter().map(|stream| one(connection, sql::SELECT_FIRST_EVENT, [stream.as_str()], event));
+            let mut events = found.filter_map(Result::transpose).collect::<Result<Vec<Recorded>, Error>>()?;
             events.sort_unstable_by_key(|event| event.position);
             Ok(events)
         };
@@ -285,17 +282,8 @@ impl Log for Sqlite {
 
     async fn keys(&self, after: Option<&UniqueKey>, limit: usize) -> Result<Vec<(UniqueKey, KeyOwner)>, Error> {
         let from = key::least_after(after);
-        let list = move |connection: &mut Connection| {
-            let mut statement = connection.prepare_cached(sql::SELECT_KEYS).map_err(store::error)?;
-            let mut rows = statement.query(params![from, i64::try_from(limit).unwrap_or(i64::MAX)]).map_err(store::error)?;
-            let mut keys = Vec::new();
-            while let Some(row) = rows.next().map_err(store::error)? {
-                let owner = KeyOwner { stream: stream(row, 1)?, position: Position(column(row, 2)?) };
-                keys.push((UniqueKey(column(row, 0)?), owner));
-            }
-            Ok(keys)
-        };
-        self.on_reader(list).await
+        let key = |row: &Row<'_>| Ok((UniqueKey(column(row, 0)?), owner(row, 1)?));
+        self.on_reader(move |connection| all(connection, sql::SELECT_KEYS, params![from, at_most(limit)], key)).await
     }
 
     async fn damages(&self) -> Result<Vec<String>, Error> {
@@ -324,11 +312,8 @@ impl Log for Sqlite {
     async fn forget_idempotency(&self, before: Timestamp) -> Result<u64, Error> {
         let mut forgotten = 0;
         loop {
-            let piece = move |connection: &mut Connection| {
-                let mut statement = connection.prepare_cached(sql::DELETE_OLD_IDEMPOTENCY).map_err(store::error)?;
-                statement.execute([before.as_micros()]).map_err(store::error)
-            };
-            match store::call(&self.writer, piece).await? {
+            let piece = move |connection: &mut Connection| execute(connection, sql::DELETE_OLD_IDEMPOTENCY, [before.as_micros()]);
+            match self.on(&self.writer, piece).await? {
                 0 => return Ok(forgotten),
                 rows => forgotten += rows as u64,
             }
@@ -337,22 +322,13 @@ impl Log for Sqlite {
 
     async fn forget_commands(&self, positions: &[Position]) -> Result<u64, Error> {
         let positions = serde_json::Value::from_iter(positions.iter().map(|position| position.0)).to_string();
-        let select = move |connection: &mut Connection| {
-            let mut statement = connection.prepare_cached(sql::SELECT_COMMANDS).map_err(store::error)?;
-            statement
-                .query_map([positions], |row| row.get(0))
-                .and_then(Iterator::collect::<rusqlite::Result<Vec<i64>>>)
-                .map_err(store::error)
-        };
+        let select = move |connection: &mut Connection| all(connection, sql::SELECT_COMMANDS, [positions], |row| column::<i64>(row, 0));
         let rows = self.on_reader(select).await?;
         let forget = move |connection: &mut Connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(store::error)?;
             let mut forgotten = 0;
-            {
-                let mut statement = transaction.prepare_cached(sql::FORGET_COMMAND).map_err(store::error)?;
-                for row in rows {
-                    forgotten += statement.execute([row]).map_err(store::error)? as u64;
-                }
+            for row in rows {
+                forgotten += execute(&transaction, sql::FORGET_COMMAND, [row])? as u64;
             }
             transaction.commit().map_err(store::error)?;
             Ok(forgotten)
@@ -361,12 +337,14 @@ impl Log for Sqlite {
     }
 }
 
-/// A position as a bound of a query. No event lies beyond what SQLite's integers hold.
-fn bound(position: Position) -> i64 {
-    i64::try_from(position.0).unwrap_or(i64::MAX)
-}
-
-fn commit(connection: &mut Connection, file: &OpenFile, clock: &dyn Clock, batch: &[Append]) -> Result<Vec<Outcome>, CommitError> {
+/// Tells `planned`, before anything can have been committed, where the batch will stand.
+fn commit(
+    connection: &mut Connection,
+    file: &OpenFile,
+    clock: &dyn Clock,
+    batch: &[Append],
+    planned: &OnceLock<Position>,
+) -> Result<Vec<Outcome>, CommitError> {
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(|failed| CommitError::NotCommitted(store::error(failed)))?;
@@ -375,7 +353,7 @@ fn commit(connection: &mut Connection, file: &OpenFile, clock: &dyn Clock, batch
     let found = find(&transaction, planner::wanted(batch)).map_err(CommitError::NotCommitted)?;
     let plan = planner::plan(&head, found, batch);
     file.require().map_err(CommitError::NotCommitted)?;
-    if plan.events.is_empty() {
+    if plan.is_empty() {
         return Ok(plan.outcomes);
     }
     write(&transaction, head.size, &plan).map_err(|failed| match failed.sqlite_error_code() {
@@ -383,8 +361,10 @@ fn commit(connection: &mut Connection, file: &OpenFile, clock: &dyn Clock, batch
         _ => CommitError::NotCommitted(store::error(failed)),
     })?;
     // Once this returns the batch is on the disk. If it fails, the batch may be: no reader sees it, but a commit whose last fsync
-    // failed can come back when the file is recovered, unless it is settled before.
-    transaction.commit().map_err(|failed| CommitError::Unknown(store::error(failed)))?;
+    // failed can come back when the file is recovered, unless it is settled before. So can one that found the disk full where overwriting
+    // takes new room: the end of its last frame, which was not written, may be what stands there already.
+    let from = *planned.get_or_init(|| Position(head.size));
+    transaction.commit().map_err(|failed| CommitError::Unknown { from, source: store::error(failed) })?;
     Ok(plan.outcomes)
 }
 
@@ -406,8 +386,7 @@ fn settle(connection: &mut Connection) -> Result<(), Error> {
     let HeadRow { size, chain_hash, recorded_at, .. } = head_row(&transaction)?;
     // There and back again: an update that changes nothing is not written.
     for (from, to) in [(size, size + 1), (size + 1, size)] {
-        let head = params![from, to, chain_hash.0, recorded_at.as_micros()];
-        transaction.prepare_cached(sql::UPDATE_HEAD).and_then(|mut update| update.execute(head)).map_err(store::error)?;
+        execute(&transaction, sql::UPDATE_HEAD, params![from, to, chain_hash.0, recorded_at.as_micros()])?;
     }
     transaction.commit().map_err(store::error)
 }
@@ -438,7 +417,7 @@ fn find(transaction: &Transaction<'_>, wanted: Wanted) -> Result<Found, Error> {
 
 fn write(transaction: &Transaction<'_>, size: u64, plan: &Plan) -> rusqlite::Result<()> {
     let mut insert = transaction.prepare_cached(sql::INSERT_EVENT)?;
-    for event in &plan.events {
+    for event in plan.events() {
         insert.execute(params![
             event.position.0,
             event.stream.as_str(),
@@ -454,10 +433,12 @@ fn write(transaction: &Transaction<'_>, size: u64, plan: &Plan) -> rusqlite::Res
     }
     let mut delete = transaction.prepare_cached(sql::DELETE_KEY)?;
     let mut upsert = transaction.prepare_cached(sql::UPSERT_KEY)?;
-    for (key, owner) in &plan.keys {
-        match owner {
-            Some(owner) => upsert.execute(params![key.0, owner.stream.as_str(), owner.position.0])?,
-            None => delete.execute([&key.0])?,
+    for (key, change) in &plan.keys {
+        match change {
+            KeyChange::Claimed(owner) | KeyChange::Moved(owner) => {
+                upsert.execute(params![key.0, owner.stream.as_str(), owner.position.0])?
+            }
+            KeyChange::Released => delete.execute([&key.0])?,
         };
     }
     let mut remember = transaction.prepare_cached(sql::REPLACE_IDEMPOTENCY)?;
@@ -487,15 +468,15 @@ struct HeadRow {
 }
 
 fn head_row(connection: &Connection) -> Result<HeadRow, Error> {
-    let mut statement = connection.prepare_cached(sql::SELECT_HEAD).map_err(store::error)?;
-    let mut rows = statement.query([]).map_err(store::error)?;
-    let Some(row) = rows.next().map_err(store::error)? else { return Err(no_head(connection)) };
-    Ok(HeadRow {
-        origin: Origin::from_stored(column(row, 0)?),
-        size: column(row, 1)?,
-        chain_hash: hash(row, 2)?,
-        recorded_at: Timestamp::from_micros(column(row, 3)?),
-    })
+    let read = |row: &Row<'_>| {
+        Ok(HeadRow {
+            origin: Origin::from_stored(column(row, 0)?),
+            size: column(row, 1)?,
+            chain_hash: hash(row, 2)?,
+            recorded_at: Timestamp::from_micros(column(row, 3)?),
+        })
+    };
+    one(connection, sql::SELECT_HEAD, [], read)?.ok_or_else(|| no_head(connection))
 }
 
 /// A log without a head has not been made yet, unless it has events: then the head is lost.
@@ -508,32 +489,23 @@ fn no_head(connection: &Connection) -> Error {
 }
 
 fn key_owner(connection: &Connection, key: &UniqueKey) -> Result<Option<KeyOwner>, Error> {
-    let mut statement = connection.prepare_cached(sql::SELECT_KEY_OWNER).map_err(store::error)?;
-    let mut rows = statement.query([&key.0]).map_err(store::error)?;
-    match rows.next().map_err(store::error)? {
-        Some(row) => Ok(Some(KeyOwner { stream: stream(row, 0)?, position: Position(column(row, 1)?) })),
-        None => Ok(None),
-    }
+    one(connection, sql::SELECT_KEY_OWNER, [&key.0], |row| owner(row, 0))
+}
+
+/// A row's stream and position, from column `at` on.
+fn owner(row: &Row<'_>, at: usize) -> Result<KeyOwner, Error> {
+    Ok(KeyOwner { stream: stream(row, at)?, position: Position(column(row, at + 1)?) })
 }
 
 fn read(connection: &mut Connection, query: &Query) -> Result<Vec<Recorded>, Error> {
     // One snapshot: an event that is appended between the search for `until` and the read must not slip in.
     let snapshot = connection.transaction_with_behavior(TransactionBehavior::Deferred).map_err(store::error)?;
     let positions = positions(&snapshot, query)?;
-    let text = if query.stream.is_some() { sql::SELECT_STREAM_EVENTS } else { sql::SELECT_EVENTS };
-    let mut statement = snapshot.prepare_cached(text).map_err(store::error)?;
-    let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
-    let (from, to) = (bound(Position(positions.start)), bound(Position(positions.end)));
-    let mut rows = match &query.stream {
-        Some(stream) => statement.query(params![from, to, query.kind, limit, stream.as_str()]),
-        None => statement.query(params![from, to, query.kind, limit]),
+    let (from, to, limit) = (integer(positions.start), integer(positions.end), at_most(query.limit));
+    match &query.stream {
+        Some(stream) => all(&snapshot, sql::SELECT_STREAM_EVENTS, params![from, to, query.kind, limit, stream.as_str()], event),
+        None => all(&snapshot, sql::SELECT_EVENTS, params![from, to, query.kind, limit], event),
     }
-    .map_err(store::error)?;
-    let mut events = Vec::new();
-    while let Some(row) = rows.next().map_err(store::error)? {
-        events.push(event(row)?);
-    }
-    Ok(events)
 }
 
 /// The positions between which a query's events lie.
@@ -554,14 +526,11 @@ fn positions(snapshot: &Transaction<'_>, query: &Query) -> Result<Range<u64>, Er
 
 /// The first position that was recorded at `time` or later; `size` if there is none.
 fn first_recorded_at(snapshot: &Transaction<'_>, time: Timestamp, size: u64) -> Result<u64, Error> {
-    let mut statement = snapshot.prepare_cached(sql::SELECT_RECORDED_AT).map_err(store::error)?;
     let mut span = 0..size;
     while !span.is_empty() {
         let middle = span.start + (span.end - span.start) / 2;
-        let recorded_at: u64 = statement.query_row([middle], |row| row.get(0)).map_err(|failed| match failed {
-            rusqlite::Error::QueryReturnedNoRows => Error::Corrupt(format!("position {middle} is missing")),
-            other => store::error(other),
-        })?;
+        let recorded_at = one(snapshot, sql::SELECT_RECORDED_AT, [integer(middle)], |row| column::<u64>(row, 0))?;
+        let recorded_at = recorded_at.ok_or_else(|| Error::Corrupt(format!("position {middle} is missing")))?;
         if recorded_at < time.as_micros() { span.start = middle + 1 } else { span.end = middle }
     }
     Ok(span.start)
@@ -589,11 +558,6 @@ fn event(row: &Row<'_>) -> Result<Recorded, Error> {
     })
 }
 
-/// A value of another type or out of its range was not written by us.
-fn column<T: rusqlite::types::FromSql>(row: &Row<'_>, at: usize) -> Result<T, Error> {
-    row.get(at).map_err(|failed| Error::Corrupt(format!("{} {failed}", place(row, at))))
-}
-
 fn hash(row: &Row<'_>, at: usize) -> Result<Hash, Error> {
     column(row, at).map(Hash)
 }
@@ -607,26 +571,9 @@ fn stream(row: &Row<'_>, at: usize) -> Result<Stream, Error> {
     parsed.map_err(|malformed| Error::Corrupt(format!("{} {malformed}", place(row, at))))
 }
 
-fn place(row: &Row<'_>, at: usize) -> String {
-    let name = row.as_ref().column_name(at).unwrap_or("?");
-    match row.get::<_, u64>("position") {
-        Ok(position) => format!("position {position}, column {name}:"),
-        Err(_) => format!("column {name}:"),
-    }
-}
-
 /// The statements, one a file.
 mod sql {
-    macro_rules! statements {
-        ($($name:ident = $file:literal),+ $(,)?) => {
-            $(pub(super) const $name: &str = include_str!(concat!("../../sql/sqlite/log/", $file, ".sql"));)+
-
-            #[cfg(test)]
-            pub(super) const ALL: &[(&str, &str)] = &[$(($file, $name)),+];
-        };
-    }
-
-    statements! {
+    super::statements! { "log":
         CHECK_INTEGRITY = "check_integrity",
         DELETE_KEY = "delete_key",
         DELETE_OLD_IDEMPOTENCY = "delete_old_idempotency",

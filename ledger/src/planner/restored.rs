@@ -3,12 +3,12 @@
 //! All that [`fsck`](crate::fsck) looks for is looked for before: positions, times, encoding and both hashes ([`End`]), versions,
 //! and that no key gets two owners. So a log that was written so far holds together, whatever its source.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Found, Head, Plan, Wanted};
+use super::{Found, Head, KeyChange, Plan, Wanted};
 use crate::chain::{Broken, End};
 use crate::event::{DecodeError, Recorded};
-use crate::log::{KeyOwner, UniqueKey, claimed, releases};
+use crate::log::{KeyOwner, Outcome, UniqueKey, claimed, releases};
 use crate::{Position, Stream, Version};
 
 /// Events that go on from a log's end, to be committed together.
@@ -91,17 +91,17 @@ impl Restored {
         let mut end = End { size: head.size, chain_hash: head.chain_hash, recorded_at: head.recorded_at };
         let (mut versions, mut owners) = (found.versions, found.keys.clone());
         let mut released = self.released.clone();
-        let mut keys = BTreeMap::new();
+        let mut touched = BTreeSet::new();
         for event in &self.events {
             end.follow(event).map_err(|broken| Unfit::Broken(event.position, broken))?;
             version(&mut versions, event)?;
             if let Some(key) = claims(event)? {
                 let owner = KeyOwner { stream: event.stream.clone(), position: event.position };
-                if let Some(taken) = owners.insert(key.clone(), owner.clone()) {
+                if let Some(taken) = owners.insert(key.clone(), owner) {
                     return Err(Unfit::KeyTaken { position: event.position, owner: taken });
                 }
                 released.insert(event.stream.clone(), key.clone());
-                keys.insert(key, Some(owner));
+                touched.insert(key);
             }
             // A key that has passed to another stream since is not this one's to give back.
             if releases(event)
@@ -109,12 +109,14 @@ impl Restored {
                 && owners.get(&key).is_some_and(|owner| owner.stream == event.stream)
             {
                 owners.remove(&key);
-                keys.insert(key, None);
+                touched.insert(key);
             }
         }
-        keys.retain(|key, owner| found.keys.get(key) != owner.as_ref());
+        let change = |key| Some((KeyChange::between(found.keys.get(&key), owners.get(&key))?, key));
+        let keys = touched.into_iter().filter_map(change).map(|(change, key)| (key, change)).collect();
         let End { size, chain_hash, recorded_at } = end;
-        Ok(Plan { events: self.events.clone(), size, chain_hash, recorded_at, keys, idempotency: BTreeMap::new(), outcomes: Vec::new() })
+        let outcomes = vec![Outcome::Appended(self.events.clone())];
+        Ok(Plan { size, chain_hash, recorded_at, keys, idempotency: BTreeMap::new(), outcomes })
     }
 }
 

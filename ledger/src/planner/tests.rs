@@ -45,19 +45,23 @@ impl Store {
             versions: self.versions.clone().into_iter().filter(|(stream, _)| wanted.streams.contains(stream)).collect(),
             keys: self.keys.clone().into_iter().filter(|(key, _)| wanted.keys.contains(key)).collect(),
             idempotency: self.idempotency.clone().into_iter().filter(|(key, _)| wanted.idempotency.contains(key)).collect(),
+            ..Found::default()
         };
         let plan = plan(&head, found, batch);
         assert_eq!(plan.outcomes.len(), batch.len());
-        for event in plan.events {
+        for event in plan.events() {
             self.versions.insert(event.stream.clone(), event.version);
-            self.events.push(event);
+            self.events.push(event.clone());
         }
-        for (key, owner) in plan.keys {
-            let before = match owner.clone() {
-                Some(owner) => self.keys.insert(key, owner),
-                None => self.keys.remove(&key),
-            };
-            assert_ne!(before, owner, "a row was to be written that was so already");
+        for (key, change) in plan.keys {
+            match change {
+                KeyChange::Claimed(owner) => assert_eq!(self.keys.insert(key, owner), None, "a row is there already"),
+                KeyChange::Moved(owner) => {
+                    let before = self.keys.insert(key, owner.clone()).expect("a row that changes is there");
+                    assert_ne!(before, owner, "a row was to be written that was so already");
+                }
+                KeyChange::Released => assert!(self.keys.remove(&key).is_some(), "a row to delete is there"),
+            }
         }
         self.idempotency.extend(plan.idempotency);
         let last = self.events.last();

@@ -7,7 +7,7 @@ pub mod roles;
 pub mod sqlite;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
 use secrecy::{ExposeSecret as _, SecretString};
@@ -32,6 +32,32 @@ impl PartialEq for Url {
 }
 
 impl Eq for Url {}
+
+impl Url {
+    /// Whether both name one place, however they spell it: one folder, or one database of one server. That a server has two names is not
+    /// known here.
+    #[must_use]
+    pub fn is_same_place(&self, other: &Url) -> bool {
+        match (self, other) {
+            (Url::Sqlite(one), Url::Sqlite(other)) => place(one) == place(other),
+            (Url::Postgres(one), Url::Postgres(other)) => postgres::is_same_database(one.expose_secret(), other.expose_secret()),
+            _ => false,
+        }
+    }
+}
+
+/// A folder without detours: links are followed as far as it is there, and the rest is named as it would be made.
+fn place(folder: &Path) -> PathBuf {
+    let mut place = PathBuf::new();
+    for component in std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()).components() {
+        match component {
+            Component::ParentDir => drop(place.pop()),
+            further => place.push(further),
+        }
+        place = place.canonicalize().unwrap_or(place);
+    }
+    place
+}
 
 /// A text that is no store's URL. It does not repeat the text, which may hold a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -140,5 +166,44 @@ impl Error {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, Error::Unavailable(_) | Error::Busy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_same_place(one: &str, other: &str) -> bool {
+        let (one, other): (Url, Url) = (one.parse().unwrap(), other.parse().unwrap());
+        assert_eq!(one.is_same_place(&other), other.is_same_place(&one));
+        one.is_same_place(&other)
+    }
+
+    #[test]
+    fn one_folder_is_one_place_however_it_is_spelt() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("there")).unwrap();
+        std::os::unix::fs::symlink("there", folder.path().join("link")).unwrap();
+        let at = |path: &str| format!("sqlite:{}/{path}", folder.path().display());
+        for other in ["there/", "./there", "there/../there", "link", "missing/../there", "link/../link/."] {
+            assert!(is_same_place(&at("there"), &at(other)), "{other}");
+        }
+        assert!(is_same_place(&at("there/missing"), &at("missing/../link/./missing")));
+        assert!(is_same_place("sqlite:missing", "sqlite:./missing/again/.."));
+        for other in ["missing", "there/missing", "there/.."] {
+            assert!(!is_same_place(&at("there"), &at(other)), "{other}");
+        }
+    }
+
+    #[test]
+    fn one_database_is_one_place_whoever_logs_in() {
+        let one = "postgres://one@db.example/credence";
+        for other in ["postgresql://other:secret@db.example:5432/credence", "postgres://db.example/credence?application_name=copy"] {
+            assert!(is_same_place(one, other), "{other}");
+        }
+        let others = ["postgres://one@db.example/other", "postgres://one@db.example:5433/credence", "postgres://one@other/credence"];
+        for other in others.into_iter().chain(["sqlite:credence"]) {
+            assert!(!is_same_place(one, other), "{other}");
+        }
     }
 }

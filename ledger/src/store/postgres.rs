@@ -21,7 +21,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Connection, PgConnection, SqlSafeStr};
 
 use super::{Error, Source};
-pub use kept::Kept;
+pub use kept::{Kept, Transaction};
 
 /// How long one waits for a session.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -56,6 +56,15 @@ pub fn is_same_server(one: &str, other: &str) -> bool {
     server(one) == server(other)
 }
 
+/// Whether both URLs name one database of one server.
+#[must_use]
+pub fn is_same_database(one: &str, other: &str) -> bool {
+    // Without one a session is in the database of its login's name.
+    let name = |options: &PgConnectOptions| options.get_database().unwrap_or(options.get_username()).to_owned();
+    let database = |url: &str| PgConnectOptions::from_str(url).ok().map(|options| name(&options));
+    is_same_server(one, other) && database(one) == database(other)
+}
+
 /// How the sessions of one store begin.
 #[derive(Clone)]
 pub struct Sessions {
@@ -81,6 +90,8 @@ impl Sessions {
             ("search_path", &*schema),
             // Our statements are short: compiling one takes longer than running it ever does.
             ("jit", "off"),
+            // "drop if exists" and its kin would tell the log of what is not there.
+            ("client_min_messages", "warning"),
             // Whoever waited for a lock must see what was written meanwhile, whatever the database's default is.
             ("default_transaction_isolation", "read committed"),
         ];

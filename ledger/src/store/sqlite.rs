@@ -4,6 +4,8 @@
 //! waits at most [`BUSY_TIMEOUT`], then gets [`Error::Busy`]. Writers begin their transactions with `begin immediate`, for a
 //! read that turns into a write is refused without any waiting.
 
+mod readers;
+pub(crate) mod rows;
 mod shared;
 
 use std::fs::{self, File};
@@ -16,6 +18,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use rusqlite_migration::{Migrations, SchemaVersion};
 
 use super::Error;
+pub use readers::Readers;
 pub use shared::{Closed, Shared};
 
 /// How long one waits for another process's transaction.

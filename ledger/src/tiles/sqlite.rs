@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use rusqlite::types::FromSql;
 use rusqlite::{Connection, Row, params};
 use tokio::sync::OnceCell;
 
@@ -16,6 +15,7 @@ use super::{Published, Tiles};
 use crate::chain::{self, Origin};
 use crate::log;
 use crate::store::Error;
+use crate::store::sqlite::rows::{all, at_most, column, execute, integer, one, statements};
 use crate::store::sqlite::{self as store, Access, Durability, OpenFile, Options, Shared};
 use crate::tree::TreeSize;
 use crate::tree::tile::{Level, Tile};
@@ -94,7 +94,7 @@ impl Tiles for Sqlite {
             // One snapshot: a tile and the one that its root stands in are of one time.
             let snapshot = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Deferred).map_err(store::error)?;
             let tile =
-                |tile: Tile| one(&snapshot, sql::SELECT_TILE, params![tile.level.stored(), number(tile.index)], |row| hashes(row, 0));
+                |tile: Tile| one(&snapshot, sql::SELECT_TILE, params![tile.level.stored(), integer(tile.index)], |row| hashes(row, 0));
             tiles.into_iter().map(tile).collect()
         };
         self.reading(read).await
@@ -102,19 +102,19 @@ impl Tiles for Sqlite {
 
     async fn list(&self, after: Option<Tile>, limit: usize) -> Result<Vec<(Tile, Bytes)>, Error> {
         // No level is as low.
-        let after = after.map_or((i16::MIN, 0), |tile| (tile.level.stored(), number(tile.index)));
+        let after = after.map_or((i16::MIN, 0), |tile| (tile.level.stored(), integer(tile.index)));
         let tile = |row: &Row<'_>| {
             let stored = column(row, 0)?;
             let level = Level::from_stored(stored).ok_or_else(|| Error::Corrupt(format!("tiles: there is no level {stored}")))?;
             Ok((Tile { level, index: column(row, 1)? }, hashes(row, 2)?))
         };
-        self.reading(move |connection| all(connection, sql::SELECT_TILES, params![after.0, after.1, count(limit)], tile)).await
+        self.reading(move |connection| all(connection, sql::SELECT_TILES, params![after.0, after.1, at_most(limit)], tile)).await
     }
 
     async fn event_hashes(&self, from: Position, limit: usize) -> Result<Vec<chain::Hash>, Error> {
         let hash = |row: &Row<'_>| Ok((column(row, 0)?, chain::Hash(column(row, 1)?)));
         let read =
-            move |connection: &mut Connection| all(connection, sql::SELECT_EVENT_HASHES, params![number(from.0), count(limit)], hash);
+            move |connection: &mut Connection| all(connection, sql::SELECT_EVENT_HASHES, params![integer(from.0), at_most(limit)], hash);
         dense(from, self.reading(read).await?)
     }
 
@@ -122,11 +122,11 @@ impl Tiles for Sqlite {
         let tiles = tiles.clone();
         let write = move |connection: &mut Connection| {
             let transaction = connection.transaction().map_err(store::error)?;
-            if execute(&transaction, sql::UPDATE_TREE, params![number(from.0), number(to.0)])? == 0 {
+            if execute(&transaction, sql::UPDATE_TREE, params![integer(from.0), integer(to.0)])? == 0 {
                 return Ok(false);
             }
             for (tile, held) in tiles {
-                execute(&transaction, sql::UPSERT_TILE, params![tile.level.stored(), number(tile.index), held])?;
+                execute(&transaction, sql::UPSERT_TILE, params![tile.level.stored(), integer(tile.index), held])?;
             }
             transaction.commit().map_err(store::error)?;
             Ok(true)
@@ -142,7 +142,7 @@ impl Tiles for Sqlite {
             if next != latest.map_or(0, |latest| latest.number + 1) {
                 return Ok(false);
             }
-            execute(&transaction, sql::INSERT_CHECKPOINT, params![number(next), number(size.0), note])?;
+            execute(&transaction, sql::INSERT_CHECKPOINT, params![integer(next), integer(size.0), note])?;
             transaction.commit().map_err(store::error)?;
             Ok(true)
         };
@@ -154,7 +154,7 @@ impl Tiles for Sqlite {
     }
 
     async fn checkpoints(&self, from: u64, limit: usize) -> Result<Vec<Published>, Error> {
-        let bounds = (number(from), count(limit));
+        let bounds = (integer(from), at_most(limit));
         self.reading(move |connection| all(connection, sql::SELECT_CHECKPOINTS, params![bounds.0, bounds.1], published)).await
     }
 }
@@ -171,43 +171,6 @@ pub(super) fn no_tree() -> Error {
     Error::Corrupt("tree: the row is missing".to_owned())
 }
 
-/// No event, tile or checkpoint lies beyond what SQLite's integers hold.
-fn number(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-fn count(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
-}
-
-fn one<T>(
-    connection: &Connection,
-    text: &str,
-    bounds: impl rusqlite::Params,
-    read: impl Fn(&Row<'_>) -> Result<T, Error>,
-) -> Result<Option<T>, Error> {
-    Ok(all(connection, text, bounds, read)?.into_iter().next())
-}
-
-fn all<T>(
-    connection: &Connection,
-    text: &str,
-    bounds: impl rusqlite::Params,
-    read: impl Fn(&Row<'_>) -> Result<T, Error>,
-) -> Result<Vec<T>, Error> {
-    let mut statement = connection.prepare_cached(text).map_err(store::error)?;
-    let mut rows = statement.query(bounds).map_err(store::error)?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next().map_err(store::error)? {
-        found.push(read(row)?);
-    }
-    Ok(found)
-}
-
-fn execute(connection: &Connection, text: &str, values: impl rusqlite::Params) -> Result<usize, Error> {
-    connection.prepare_cached(text).and_then(|mut statement| statement.execute(values)).map_err(store::error)
-}
-
 fn published(row: &Row<'_>) -> Result<Published, Error> {
     Ok(Published { number: column(row, 0)?, size: TreeSize(column(row, 1)?), note: column(row, 2)? })
 }
@@ -216,23 +179,9 @@ fn hashes(row: &Row<'_>, at: usize) -> Result<Bytes, Error> {
     column::<Vec<u8>>(row, at).map(Bytes::from)
 }
 
-/// A value of another type or out of its range was not written by us.
-fn column<T: FromSql>(row: &Row<'_>, at: usize) -> Result<T, Error> {
-    row.get(at).map_err(|failed| Error::Corrupt(format!("column {}: {failed}", row.as_ref().column_name(at).unwrap_or("?"))))
-}
-
 /// The statements, one a file.
 mod sql {
-    macro_rules! statements {
-        ($($name:ident = $file:literal),+ $(,)?) => {
-            $(pub(super) const $name: &str = include_str!(concat!("../../sql/sqlite/tiles/", $file, ".sql"));)+
-
-            #[cfg(test)]
-            pub(super) const ALL: &[(&str, &str)] = &[$(($file, $name)),+];
-        };
-    }
-
-    statements! {
+    super::statements! { "tiles":
         INSERT_CHECKPOINT = "insert_checkpoint",
         SELECT_CHECKPOINTS = "select_checkpoints",
         SELECT_EVENT_HASHES = "select_event_hashes",

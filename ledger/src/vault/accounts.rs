@@ -79,6 +79,8 @@ pub enum Change {
     Done,
     /// Another account has that name or address.
     Taken,
+    /// What it was decided by is not so any more.
+    Stale,
     /// There is no such account.
     Missing,
 }
@@ -108,17 +110,18 @@ pub trait Accounts {
     /// The same by its id.
     async fn login_of(&self, id: Uuid) -> Result<Option<Login>, Error>;
 
-    /// Changes what an account tells of its owner, and what it is found by.
-    async fn set_profile(&self, id: Uuid, profile: &Profile, email: Reference) -> Result<Change, Error>;
+    /// Changes what an account tells of its owner from what it was `decided` by, and the address that it is found by.
+    async fn set_profile(&self, id: Uuid, decided: &Profile, profile: &Profile, email: Reference) -> Result<Change, Error>;
 
-    /// Changes the password and ends every session but one, at once. False when there is no such account.
-    async fn set_password(&self, id: Uuid, password: &str, kept: Option<Uuid>, now: Timestamp) -> Result<bool, Error>;
+    /// Changes the password that was `checked` ([`Login::stored`]) and ends every session but one, at once. False, and nothing is changed,
+    /// when the account has another password by now, or the session that is kept is over; or there is no such account.
+    async fn set_password(&self, id: Uuid, checked: &[u8], password: &str, kept: Option<Uuid>, now: Timestamp) -> Result<bool, Error>;
 
     /// Puts another hash of the same password in the place of the one that is `stored`, if that still stands there.
     async fn rehash_password(&self, id: Uuid, stored: &[u8], password: &str) -> Result<(), Error>;
 
-    /// Changes the roles. False when there is no such account.
-    async fn set_roles(&self, id: Uuid, roles: Roles) -> Result<bool, Error>;
+    /// Changes the roles from those that it was `decided` by. False when there is no such account, or it has others by now.
+    async fn set_roles(&self, id: Uuid, decided: Roles, roles: Roles) -> Result<bool, Error>;
 
     /// Deactivates an account and ends its sessions, at once, or activates it. One that is deactivated keeps its time. False when there
     /// is no such account.

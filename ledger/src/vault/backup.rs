@@ -137,18 +137,39 @@ pub struct Restored {
     pub changed: u64,
 }
 
-/// Writes the vault at `url`, as it is at one moment, to `out`, which it gives back, under the key that wraps now; and answers how many rows
-/// that are.
+/// A backup that lacks its end, without which nobody restores it: so that it can be recorded before it can be used.
+pub struct Unfinished<W> {
+    out: Encrypt<W>,
+    /// How many rows it has.
+    pub rows: u64,
+}
+
+impl<W: Write> Unfinished<W> {
+    /// What was written to.
+    pub fn out(&mut self) -> &mut W {
+        self.out.out()
+    }
+
+    /// Writes the end, at most 64 KiB, and gives back what was written to.
+    ///
+    /// # Errors
+    /// It cannot be written: then there is no backup.
+    pub fn finish(self) -> io::Result<W> {
+        self.out.finish()
+    }
+}
+
+/// Writes the vault at `url`, as it is at one moment, to `out`, under the key that wraps now; all but the end.
 ///
 /// # Errors
-/// See [`BackupError`]. What was written then is no backup.
+/// See [`BackupError`].
 pub async fn write<W: Write + Send + 'static>(
     url: &Url,
     ring: &Ring,
     terms: Terms,
     random: &dyn Random,
     out: W,
-) -> Result<(W, u64), BackupError> {
+) -> Result<Unfinished<W>, BackupError> {
     let settings = super::copy::settings(url).await?.ok_or(store::Error::NotMigrated)?;
     let key = ring.wrapping();
     let header = Header {
@@ -169,7 +190,7 @@ pub async fn write<W: Write + Send + 'static>(
     writing.await.map_err(|failed| BackupError::Store(store::Error::Failed(failed.into())))?
 }
 
-fn write_rows<W: Write>(header: &Header, key: &MasterKey, mut rows: Receiver, mut out: W) -> Result<(W, u64), BackupError> {
+fn write_rows<W: Write>(header: &Header, key: &MasterKey, mut rows: Receiver, mut out: W) -> Result<Unfinished<W>, BackupError> {
     let header = codec::encode(header);
     let length = u32::try_from(header.len()).map_err(|long| BackupError::Write(io::Error::other(long)))?;
     let begun = [MAGIC, &length.to_be_bytes(), &header].concat();
@@ -188,7 +209,7 @@ fn write_rows<W: Write>(header: &Header, key: &MasterKey, mut rows: Receiver, mu
     if last != Some(TABLES.len() - 1) {
         return Err(BackupError::Store(store::Error::Failed("the vault was not read to its end".into())));
     }
-    Ok((out.finish().map_err(BackupError::Write)?, written))
+    Ok(Unfinished { out, rows: written })
 }
 
 /// In the snapshot all must be wrapped by the one key that the backup is encrypted under.

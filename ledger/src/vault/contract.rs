@@ -15,8 +15,8 @@ use super::api_key::{Terms, Wanted};
 use super::erasures::Noted;
 use super::issuers::{Organisation, ProfileChange};
 use super::master_key::MasterKeys;
-use super::master_key::ring::{Rotation, Stage};
-use super::rotation;
+use super::master_key::ring::{Lacking, NotAtHand, Rotation, Stage};
+use super::rotation::{self, Again};
 use super::rows::{Keyring, NewIssuer};
 use super::sessions::{NewSession, Refreshed};
 use super::{
@@ -87,6 +87,7 @@ macro_rules! vault_contract {
             no_session_is_begun_with_a_password_that_was_changed_meanwhile
             however_close_a_login_comes_to_a_changed_password_no_session_of_it_is_left
             a_refresh_token_is_used_once_however_many_try_at_once
+            a_deactivated_organisations_refresh_token_is_not_used_up
             an_ended_session_is_not_refreshed
             sessions_that_are_over_are_forgotten_with_their_tokens
             access_tokens_are_signed_by_keys_that_come_and_go
@@ -101,6 +102,7 @@ macro_rules! vault_contract {
             while_the_master_key_is_rotated_every_handle_opens_what_any_of_them_wraps
             a_handle_without_the_key_that_wraps_neither_opens_nor_wraps
             after_a_rotation_the_old_master_key_opens_nothing
+            what_was_changed_or_destroyed_since_it_was_read_is_not_wrapped_anew
             nothing_secret_is_stored_in_clear
         }
     };
@@ -281,8 +283,9 @@ pub async fn subjects_are_found_by_name_and_address(fixture: &dyn Fixture) {
     ];
     let made = ids(&vault.subjects(&[ada, ada_elsewhere, grace], second(1)).await.unwrap());
     let find = async |name: Option<Reference>, email: Option<Reference>| {
-        let found = vault.find_subjects(name, email).await.unwrap();
-        found.into_iter().collect::<BTreeSet<_>>()
+        let found = vault.find_subjects(name.as_ref().map(std::slice::from_ref), email.as_ref().map(std::slice::from_ref)).await.unwrap();
+        assert!(found.iter().all(|(_, of)| *of == issuer(1)));
+        found.into_iter().map(|(id, _)| id).collect::<BTreeSet<_>>()
     };
     assert_eq!(find(Some(ada.name), None).await, BTreeSet::from([made[0], made[1]]));
     assert_eq!(find(None, Some(ada.email)).await, BTreeSet::from([made[0], made[2]]));
@@ -291,6 +294,18 @@ pub async fn subjects_are_found_by_name_and_address(fixture: &dyn Fixture) {
     assert_eq!(find(None, None).await, BTreeSet::new());
     let elsewhere = refs(&*vault, issuer(2), "Ada", "ada@example.org");
     assert_eq!(find(Some(elsewhere.name), None).await, BTreeSet::new());
+    // At several issuers at once.
+    let there = ids(&vault.subjects(&[elsewhere], second(1)).await.unwrap())[0];
+    let (names, emails) = ([ada.name, elsewhere.name], [ada.email, elsewhere.email]);
+    for (names, emails, wanted) in [
+        (Some(&names[..]), Some(&emails[..]), vec![(made[0], issuer(1)), (there, issuer(2))]),
+        (Some(&names[..]), None, vec![(made[0], issuer(1)), (made[1], issuer(1)), (there, issuer(2))]),
+        (None, Some(&emails[..]), vec![(made[0], issuer(1)), (made[2], issuer(1)), (there, issuer(2))]),
+        (Some(&[][..]), Some(&[][..]), vec![]),
+    ] {
+        let found = vault.find_subjects(names, emails).await.unwrap();
+        assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), wanted.into_iter().collect());
+    }
 }
 
 pub async fn a_subjects_references_can_be_read(fixture: &dyn Fixture) {
@@ -312,7 +327,7 @@ pub async fn a_forgotten_subject_is_gone_and_its_person_another_one(fixture: &dy
         let keys = [KeyId::Subject(made[0]), KeyId::Subject(made[1])];
         assert_eq!(vault.open_keys(&keys).await.unwrap().into_keys().collect::<Vec<_>>(), [KeyId::Subject(made[1])]);
         assert_eq!(vault.subject_refs(&made).await.unwrap(), [None, Some(grace)]);
-        assert!(vault.find_subjects(Some(ada.name), Some(ada.email)).await.unwrap().is_empty());
+        assert!(vault.find_subjects(Some(&[ada.name]), Some(&[ada.email])).await.unwrap().is_empty());
     }
     let again = ids(&open(fixture).await.subjects(&[ada, grace], second(2)).await.unwrap());
     assert_ne!(again[0], made[0]);
@@ -819,16 +834,22 @@ pub async fn what_an_account_tells_can_be_changed_but_no_address_is_taken_twice(
     let (ada, bob) = (account(&*vault, "ada", 1).await, account(&*vault, "bob", 2).await);
     let email = |email: &str| vault.lookup().account(email);
     let changed = Profile { email: "lovelace@example.org".to_owned(), last_name: Some("Lovelace".to_owned()), ..ada.profile.clone() };
-    assert_eq!(vault.set_profile(ada.id, &changed, email("bob@example.org")).await.unwrap(), Change::Taken);
+    assert_eq!(vault.set_profile(ada.id, &ada.profile, &changed, email("bob@example.org")).await.unwrap(), Change::Taken);
     assert_eq!(vault.account(ada.id).await.unwrap().unwrap().profile, ada.profile);
-    assert_eq!(vault.set_profile(ada.id, &changed, email("lovelace@example.org")).await.unwrap(), Change::Done);
-    assert_eq!(vault.set_profile(ada.id, &changed, email("lovelace@example.org")).await.unwrap(), Change::Done);
+    let set = async |decided| vault.set_profile(ada.id, decided, &changed, email("lovelace@example.org")).await.unwrap();
+    assert_eq!(set(&ada.profile).await, Change::Done);
+    // Another one by now.
+    assert_eq!(set(&ada.profile).await, Change::Stale);
+    assert_eq!(set(&changed).await, Change::Done);
     assert_eq!(vault.find_login(email("lovelace@example.org")).await.unwrap().unwrap().account.profile, changed);
     assert!(vault.find_login(email("ada@example.org")).await.unwrap().is_none());
-    assert_eq!(vault.set_profile(issuer(9), &changed, email("nobody@example.org")).await.unwrap(), Change::Missing);
-    assert!(vault.set_roles(bob.id, Roles::of(&[Role::Issuer, Role::Billing])).await.unwrap());
+    assert_eq!(vault.set_profile(issuer(9), &changed, &changed, email("nobody@example.org")).await.unwrap(), Change::Missing);
+    let roles = Roles::of(&[Role::Issuer, Role::Billing]);
+    assert!(vault.set_roles(bob.id, bob.roles, roles).await.unwrap());
+    // It has others by now.
+    assert!(!vault.set_roles(bob.id, bob.roles, Roles::of(&[Role::Member, Role::Admin])).await.unwrap());
     assert_eq!(vault.account(bob.id).await.unwrap().unwrap().roles.to_string(), "issuer billing");
-    assert!(!vault.set_roles(issuer(9), Roles::NONE).await.unwrap());
+    assert!(!vault.set_roles(issuer(9), Roles::NONE, Roles::NONE).await.unwrap());
 }
 
 pub async fn a_changed_password_ends_the_other_sessions(fixture: &dyn Fixture) {
@@ -844,15 +865,22 @@ pub async fn a_changed_password_ends_the_other_sessions(fixture: &dyn Fixture) {
     // It is not what it was: another was quicker.
     vault.rehash_password(ada.id, &before.stored, "a third hash").await.unwrap();
     assert_eq!(vault.login_of(ada.id).await.unwrap().unwrap().password.as_str(), "another hash");
-    assert!(vault.set_password(ada.id, "a new one's hash", Some(kept), second(5)).await.unwrap());
+    let stored = async || vault.login_of(ada.id).await.unwrap().unwrap().stored;
+    // Whoever checked what it was, or whose session is another's or over, changes nothing and ends nothing.
+    assert!(!vault.set_password(ada.id, &before.stored, "a new one's hash", Some(kept), second(5)).await.unwrap());
+    assert!(!vault.set_password(ada.id, &stored().await, "a new one's hash", Some(others), second(5)).await.unwrap());
+    assert!(!vault.set_password(ada.id, &stored().await, "a new one's hash", Some(kept), second(1000)).await.unwrap());
+    assert_eq!(vault.sessions(ada.id, second(5)).await.unwrap().len(), 2);
+    assert!(vault.set_password(ada.id, &stored().await, "a new one's hash", Some(kept), second(5)).await.unwrap());
+    assert!(!vault.set_password(ada.id, &stored().await, "another one's hash", Some(ended), second(6)).await.unwrap());
     assert_eq!(vault.login_of(ada.id).await.unwrap().unwrap().password.as_str(), "a new one's hash");
     let elsewhere = open(fixture).await;
     assert!(elsewhere.session(kept).await.unwrap().unwrap().is_live(second(6)));
     assert!(elsewhere.session(others).await.unwrap().unwrap().is_live(second(6)));
     assert_eq!(elsewhere.session(ended).await.unwrap().unwrap().ended_at, Some(second(5)));
-    assert!(vault.set_password(ada.id, "one more", None, second(7)).await.unwrap());
+    assert!(vault.set_password(ada.id, &stored().await, "one more", None, second(7)).await.unwrap());
     assert!(vault.sessions(ada.id, second(8)).await.unwrap().is_empty());
-    assert!(!vault.set_password(issuer(9), "nobody's", None, second(7)).await.unwrap());
+    assert!(!vault.set_password(issuer(9), &stored().await, "nobody's", None, second(7)).await.unwrap());
 }
 
 pub async fn a_deactivated_account_has_no_session_and_can_be_activated(fixture: &dyn Fixture) {
@@ -883,7 +911,7 @@ pub async fn no_session_is_begun_with_a_password_that_was_changed_meanwhile(fixt
     let stored = async || vault.login_of(ada.id).await.unwrap().unwrap().stored;
     let before = stored().await;
     assert!(begin(before.clone(), 1).await);
-    assert!(vault.set_password(ada.id, "another hash", None, second(3)).await.unwrap());
+    assert!(vault.set_password(ada.id, &before, "another hash", None, second(3)).await.unwrap());
     assert!(!begin(before, 2).await);
     assert!(begin(stored().await, 3).await);
     assert!(vault.set_active(ada.id, false, second(4)).await.unwrap());
@@ -907,7 +935,7 @@ pub async fn however_close_a_login_comes_to_a_changed_password_no_session_of_it_
                 vault.insert_session(&new).await.unwrap()
             })
         });
-        let change = vaults[1].set_password(ada.id, "another hash", None, second(3));
+        let change = vaults[1].set_password(ada.id, &stored, "another hash", None, second(3));
         let (_, changed) = futures::future::join(futures::future::join_all(begun), change).await;
         assert!(changed.unwrap());
         assert_eq!(vaults[0].sessions(ada.id, second(4)).await.unwrap(), []);
@@ -923,14 +951,33 @@ pub async fn a_refresh_token_is_used_once_however_many_try_at_once(fixture: &dyn
         (vault.refresh([1; 32], next, second(10), second(2000)).await.unwrap(), next)
     });
     let used = futures::future::join_all(using).await;
-    let (yes, again): (Vec<_>, Vec<_>) = used.into_iter().partition(|(refreshed, _)| *refreshed == Refreshed::Yes(begun));
+    let (yes, again): (Vec<_>, Vec<_>) = used.into_iter().partition(|(refreshed, _)| matches!(refreshed, Refreshed::Yes(_)));
     assert_eq!(yes.len(), 1);
     assert!(again.iter().all(|(refreshed, _)| *refreshed == Refreshed::Again(begun)));
     let refreshed = vaults[1].session(begun).await.unwrap().unwrap();
     assert_eq!((refreshed.expires_at, refreshed.roles, refreshed.issuer), (second(2000), ada.roles, ada.issuer));
+    assert_eq!(yes[0].0, Refreshed::Yes(refreshed.clone()));
     // What the others would have been given was never made.
     assert_eq!(vaults[0].refresh(again[0].1, [9; 32], second(11), second(2000)).await.unwrap(), Refreshed::Unknown);
-    assert_eq!(vaults[0].refresh(yes[0].1, [9; 32], second(11), second(2000)).await.unwrap(), Refreshed::Yes(begun));
+    assert_eq!(vaults[0].refresh(yes[0].1, [9; 32], second(11), second(2000)).await.unwrap(), Refreshed::Yes(refreshed));
+}
+
+pub async fn a_deactivated_organisations_refresh_token_is_not_used_up(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    let ada = account(&*vault, "ada", 1).await;
+    let begun = session(&*vault, ada.id, 1, 2).await;
+    assert!(vault.deactivate_organisation(ada.issuer, Some(second(3))).await.unwrap());
+    for _ in 0..2 {
+        assert_eq!(vault.refresh([1; 32], [8; 32], second(4), second(2000)).await.unwrap(), Refreshed::Deactivated);
+    }
+    assert_eq!(vault.refresh([8; 32], [9; 32], second(4), second(2000)).await.unwrap(), Refreshed::Unknown);
+    assert!(vault.deactivate_organisation(ada.issuer, None).await.unwrap());
+    let Refreshed::Yes(refreshed) = vault.refresh([1; 32], [8; 32], second(5), second(2000)).await.unwrap() else { panic!("it is good") };
+    assert_eq!((refreshed.id, refreshed.account, refreshed.expires_at), (begun, ada.id, second(2000)));
+    // What was used stays used, and what is over is over, whether the organisation is active or not.
+    assert!(vault.deactivate_organisation(ada.issuer, Some(second(6))).await.unwrap());
+    assert_eq!(vault.refresh([1; 32], [9; 32], second(7), second(3000)).await.unwrap(), Refreshed::Again(begun));
+    assert_eq!(vault.refresh([8; 32], [9; 32], second(2000), second(3000)).await.unwrap(), Refreshed::Again(begun));
 }
 
 pub async fn an_ended_session_is_not_refreshed(fixture: &dyn Fixture) {
@@ -1136,7 +1183,9 @@ pub async fn while_the_master_key_is_rotated_every_handle_opens_what_any_of_them
 
 pub async fn a_handle_without_the_key_that_wraps_neither_opens_nor_wraps(fixture: &dyn Fixture) {
     let (old, both) = (open(fixture).await, with_both(fixture).await);
+    assert_eq!(old.lacking_master_key().await.unwrap(), None);
     assert!(both.set_rotation(None, &rotation_at(Stage::Announced)).await.unwrap());
+    assert_eq!(old.lacking_master_key().await.unwrap(), Some(Lacking::Announced(key(9).fingerprint())));
     // Announced, the new key is nothing that one needs yet.
     old.follow_master_key().await.unwrap();
     let refs = refs(&*old, issuer(1), "ada", "ada@example.org");
@@ -1145,6 +1194,8 @@ pub async fn a_handle_without_the_key_that_wraps_neither_opens_nor_wraps(fixture
     drop(fixture.open(master_key(), None).await.unwrap());
     assert!(both.set_rotation(Some(&rotation_at(Stage::Announced)), &rotation_at(Stage::Wrapping)).await.unwrap());
     assert!(old.follow_master_key().await.is_err());
+    assert_eq!(old.lacking_master_key().await.unwrap(), Some(Lacking::Wrapping(NotAtHand::Named(key(9).fingerprint()))));
+    assert_eq!(both.lacking_master_key().await.unwrap(), None);
     let refused = fixture.open(master_key(), None).await.err();
     assert!(matches!(refused, Some(OpenError::OtherMasterKey(named)) if named == key(9).fingerprint()));
 }
@@ -1193,6 +1244,37 @@ pub async fn after_a_rotation_the_old_master_key_opens_nothing(fixture: &dyn Fix
     assert!(again.password == login.password && again.stored != login.stored);
     assert_eq!(vault.sessions(account.id, now).await.unwrap()[0].id, session);
     assert!(vault.token_signing_key(&kid).await.unwrap().is_some());
+}
+
+pub async fn what_was_changed_or_destroyed_since_it_was_read_is_not_wrapped_anew(fixture: &dyn Fixture) {
+    let vault = open(fixture).await;
+    let refs = ["ada", "bob"].map(|name| refs(&*vault, issuer(1), name, "one@example.org"));
+    let subjects = vault.subjects(&refs, second(0)).await.unwrap();
+    let account = account(&*vault, "ada", 0).await;
+    for month in ["2026-01", "2026-02"] {
+        vault.month_key(month).await.unwrap();
+    }
+    let mut read = Vec::new();
+    for column in rotation::WRAPPED {
+        read.push((column, vault.select_wrapped(column, None).await.unwrap()));
+    }
+    vault.forget_subjects(&[subjects[0].id]).await.unwrap();
+    vault.forget_months(&["2026-01".to_owned()]).await.unwrap();
+    let changed = Profile { last_name: Some("Lovelace".to_owned()), ..account.profile.clone() };
+    let email = vault.lookup().account(&account.profile.email);
+    assert_eq!(vault.set_profile(account.id, &account.profile, &changed, email).await.unwrap(), Change::Done);
+    for (column, cells) in read {
+        let again: Vec<Again> = cells.into_iter().map(|cell| Again { wrapped: cell.wrapped.clone(), cell }).collect();
+        let left = match format!("{column:?}").as_str() {
+            "subjects.wrapped_key" | "month_keys.wrapped_key" => 1,
+            "accounts.wrapped_profile" => 0,
+            _ => again.len() as u64,
+        };
+        assert_eq!(vault.replace_wrapped(column, again).await.unwrap(), left, "{column:?}");
+    }
+    assert_eq!(vault.subject_refs(&[subjects[0].id, subjects[1].id]).await.unwrap(), [None, Some(refs[1])]);
+    assert!(vault.month_key("2026-01").await.is_err());
+    assert_eq!(vault.account(account.id).await.unwrap().map(|account| account.profile), Some(changed));
 }
 
 pub async fn nothing_secret_is_stored_in_clear(fixture: &dyn Fixture) {

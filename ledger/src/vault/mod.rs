@@ -311,9 +311,10 @@ pub trait Vault: LogKeys + Accounts + SessionStore + Organisations + Erasures + 
     /// commit for all of them, durable unless the answer says otherwise ([`Subject::is_durable`]); racing calls, here or in another process, agree on one row.
     async fn subjects(&self, wanted: &[SubjectRefs], now: Timestamp) -> Result<Vec<Subject>, Error>;
 
-    /// The ids of all subjects with this name and this e-mail reference, as far as they are given, in no particular order. To
-    /// give neither finds none.
-    async fn find_subjects(&self, name: Option<Reference>, email: Option<Reference>) -> Result<Vec<Uuid>, Error>;
+    /// All subjects with one of these names and one of these e-mail references, as far as they are given, each with its issuer, in no
+    /// particular order. A reference is one issuer's, so those of several are asked for at once; of names and addresses both, in the same
+    /// order. To give neither finds none.
+    async fn find_subjects(&self, names: Option<&[Reference]>, emails: Option<&[Reference]>) -> Result<Vec<(Uuid, Uuid)>, Error>;
 
     /// Subjects' references, in the order asked for; `None` for one that is not there (any more). Reads the reference columns only.
     async fn subject_refs(&self, ids: &[Uuid]) -> Result<Vec<Option<SubjectRefs>>, Error>;

@@ -17,7 +17,8 @@ mod tests;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use async_trait::async_trait;
-use sqlx::postgres::{PgPool, PgRow};
+use sqlx::postgres::{PgArguments, PgPool, PgRow};
+use sqlx::query::Query;
 use sqlx::{FromRow, Row};
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -26,8 +27,8 @@ pub(super) use self::copy::{read_all, stored_settings, write_all};
 use super::api_key::{self, NewApiKey, Terms, Wanted};
 use super::rows::{Keyring, NewSubject, Settings};
 use super::{
-    ApiKey, FIRST_START_WAIT, FirstStart, Issuer, IssuerKey, KeyState, LookupKeys, MonthForgotten, OpenError, Reference, Roles, Subject,
-    SubjectRefs, UnknownRole, Vault, Worker, fingerprints_from_text, fingerprints_to_text,
+    ApiKey, FIRST_START_WAIT, FirstStart, Issuer, IssuerKey, KeyState, LookupKeys, MonthForgotten, OpenError, Reference, Roles, Rotations,
+    Subject, SubjectRefs, UnknownRole, Vault, Worker, fingerprints_from_text, fingerprints_to_text,
 };
 use crate::Timestamp;
 use crate::sealing::{KeyId, SealingKey};
@@ -53,6 +54,8 @@ const STEPS: &[Step] = &[
 const NEXT_KEY_TRIES: usize = 3;
 /// How often a subject is asked for that is forgotten between being there and being read.
 const SUBJECT_TRIES: usize = 3;
+
+type Statement<'q> = Query<'q, sqlx::Postgres, PgArguments>;
 
 /// A vault in a PostgreSQL database.
 pub struct Postgres {
@@ -220,11 +223,12 @@ impl Vault for Postgres {
         wanted.iter().map(answer).collect()
     }
 
-    async fn find_subjects(&self, name: Option<Reference>, email: Option<Reference>) -> Result<Vec<Uuid>, Error> {
-        let query = match (name, email) {
-            (Some(name), Some(email)) => sqlx::query_scalar(sql::SELECT_SUBJECTS_BY_BOTH).bind(email.to_vec()).bind(name.to_vec()),
-            (None, Some(email)) => sqlx::query_scalar(sql::SELECT_SUBJECTS_BY_EMAIL).bind(email.to_vec()),
-            (Some(name), None) => sqlx::query_scalar(sql::SELECT_SUBJECTS_BY_NAME).bind(name.to_vec()),
+    async fn find_subjects(&self, names: Option<&[Reference]>, emails: Option<&[Reference]>) -> Result<Vec<(Uuid, Uuid)>, Error> {
+        let all = |references: &[Reference]| references.iter().map(|reference| reference.to_vec()).collect::<Vec<_>>();
+        let query = match (names, emails) {
+            (Some(names), Some(emails)) => sqlx::query_as(sql::SELECT_SUBJECTS_BY_BOTH).bind(all(emails)).bind(all(names)),
+            (None, Some(emails)) => sqlx::query_as(sql::SELECT_SUBJECTS_BY_EMAIL).bind(all(emails)),
+            (Some(names), None) => sqlx::query_as(sql::SELECT_SUBJECTS_BY_NAME).bind(all(names)),
             (None, None) => return Ok(Vec::new()),
         };
         bounded(query.fetch_all(&self.pool)).await

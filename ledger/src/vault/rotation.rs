@@ -7,16 +7,18 @@
 //! statements follow from the list and, as those of [`copy`](super::copy), do not stand in files.
 
 use std::fmt;
+use std::time::Instant;
 
 use async_trait::async_trait;
 
 use super::copy::{Kind, Value};
 use super::master_key::Secret;
-use super::master_key::ring::{Ring, Rotation};
+use super::master_key::ring::{Lacking, Ring, Rotation, Standing};
+use super::rows::Keyring;
 use crate::store::Error;
 
-/// How many values are wrapped anew by one transaction.
-pub(super) const PAGE: usize = 500;
+/// How many values are read, and wrapped anew by one transaction, at a time.
+const PAGE: usize = 500;
 
 /// A column that the master key wraps.
 pub struct Wrapped {
@@ -110,18 +112,20 @@ impl Wrapped {
         format!("select count(*) from {} where length({}) > 0", self.table, self.column)
     }
 
-    /// The first page, or with `after` the one that follows a row; the engine's own name of the parameter.
-    pub(super) fn select(&self, after: Option<&str>) -> String {
+    /// The first page, or the one after the row whose key is `$1`, which both engines take.
+    pub(super) fn select(&self, after: Option<&After>) -> String {
         let Wrapped { table, column, key: (key, _), .. } = self;
         // A constant in its place: every column's rows have three values.
         let also = self.also.map_or("null", |(also, _)| also);
-        let after = after.map(|after| format!(" and {key} > {after}")).unwrap_or_default();
+        let after = after.map(|_| format!(" and {key} > $1")).unwrap_or_default();
         format!("select {key}, {column}, {also} from {table} where length({column}) > 0{after} order by {key} limit {PAGE}")
     }
 
-    /// The secret that a row of [`Wrapped::select`] holds.
-    pub(super) fn secret_of<'a>(&self, key: &'a Value, also: &'a Value) -> Result<Secret<'a>, Error> {
-        (self.secret)(key, also).ok_or_else(|| Error::Corrupt(format!("{}.{} holds what it cannot", self.table, self.key.0)))
+    /// The same secret wrapped by the key that wraps now; `None` if it is.
+    fn rewrap(&self, cell: Cell, keyring: &Keyring) -> Result<Option<Again>, Error> {
+        let secret = (self.secret)(&cell.key, &cell.also);
+        let secret = secret.ok_or_else(|| Error::Corrupt(format!("{}.{} holds what it cannot", self.table, self.key.0)))?;
+        Ok(keyring.rewrap(secret, &cell.wrapped)?.map(|wrapped| Again { cell, wrapped }))
     }
 }
 
@@ -146,18 +150,24 @@ impl Value {
 }
 
 /// Where a page ended: the key of its last row.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct After(pub(super) Value);
 
-/// What became of a page of rows.
+/// A value that the master key wraps, as it was read.
 #[derive(Debug)]
-pub struct Page {
-    /// How many were looked at.
-    pub rows: u64,
-    /// How many were wrapped anew.
-    pub changed: u64,
-    /// `None` if there are no more.
-    pub next: Option<After>,
+pub struct Cell {
+    /// What its row is found by.
+    pub(super) key: Value,
+    pub(super) wrapped: Vec<u8>,
+    /// What the context of the secret needs besides.
+    pub(super) also: Value,
+}
+
+/// The same secret wrapped anew.
+#[derive(Debug)]
+pub struct Again {
+    pub(super) cell: Cell,
+    pub(super) wrapped: Vec<u8>,
 }
 
 /// Held by the one process that rotates; dropping it, or the end of the process, lets another one.
@@ -179,19 +189,44 @@ impl fmt::Debug for RotationGuard {
 
 /// What the vault keeps of the rotation of its master key.
 #[async_trait]
-pub trait Rotations {
-    /// The master keys at hand.
-    fn ring(&self) -> &Ring;
+pub trait Rotations: Send + Sync {
+    /// Wraps and unwraps.
+    fn keyring(&self) -> &Keyring;
 
-    /// Reads how the rotation stands, and does as it says. Every call that wraps or opens a secret does so first, where what was
-    /// read is too old.
+    /// The master keys at hand.
+    fn ring(&self) -> &Ring {
+        self.keyring().ring()
+    }
+
+    /// What the vault says of its master key, and a moment before it was asked.
+    async fn standing(&self) -> Result<(Standing, Instant), Error>;
+
+    /// Reads how the rotation stands, and does as it says.
     ///
     /// # Errors
     /// A master key is needed that is not at hand.
-    async fn follow_master_key(&self) -> Result<(), Error>;
+    async fn follow_master_key(&self) -> Result<(), Error> {
+        let (standing, read_at) = self.standing().await?;
+        self.ring().follow(standing, read_at).await.map_err(|missing| Error::Failed(missing.into()))
+    }
+
+    /// The same where what was read is too old. Every call that wraps or opens a secret does so first.
+    ///
+    /// # Errors
+    /// As [`Rotations::follow_master_key`].
+    async fn keep_up(&self) -> Result<(), Error> {
+        if self.ring().is_current() { Ok(()) } else { self.follow_master_key().await }
+    }
+
+    /// The master key that is wanted by what the vault says and is not at hand. Neither is its source asked, nor anything done.
+    async fn lacking_master_key(&self) -> Result<Option<Lacking>, Error> {
+        Ok(self.ring().lacking(&self.standing().await?.0))
+    }
 
     /// The last rotation; `None` if there was none.
-    async fn rotation(&self) -> Result<Option<Rotation>, Error>;
+    async fn rotation(&self) -> Result<Option<Rotation>, Error> {
+        Ok(self.standing().await?.0.rotation)
+    }
 
     /// Puts `next` in the place of the one that is known; false, and nothing changed, when another stands there.
     async fn set_rotation(&self, known: Option<&Rotation>, next: &Rotation) -> Result<bool, Error>;
@@ -202,8 +237,12 @@ pub trait Rotations {
     /// How many wrapped values there are.
     async fn count_wrapped(&self) -> Result<u64, Error>;
 
-    /// Wraps a page of a column anew by the key that wraps now.
-    async fn rewrap_page(&self, column: &'static Wrapped, after: Option<After>) -> Result<Page, Error>;
+    /// A page of a column, by the statement of [`Wrapped::select`].
+    async fn select_wrapped(&self, column: &'static Wrapped, after: Option<After>) -> Result<Vec<Cell>, Error>;
+
+    /// Puts what was wrapped anew in the place of what was read, in one transaction, and answers how many values that were: what has been
+    /// changed since, or destroyed, stays so.
+    async fn replace_wrapped(&self, column: &'static Wrapped, again: Vec<Again>) -> Result<u64, Error>;
 
     /// Returns once every statement that was writing when it was called has come to its end.
     async fn outlast_writers(&self) -> Result<(), Error>;
@@ -221,14 +260,19 @@ pub async fn rewrap(vault: &(impl Rotations + ?Sized), told: &mut (dyn FnMut(u64
     for column in WRAPPED {
         let mut after = None;
         loop {
-            let page = vault.rewrap_page(column, after).await?;
-            seen += page.rows;
-            changed += page.changed;
+            vault.keep_up().await?;
+            let page = vault.select_wrapped(column, after).await?;
+            seen += page.len() as u64;
+            after = page.last().filter(|_| page.len() == PAGE).map(|last| After(last.key.clone()));
+            let again = page.into_iter().filter_map(|cell| column.rewrap(cell, vault.keyring()).transpose());
+            let again = again.collect::<Result<Vec<Again>, Error>>()?;
+            if !again.is_empty() {
+                changed += vault.replace_wrapped(column, again).await?;
+            }
             // Others go on making subjects.
             told(seen.min(total), total);
-            match page.next {
-                Some(last) => after = Some(last),
-                None => break,
+            if after.is_none() {
+                break;
             }
         }
     }
@@ -250,7 +294,6 @@ mod tests {
     use crate::vault::copy::tests::{filled, folder, open_with, values};
     use crate::vault::master_key::MasterKeys;
     use crate::vault::master_key::ring::Stage;
-    use crate::vault::rows::Keyring;
 
     fn named() -> BTreeSet<String> {
         WRAPPED.iter().map(|column| format!("{column:?}")).collect()

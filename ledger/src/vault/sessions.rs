@@ -73,12 +73,14 @@ pub struct NewSession {
 }
 
 /// What a refresh token was good for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refreshed {
-    /// It is used now, and the next one stands in its place. Of this session.
-    Yes(Uuid),
+    /// It is used now, and the next one stands in its place. Of this session, as it is from now on.
+    Yes(Session),
     /// It had been used before, or its session is over. Of this session.
     Again(Uuid),
+    /// It is good, but not while its organisation is deactivated: it was not used.
+    Deactivated,
     /// It never was one.
     Unknown,
 }
@@ -109,7 +111,8 @@ pub trait SessionStore {
     /// An account's sessions that go on at `now`, newest first.
     async fn sessions(&self, account: Uuid, now: Timestamp) -> Result<Vec<Seen>, Error>;
 
-    /// Uses a refresh token: once, however many try at once. A session that goes on then goes on until `expires_at`.
+    /// Uses a refresh token of an active organisation's: once, however many try at once. A session that goes on then goes on until
+    /// `expires_at`.
     async fn refresh(&self, token: [u8; 32], next: [u8; 32], now: Timestamp, expires_at: Timestamp) -> Result<Refreshed, Error>;
 
     /// Ends a session of an account; false when there is none that goes on.

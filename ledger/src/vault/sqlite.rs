@@ -34,8 +34,8 @@ use super::api_key::{self, NewApiKey, Terms, Wanted};
 use super::master_key::source::create_private;
 use super::rows::{Keyring, NewSubject, Settings};
 use super::{
-    ApiKey, FIRST_START_WAIT, FirstStart, Issuer, IssuerKey, KeyState, LookupKeys, MonthForgotten, OpenError, Reference, Subject,
-    SubjectRefs, Vault, Worker, fingerprints_to_text,
+    ApiKey, FIRST_START_WAIT, FirstStart, Issuer, IssuerKey, KeyState, LookupKeys, MonthForgotten, OpenError, Reference, Rotations,
+    Subject, SubjectRefs, Vault, Worker, fingerprints_to_text,
 };
 use crate::Timestamp;
 use crate::sealing::{KeyId, SealingKey};
@@ -149,8 +149,14 @@ impl Sqlite {
         T: Send + 'static,
     {
         self.keep_up().await?;
-        let keyring = Arc::clone(&self.keyring);
-        store::call(&self.reader, move |connection| work(connection, &keyring)).await
+        let (keyring, file) = (Arc::clone(&self.keyring), self.file.clone());
+        let work = move |connection: &mut Connection| {
+            let found = work(connection, &keyring)?;
+            // What another file in its place says by now, such as that a key is revoked, is not known here.
+            file.require()?;
+            Ok(found)
+        };
+        store::call(&self.reader, work).await
     }
 
     async fn change_key(&self, change: &'static str, id: Uuid, time: Timestamp) -> Result<Option<ApiKey>, Error> {
@@ -231,12 +237,30 @@ impl Vault for Sqlite {
         self.write(ensure).await
     }
 
-    async fn find_subjects(&self, name: Option<Reference>, email: Option<Reference>) -> Result<Vec<Uuid>, Error> {
-        let find = move |connection: &Connection, _: &Keyring| match (name, email) {
-            (Some(name), Some(email)) => query(connection, sql::SELECT_SUBJECTS_BY_BOTH, params![email, name], |row| uuid(row, 0)),
-            (None, Some(email)) => query(connection, sql::SELECT_SUBJECTS_BY_EMAIL, params![email], |row| uuid(row, 0)),
-            (Some(name), None) => query(connection, sql::SELECT_SUBJECTS_BY_NAME, params![name], |row| uuid(row, 0)),
-            (None, None) => Ok(Vec::new()),
+    async fn find_subjects(&self, names: Option<&[Reference]>, emails: Option<&[Reference]>) -> Result<Vec<(Uuid, Uuid)>, Error> {
+        let (names, emails) = (names.map(<[Reference]>::to_vec), emails.map(<[Reference]>::to_vec));
+        let of_issuer = |row: &Row<'_>| Ok((uuid(row, 0)?, uuid(row, 1)?));
+        let find = move |connection: &Connection, _: &Keyring| {
+            let mut found = Vec::new();
+            match (names, emails) {
+                (Some(names), Some(emails)) => {
+                    for (name, email) in names.iter().zip(&emails) {
+                        found.extend(query(connection, sql::SELECT_SUBJECTS_BY_BOTH, params![email, name], of_issuer)?);
+                    }
+                }
+                (None, Some(emails)) => {
+                    for email in &emails {
+                        found.extend(query(connection, sql::SELECT_SUBJECTS_BY_EMAIL, params![email], of_issuer)?);
+                    }
+                }
+                (Some(names), None) => {
+                    for name in &names {
+                        found.extend(query(connection, sql::SELECT_SUBJECTS_BY_NAME, params![name], of_issuer)?);
+                    }
+                }
+                (None, None) => {}
+            }
+            Ok(found)
         };
         self.read(find).await
     }
@@ -437,12 +461,7 @@ impl Vault for Sqlite {
 
     /// Also notices that the file was deleted under the running process.
     async fn ping(&self) -> Result<(), Error> {
-        let file = self.file.clone();
-        let there = move |connection: &Connection, _: &Keyring| {
-            file.require()?;
-            settings(connection)?.map(drop).ok_or(Error::NotMigrated)
-        };
-        self.read(there).await
+        self.read(|connection, _| settings(connection)?.map(drop).ok_or(Error::NotMigrated)).await
     }
 }
 

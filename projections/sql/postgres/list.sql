@@ -1,5 +1,5 @@
--- Credentials, newest first, in the order of the primary key; beside the cursor of the same snapshot.
--- $1 issuer, $2 type, $3 subjects, $4 status at $5, $6 issued before, $7 how many.
+-- Credentials, newest first; beside the cursor of the same snapshot. Planned for each question, by the index that suits it.
+-- $1 issuer, $2 type, $3 subjects, $4 status at $5, $6 issued before, $7 how many, $8 the state that the status follows from alone, if one.
 select
     k.generation, k.stage, k.position, k.chain_hash, k.head_seen, k.confirmed_at, k.unhealthy,
     c.position, c.id, c.type, c.issuer, i.name, c.subject_id, c.digest, c.valid_from, c.valid_until, c.issued_at, c.issued_by,
@@ -12,6 +12,7 @@ left join (
       and ($1::uuid is null or issuer = $1)
       and ($2::text is null or type = $2)
       and ($3::uuid[] is null or subject_id = any($3))
+      and ($8::bigint is null or (state > 0 and state = $8))
       and ($4::text is null or $4 = case
           when state = 2 then 'revoked'
           when state = 1 then 'suspended'

@@ -4,13 +4,11 @@ pub mod postgres;
 pub mod sqlite;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use credence_ledger::{Position, Timestamp, store};
 use secrecy::ExposeSecret as _;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::digest::DigestAt;
@@ -143,7 +141,7 @@ pub trait ReadStore: Send + Sync + 'static {
     /// Whether the store answers.
     async fn ping(&self) -> Result<(), Error>;
 
-    /// Wakes whoever waits for a projection that is moved on by this process. A hint: other processes do not ring it.
+    /// Rung when this process has moved a projection on. A hint: other processes do not ring it.
     fn moved(&self) -> &Notify;
 }
 
@@ -174,60 +172,5 @@ fn stored_state(status: Status) -> Option<State> {
         Status::Suspended => Some(State::Suspended),
         Status::Revoked => Some(State::Revoked),
         Status::Active | Status::Expired | Status::NotYetValid => None,
-    }
-}
-
-/// How long a waiting reader sleeps when nothing wakes it.
-const POLL: Duration = Duration::from_millis(20);
-
-/// Waits until `projection` has applied `position`.
-///
-/// # Errors
-/// [`Error::NotCaughtUp`] or [`Error::Vanished`] after `timeout`; at once [`Error::Unhealthy`] and whatever else keeps the cursor
-/// from being read.
-pub async fn wait_for(
-    store: &(impl ReadStore + ?Sized),
-    projection: Projection,
-    position: Position,
-    timeout: Duration,
-) -> Result<Cursor, Error> {
-    wait(store, projection, timeout, |cursor| cursor.position >= Some(position)).await
-}
-
-/// Waits until `projection` is known to be complete up to `time`, by its log's clock.
-///
-/// # Errors
-/// As [`wait_for`].
-pub async fn wait_until(
-    store: &(impl ReadStore + ?Sized),
-    projection: Projection,
-    time: Timestamp,
-    timeout: Duration,
-) -> Result<Cursor, Error> {
-    wait(store, projection, timeout, |cursor| cursor.confirmed_at >= time).await
-}
-
-async fn wait(
-    store: &(impl ReadStore + ?Sized),
-    projection: Projection,
-    timeout: Duration,
-    reached: impl Fn(&Cursor) -> bool,
-) -> Result<Cursor, Error> {
-    let deadline = Instant::now() + timeout;
-    loop {
-        // Listening begins before looking, so that what moves in between is not missed.
-        let moved = store.moved().notified();
-        let missed = match store.cursor(projection).await {
-            Ok(Cursor { unhealthy: Some(reason), .. }) => return Err(Error::Unhealthy { projection, reason }),
-            Ok(cursor) if reached(&cursor) => return Ok(cursor),
-            Ok(cursor) => Error::NotCaughtUp { projection, position: cursor.position },
-            // It is being built, which may be over soon.
-            Err(Error::Vanished(projection)) => Error::Vanished(projection),
-            Err(other) => return Err(other),
-        };
-        if Instant::now() >= deadline {
-            return Err(missed);
-        }
-        let _ = tokio::time::timeout_at(deadline.min(Instant::now() + POLL), moved).await;
     }
 }

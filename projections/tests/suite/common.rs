@@ -19,9 +19,9 @@ use credence_ledger::testing::postgres::Database;
 use credence_ledger::{LogName, Position, Stream, Timestamp};
 use credence_projections::digest::digest;
 use credence_projections::generation::{Lock, Store};
-use credence_projections::projection::Projection;
+use credence_projections::projection::{Error, Projection};
 use credence_projections::projector::Projector;
-use credence_projections::read_store::{self, Rebuild, wait_for};
+use credence_projections::read_store::{self, Rebuild};
 use credence_projections::runner::Runner;
 use credence_projections::table::Row;
 use credence_projections::verification::{At, Credential, Found, Lookup};
@@ -156,6 +156,24 @@ impl Engine {
                 }
             }
         }
+    }
+}
+
+impl Engine {
+    /// How many transactions PostgreSQL has ended in the database, once all who ran them are gone; give or take those that look.
+    pub(crate) async fn transactions(&self) -> i64 {
+        let Engine::Postgres(database) = self else { panic!("only PostgreSQL counts them") };
+        let mut connection = sqlx::PgConnection::connect(&database.url).await.unwrap();
+        loop {
+            let others = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()";
+            let (others,): (i64,) = sqlx::query_as(others).fetch_one(&mut connection).await.unwrap();
+            if others == 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let count = "select xact_commit + xact_rollback from pg_stat_database where datname = current_database()";
+        sqlx::query_scalar(count).fetch_one(&mut connection).await.unwrap()
     }
 }
 
@@ -364,7 +382,20 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut
     panic!("not within ten seconds: {what}");
 }
 
-/// Waits until the ledger's `position` has been applied.
+/// Polls until the ledger's `position` has been applied.
 pub(crate) async fn applied(store: &Arc<dyn Store>, position: Position) {
-    wait_for(store.as_ref(), Projection::Verification, position, Duration::from_secs(20)).await.unwrap();
+    applied_by(store, Projection::Verification, position).await;
+}
+
+/// Polls until a projection has applied `position`, also where it is being built.
+pub(crate) async fn applied_by(store: &Arc<dyn Store>, projection: Projection, position: Position) {
+    let began = std::time::Instant::now();
+    while began.elapsed() < Duration::from_secs(20) {
+        match store.cursor(projection).await {
+            Ok(cursor) if cursor.position >= Some(position) => return,
+            Ok(_) | Err(Error::Vanished(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    panic!("not within twenty seconds: {position} is applied");
 }

@@ -3,14 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::common::{Engine, Logs, credential, digest_of, id};
+use crate::common::{Engine, Logs, applied, applied_by, credential, digest_of, id};
+use credence_ledger::Position;
+use credence_ledger::store::Url;
+use credence_ledger::store::postgres::CONNECT_TIMEOUT;
+use credence_ledger::testing::postgres::Server;
 use credence_projections::lookups::Lookups;
 use credence_projections::projection::{Error, Projection};
-use credence_projections::read_store::wait_for;
+use credence_projections::read_store;
 use credence_projections::verification::{At, AtIssuer, Filter, Found, Lookup, State, Status};
+use credence_projections::waits::Waits;
 use serde_bytes::ByteArray;
 
-const LONG: Duration = Duration::from_secs(10);
+const VERIFICATION: Projection = Projection::Verification;
 
 async fn finds_credentials_as_they_are_and_as_they_were(engine: &Engine) {
     let (store, logs) = (engine.open().await, Logs::new());
@@ -20,8 +25,7 @@ async fn finds_credentials_as_they_are_and_as_they_were(engine: &Engine) {
     let suspended = logs.suspend(id(10)).await;
     let reinstated = logs.reinstate(id(10)).await;
     let revoked = logs.revoke(id(10)).await;
-    let cursor = wait_for(store.as_ref(), Projection::Verification, revoked, LONG).await.unwrap();
-    assert_eq!(cursor.position, Some(revoked));
+    applied(&store, revoked).await;
 
     let (found, cursor) = store.find(&Lookup::Id(id(10)), At::Newest).await.unwrap();
     let found = found.and_then(Found::credential).unwrap();
@@ -68,7 +72,7 @@ async fn many_look_ups_at_once_answer_as_each_alone_does(engine: &Engine) {
     assert!(matches!(lookups.by_id(id(1)).await, Err(Error::Vanished(Projection::Verification))), "nobody has built it");
     let runner = logs.run(Projection::Verification, &store);
     let last = logs.fill(0, 30).await;
-    wait_for(store.as_ref(), Projection::Verification, last, LONG).await.unwrap();
+    applied(&store, last).await;
     // Each twice, and some that nobody has issued.
     let ids: Vec<_> = (0..40).chain((0..40).rev()).map(id).collect();
     let found = futures::future::join_all(ids.iter().map(|id| lookups.by_id(*id))).await;
@@ -85,6 +89,25 @@ async fn many_look_ups_at_once_answer_as_each_alone_does(engine: &Engine) {
     runner.stop().await;
 }
 
+async fn many_that_wait_are_answered_when_the_position_is_applied(engine: &Engine) {
+    // As a process that only reads waits for one that projects.
+    let (store, elsewhere, logs) = (engine.open().await, engine.open().await, Logs::new());
+    let waits = Waits::start(&elsewhere);
+    let passed = |position| waits.until(VERIFICATION, move |cursor| Ok(cursor.position >= Some(position)), Duration::from_secs(20));
+    assert!(matches!(passed(Position::FIRST).await, Err(Error::Vanished(VERIFICATION))), "nobody has built it");
+    let runner = logs.run(VERIFICATION, &store);
+    applied(&elsewhere, logs.fill(0, 3).await).await;
+    let all = futures::future::join_all((0..300).map(|n| passed(Position(n % 100))));
+    let (all, last) = tokio::join!(all, logs.fill(3, 100));
+    assert!(last >= Position(99));
+    for (n, cursor) in all.into_iter().enumerate() {
+        assert!(cursor.unwrap().position >= Some(Position(n as u64 % 100)));
+    }
+    let given_up = waits.until(VERIFICATION, |_| Ok(false), Duration::from_millis(30)).await;
+    assert!(matches!(given_up, Err(Error::NotCaughtUp { projection: VERIFICATION, position: Some(_) })));
+    runner.stop().await;
+}
+
 async fn a_secret_is_found_at_its_issuer_and_the_newest_speaks(engine: &Engine) {
     let (store, logs) = (engine.open().await, Logs::new());
     let runner = logs.run(Projection::Verification, &store);
@@ -98,7 +121,7 @@ async fn a_secret_is_found_at_its_issuer_and_the_newest_speaks(engine: &Engine) 
         .await;
     }
     let last = logs.issue(id(13), id(1), |issued| issued.digest = ByteArray::new([7; 32])).await;
-    wait_for(store.as_ref(), Projection::Verification, last, LONG).await.unwrap();
+    applied(&store, last).await;
     let name = |name: &str| AtIssuer::Name(name.to_owned());
     let expected = [
         (name("default"), Some(id(11))),
@@ -141,7 +164,7 @@ async fn lists_are_filtered_and_newest_first(engine: &Engine) {
     }
     logs.suspend(id(14)).await;
     let last = logs.revoke(id(15)).await;
-    wait_for(store.as_ref(), Projection::Verification, last, LONG).await.unwrap();
+    applied(&store, last).await;
 
     let all = Filter { issuer: None, credential_type: None, subjects: None, status: None, before: None, limit: 100 };
     let of = |filter: Filter| {
@@ -182,7 +205,7 @@ async fn history_knows_a_credentials_verifications(engine: &Engine) {
     logs.verified(id(101), None).await;
     logs.verified(id(102), Some(id(11))).await;
     let second = logs.verified(id(103), Some(id(10))).await;
-    wait_for(store.as_ref(), Projection::History, second, LONG).await.unwrap();
+    applied_by(&store, Projection::History, second).await;
     let of = |from, limit| {
         let store = store.clone();
         async move { store.verifications(id(10), from, limit).await.unwrap().0 }
@@ -194,9 +217,47 @@ async fn history_knows_a_credentials_verifications(engine: &Engine) {
     runner.stop().await;
 }
 
+#[tokio::test]
+async fn a_model_that_is_gone_costs_the_store_no_question_for_each_who_asks() {
+    let (engine, logs) = (Engine::postgres().await, Logs::new());
+    let store = engine.open().await;
+    let runner = logs.run(VERIFICATION, &store);
+    applied(&store, logs.fill(0, 3).await).await;
+    runner.stop().await;
+    drop(store);
+    let find = async |count| {
+        let store = engine.open().await;
+        let lookup = Lookup::Document(digest_of(id(1)));
+        let gone = futures::future::join_all((0..count).map(|_| store.find(&lookup, At::Newest))).await;
+        assert!(gone.iter().all(|answer| matches!(answer, Err(Error::Vanished(VERIFICATION)))));
+    };
+    engine.lose(Some(VERIFICATION)).await;
+    let before = engine.transactions().await;
+    find(1).await;
+    let one = engine.transactions().await - before;
+    find(500).await;
+    let many = engine.transactions().await - before - one;
+    assert!(many < one + 100, "{many} transactions for 500, {one} for one");
+}
+
+/// On a clock that leaps to whatever is waited for, once nobody works.
+#[tokio::test]
+async fn those_who_look_up_together_wait_for_a_store_that_is_silent_once() {
+    let server = Server::start_private().await;
+    let lookups = Lookups::start(read_store::open(&Url::Postgres(server.url("postgres").into())).await.unwrap());
+    server.pause();
+    tokio::time::pause();
+    let began = tokio::time::Instant::now();
+    let answers = futures::future::join_all((0..500).map(|n| lookups.by_id(id(n)))).await;
+    assert!(began.elapsed() < CONNECT_TIMEOUT + Duration::from_secs(1), "{:?}", began.elapsed());
+    assert!(answers.iter().all(|answer| matches!(answer, Err(Error::Store(failed)) if failed.is_transient())));
+    server.resume();
+}
+
 on_every_engine!(
     finds_credentials_as_they_are_and_as_they_were,
     many_look_ups_at_once_answer_as_each_alone_does,
+    many_that_wait_are_answered_when_the_position_is_applied,
     a_secret_is_found_at_its_issuer_and_the_newest_speaks,
     lists_are_filtered_and_newest_first,
     history_knows_a_credentials_verifications,

@@ -11,7 +11,7 @@ use credence_projections::rebuild::{self, Error, Options};
 use credence_projections::verification::{At, Found, Lookup, State};
 use uuid::Uuid;
 
-use crate::common::{Engine, Logs, applied, digest_of_serving, id};
+use crate::common::{Engine, Logs, applied, applied_by, digest_of_serving, id};
 
 const VERIFICATION: Projection = Projection::Verification;
 
@@ -175,7 +175,7 @@ async fn history_is_rebuilt_like_the_rest(engine: &Engine) {
     for n in 0..30 {
         last = Some(logs.verified(id(1000 + n), (n % 4 > 0).then(|| id(n % 4))).await);
     }
-    credence_projections::read_store::wait_for(store.as_ref(), Projection::History, last.unwrap(), Duration::from_secs(10)).await.unwrap();
+    applied_by(&store, Projection::History, last.unwrap()).await;
     let before = store.verifications(id(1), credence_ledger::Position(0), 100).await.unwrap().0;
     assert_eq!(logs.rebuild(Projection::History, &store).await.equal, Some(true));
     assert_eq!(store.verifications(id(1), credence_ledger::Position(0), 100).await.unwrap().0, before);

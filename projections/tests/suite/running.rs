@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use credence_ledger::codec;
 use credence_ledger::event::New;
-use credence_ledger::log::Log;
+use credence_ledger::log::{Log, Query};
+use credence_ledger::store::Url;
+use credence_ledger::testing::postgres::Server;
 use credence_ledger::{Clock, Position, Stream};
 use credence_projections::fold::fold;
-use credence_projections::generation::{Applied, Mode, Seen, Store};
+use credence_projections::generation::{Applied, Mode, Seen, Stage, Store};
 use credence_projections::projection::{Cursor, Error, Projection};
+use credence_projections::read_store;
 use credence_projections::verification::{At, Found, Lookup, State};
 use proptest::prelude::*;
 
@@ -123,7 +126,11 @@ async fn an_event_that_contradicts_the_model_stops_it_exactly_there(engine: &Eng
     // Built from nothing it comes just as far.
     engine.lose(Some(VERIFICATION)).await;
     let runner = logs.run(VERIFICATION, &store);
-    let built = unhealthy(&store).await;
+    let built = eventually("another generation serves", || async {
+        store.cursor(VERIFICATION).await.ok().filter(|built| built.generation > cursor.generation)
+    })
+    .await;
+    assert!(built.unhealthy.is_some());
     assert_eq!((built.position, built.chain_hash), (cursor.position, cursor.chain_hash));
     assert!(store.find(&Lookup::Id(id(50)), At::Newest).await.unwrap().0.is_some());
     runner.stop().await;
@@ -154,7 +161,7 @@ async fn a_paused_twin_is_fenced_off(engine: &Engine) {
     runner.stop().await;
     let before = digest_of_serving(&store, VERIFICATION).await;
     // The twin comes back with what it had read, and believes that nothing has happened.
-    let events = logs.ledger.read(&credence_ledger::log::Query::from(seen_by_twin.next(), 100)).await.unwrap();
+    let events = logs.ledger.read(&Query::from(seen_by_twin.next(), 100)).await.unwrap();
     let seen = Seen { head: Some(last), confirmed_at: Some(logs.clock.now()) };
     for mode in [Mode::Live, Mode::Load] {
         assert_eq!(store.apply(place, fold(VERIFICATION, &events), seen, mode).await.unwrap(), Applied::Fenced);
@@ -213,6 +220,55 @@ async fn a_deleted_model_is_built_again(engine: &Engine) {
     runner.stop().await;
     assert_ne!(digest_of_serving(&store, VERIFICATION).await, before);
     assert_eq!(logs.rebuild(VERIFICATION, &store).await.equal, Some(true));
+}
+
+async fn a_model_that_is_deleted_while_nothing_happens_is_built_again(engine: &Engine) {
+    let (store, reader, logs) = (engine.open().await, engine.open().await, Logs::new());
+    let runner = logs.run(VERIFICATION, &store);
+    let last = logs.fill(0, 10).await;
+    applied(&reader, last).await;
+    let (before, lost) = (digest_of_serving(&store, VERIFICATION).await, reader.cursor(VERIFICATION).await.unwrap().generation);
+    engine.lose(Some(VERIFICATION)).await;
+    eventually("another generation serves", || async { reader.cursor(VERIFICATION).await.ok().filter(|cursor| cursor.generation > lost) })
+        .await;
+    assert_eq!(digest_of_serving(&reader, VERIFICATION).await, before);
+    assert!(credential(&reader, &Lookup::Id(id(1)), At::Newest).await.is_some());
+    runner.stop().await;
+}
+
+/// On a clock that leaps to whatever is waited for, once nobody works.
+#[tokio::test]
+async fn a_server_that_falls_silent_holds_no_writer_for_ever() {
+    let (server, logs) = (Server::start_private().await, Logs::new());
+    let store = read_store::open(&Url::Postgres(server.url("postgres").into())).await.unwrap();
+    let runner = logs.run(VERIFICATION, &store);
+    applied(&store, logs.fill(0, 3).await).await;
+    runner.stop().await;
+    let generation = store.cursor(VERIFICATION).await.unwrap().generation;
+    let place = store.generation(VERIFICATION, generation).await.unwrap().unwrap().place();
+    let next = logs.issue(id(50), id(0), |_| ()).await;
+    let events = logs.ledger.read(&Query::from(next, 1)).await.unwrap();
+    let seen = Seen { head: Some(next), confirmed_at: None };
+    for write in ["apply", "confirm", "stop", "create", "flip"] {
+        // So that there is a session on which to wait for the server.
+        assert!(store.confirm(place, seen).await.unwrap());
+        server.pause();
+        tokio::time::pause();
+        let writing = async {
+            match write {
+                "apply" => store.apply(place, fold(VERIFICATION, &events), seen, Mode::Live).await.map(drop),
+                "confirm" => store.confirm(place, seen).await.map(drop),
+                "stop" => store.stop(place, None).await.map(drop),
+                "create" => store.create(VERIFICATION, Stage::Loading, logs.ledger.origin().genesis()).await.map(drop),
+                _ => store.flip(VERIFICATION, Some(generation), generation + 1, None).await.map(drop),
+            }
+        };
+        let written = tokio::time::timeout(Duration::from_secs(60), writing).await;
+        tokio::time::resume();
+        server.resume();
+        assert!(matches!(&written, Ok(Err(Error::Store(failed))) if failed.is_transient()), "{write}: {written:?}");
+    }
+    assert_eq!(store.apply(place, fold(VERIFICATION, &events), seen, Mode::Live).await.unwrap(), Applied::Moved);
 }
 
 #[tokio::test]
@@ -283,6 +339,7 @@ on_every_engine!(
     an_idle_log_is_confirmed_and_a_stopped_runner_confirms_nothing,
     an_empty_log_is_a_model_too,
     a_deleted_model_is_built_again,
+    a_model_that_is_deleted_while_nothing_happens_is_built_again,
     within_a_second_a_deleted_model_answers_that_it_is_gone,
     another_log_makes_it_unhealthy_until_it_is_rebuilt,
 );

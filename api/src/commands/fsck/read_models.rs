@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use credence_ledger::causes;
 use credence_ledger::clock::SystemClock;
 use credence_ledger::log::Log;
 use credence_ledger::random::SystemRandom;
@@ -50,7 +51,7 @@ async fn one(projector: Projector, cancel: &CancellationToken) -> anyhow::Result
     match projector.store.pointer(projector.projection).await {
         Ok(Some(_)) => {}
         Ok(None) => return Ok(Err("it has not been built".to_owned())),
-        Err(projection::Error::Store(failed)) => return Ok(Err(failed.to_string())),
+        Err(projection::Error::Store(failed)) => return Ok(Err(causes(&failed))),
         Err(failed) => return Err(failed.into()),
     }
     match rebuild::compare(projector, cancel).await {
@@ -58,7 +59,11 @@ async fn one(projector: Projector, cancel: &CancellationToken) -> anyhow::Result
         Err(failed) => match failed.downcast_ref::<Error>() {
             Some(running @ Error::Running(_)) => Ok(Err(running.to_string())),
             Some(gone @ Error::Store(projection::Error::Vanished(_))) => Ok(Err(gone.to_string())),
-            Some(Error::Store(projection::Error::Store(denied @ store::Error::Denied(_)))) => Ok(Err(denied.to_string())),
+            Some(Error::Store(projection::Error::Store(denied))) if matches!(**denied, store::Error::Denied(_)) => {
+                Ok(Err(denied.to_string()))
+            }
+            // Away, held by others, or without room for the generation that would be compared with: that is told by what lies beneath.
+            Some(Error::Store(projection::Error::Store(failed))) if failed.is_transient() => Ok(Err(causes(&**failed))),
             _ => Err(failed),
         },
     }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use credence_ledger::causes;
 use credence_ledger::chain::Origin;
 use credence_ledger::fsck::{Against, Keep, State};
 
@@ -80,7 +81,7 @@ impl Keep for StateFile {
         if let Err(failed) = self.write(&state.to_text())
             && !std::mem::replace(&mut self.failed, true)
         {
-            tracing::warn!(file = %self.path.display(), reason = &failed as &dyn std::error::Error, "the check goes on, but cannot be gone on with");
+            tracing::warn!(file = %self.path.display(), reason = causes(&failed), "the check goes on, but cannot be gone on with");
         }
     }
 }

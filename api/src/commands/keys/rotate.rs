@@ -7,11 +7,12 @@ use clap::{Args, value_parser};
 use credence_ledger::LogName;
 use uuid::Uuid;
 
-use super::{issuer_name, named, require_output, tell};
+use super::{named, require_output, tell};
 use crate::caller::Caller;
-use crate::commands::{open, output};
+use crate::commands::{argument, open, output};
 use crate::config::{self, StoreOptions};
 use crate::use_cases::{keys, rotate as signing};
+use crate::wire::key::ISSUER;
 
 /// What `keys rotate` takes.
 #[derive(Debug, Args)]
@@ -41,7 +42,7 @@ struct Which {
     #[arg(long)]
     tokens: bool,
     /// The key that an issuer signs documents with.
-    #[arg(long, value_name = "NAME", value_parser = issuer_name)]
+    #[arg(long, value_name = "NAME", value_parser = argument::text(&ISSUER))]
     issuer: Option<String>,
     /// The key that the checkpoints of a log, ledger or audit, are signed with.
     #[arg(long, value_name = "LOG")]

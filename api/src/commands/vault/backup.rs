@@ -1,4 +1,7 @@
 //! `credence vault backup`: the whole vault in one encrypted file, beside running servers.
+//!
+//! A file that can be restored is on record: the record is made when all but the file's end is on the disk. There is no other order that
+//! promises it, for file and audit log share no transaction.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -40,20 +43,25 @@ pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (Os
     let valid_until = made_at.plus(Duration::from_secs(options.valid_days * 24 * 3600));
     let cannot_write = |error: std::io::Error| refused("--out", format!("cannot write {}: {error}", options.out.display()));
     let file = WholeFile::create_private(&options.out).map_err(cannot_write)?;
-    let caller = Caller::operator("credence vault backup");
-    audit::record(&app, &caller, category::VAULT, &VaultBackedUp { valid_until }).await?;
     // Before the vault is read: whatever they hold then has its keys in the backup.
     let (ledger, audit) = (app.ledger()?.log.head().await?.size, app.audit.log.head().await?.size);
     let terms = Terms { made_at, valid_until, ledger, audit };
     let url = &config.stores.vault;
     let written = backup::write(url, app.vault.ring(), terms, &*app.random, file).await;
-    let (file, rows) = match written {
+    let mut unfinished = match written {
         Ok(written) => written,
         Err(BackupError::Write(error)) => return Err(cannot_write(error).into()),
         Err(BackupError::Store(source)) => return Err(Error::Store { store: "vault".to_owned(), url: url.clone(), source }.into()),
         Err(rotating @ BackupError::Rotating) => return Err(rotating.into()),
     };
-    file.finish().map_err(cannot_write)?;
+    unfinished.out().sync().map_err(cannot_write)?;
+    // Until here a crash leaves nothing but an unnamed file that nobody can restore.
+    let caller = Caller::operator("credence vault backup");
+    audit::record(&app, &caller, category::VAULT, &VaultBackedUp { valid_until }).await?;
+    // From here on a crash leaves the record of a file that was not made.
+    let rows = unfinished.rows;
+    unfinished.finish().and_then(WholeFile::finish).map_err(cannot_write)?;
+    // From here on the file has its name, whole and durable.
     output::write(format!("{}: {rows} rows, may be restored until {valid_until}\n", options.out.display()))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,10 +1,12 @@
 //! `credence vault restore`: a vault from its backup, where there is none, beside the logs that it belongs to.
 //!
 //! The logs are asked first: what they say was destroyed, or taken away, since the backup was made stays so, in the one transaction in which
-//! the vault appears.
+//! the vault appears. Whoever was issued a credential since and is not in the backup is nobody to the restored vault, for good: those credentials
+//! are listed in a file beside the backup, to be revoked and issued anew.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -16,9 +18,11 @@ use credence_ledger::store;
 use credence_ledger::stream::category;
 use credence_ledger::vault::backup::{Backup, RestoreError, Since, lost};
 use credence_ledger::{Clock as _, LogName};
+use uuid::Uuid;
 
 use super::{refused, say};
 use crate::caller::Caller;
+use crate::commands::whole_file::WholeFile;
 use crate::commands::{open, output};
 use crate::config::StoreOptions;
 use crate::stores::{self, Error, Sources};
@@ -76,6 +80,9 @@ pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (Os
         "vault: {} rows as of {}; left out: subjects {}, months {}; changed since: {}; issued since, and cannot be opened: credentials {}, subjects {}\n",
         restored.rows, header.made_at, restored.erased, restored.months, restored.changed, lost.credentials, lost.subjects
     ))?;
+    if !lost.unrevoked.is_empty() {
+        say_lost(&options.from, &lost.unrevoked);
+    }
     if since.passwords() > 0 {
         say(&format!("accounts with the password that they had before it was changed: {}; have it changed again", since.passwords()));
     }
@@ -86,4 +93,34 @@ pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (Os
         ));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// So many are told here where no file can be written.
+const TOLD_MAX: usize = 20;
+
+/// Lists credentials of people whom the vault does not know any more. The vault is restored by now: a list that cannot be written stops nothing.
+fn say_lost(backup: &Path, ids: &[Uuid]) {
+    let mut name = backup.as_os_str().to_owned();
+    name.push(".lost");
+    let (path, count) = (PathBuf::from(name), ids.len());
+    match list(&path, ids) {
+        Ok(()) => say(&format!("{}: the ids of the {count} of them that are not revoked", path.display())),
+        Err(error) => {
+            say(&format!("{}: cannot be written: {error}; not revoked are {count} of them:", path.display()));
+            ids.iter().take(TOLD_MAX).for_each(|id| say(&id.to_string()));
+            if count > TOLD_MAX {
+                say("and others: whose reading is answered with 410 key-lost");
+            }
+        }
+    }
+    say(
+        "nobody can say any more whose they are: holder details do not match them, no erasure finds them, and the same can be issued again beside \
+         them. Revoke each and issue it anew",
+    );
+}
+
+fn list(path: &Path, ids: &[Uuid]) -> io::Result<()> {
+    let mut file = WholeFile::create_private(path)?;
+    ids.iter().try_for_each(|id| writeln!(file, "{id}"))?;
+    file.finish()
 }

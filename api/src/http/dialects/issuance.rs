@@ -82,7 +82,7 @@ struct IssuedCredential {
         (status = 401, description = "No API key, or an unknown one"),
         (status = 403, description = "Neither an issuer nor an administrator"),
         (status = 409, description = "Issued before: `existingCredential` names it"),
-        (status = 429, description = "Too many requests"),
+        super::Failures,
     ),
     security((), ("api_key" = [])),
 )]
@@ -95,7 +95,7 @@ async fn issue_older(
     let (credential_type, about) = super::read(body, |fields| {
         let name = fields.required_text("name", &credential::NAME);
         let email = credential::email(fields, "email", true);
-        let credential_type = fields.required_text("credentialType", &credential::TYPE);
+        let credential_type = credential::issued_type(fields, "credentialType");
         let claims = credential::claims(fields, "metadata");
         Some((credential_type?, About { name: name?, email: email?, uri: None, claims, valid_from: None, valid_until: None }))
     })?;

@@ -1,17 +1,19 @@
 //! Two older dialects, for clients that already exist. They call the same use cases and need the same rights.
 //!
 //! They are more lenient than the API: unknown fields and `Idempotency-Key` are ignored. They tell problems in shapes of their
-//! own, each by its `tell`, be they from a handler or from what stands around all handlers; and whatever is wrong with a body is
-//! a 400 to them.
+//! own, each by its `tell`, be they from a handler or from what stands around all handlers; and whatever is wrong with what a body
+//! says is a 400 to them.
 
 pub mod issuance;
 pub mod secrets;
 pub mod verification;
 
 use credence_ledger::Position;
+use credence_ledger::causes;
 use credence_projections::projection::Projection;
 use credence_projections::verification::AtIssuer;
 use serde_json::{Value, json};
+use utoipa::IntoResponses;
 use uuid::Uuid;
 
 use super::Route;
@@ -19,13 +21,35 @@ use super::body::{Fields, Json};
 use super::problem::{Kind, Problem};
 use crate::caller::Caller;
 use crate::services::Services;
+use crate::stores::DEFAULT_ISSUER;
 use crate::use_cases::Error;
-
-/// The issuer in whose name open issuance issues, and whose secrets are checked for anybody without a key.
-const ISSUER: &str = "default";
 
 pub(crate) fn routes() -> Vec<Route> {
     [issuance::routes(), verification::routes(), secrets::routes()].into_iter().flatten().collect()
+}
+
+/// What keeps any of these routes from answering; told in the dialect's own shape.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "describes answers in the OpenAPI document; each dialect's `tell` writes them")]
+enum Failures {
+    /// The request took too long to arrive or to answer
+    #[response(status = 408)]
+    Timeout,
+    /// The body is larger than this server takes
+    #[response(status = 413)]
+    PayloadTooLarge,
+    /// The body is of another media type than JSON
+    #[response(status = 415)]
+    UnsupportedMediaType,
+    /// Too many requests
+    #[response(status = 429)]
+    RateLimited,
+    /// Something went wrong here
+    #[response(status = 500)]
+    Internal,
+    /// A store or a read model is unavailable: try again
+    #[response(status = 503)]
+    Unavailable,
 }
 
 /// Reads a body, ignoring members that are not asked for.
@@ -55,7 +79,7 @@ fn message(problem: &Problem) -> &str {
 /// In whose name the caller issues: its own issuer's; with open issuance, anybody without a key as issuer `default`.
 async fn issuer(services: &Services, caller: &Caller) -> Result<Uuid, Problem> {
     if caller.principal.is_none() && services.settings.open_issuance {
-        let issuer = services.issuers.by_name(ISSUER).await?;
+        let issuer = services.issuers.by_name(DEFAULT_ISSUER).await?;
         return issuer.map(|issuer| issuer.id).ok_or_else(|| Problem::internal("there is no default issuer"));
     }
     Ok(caller.known()?.issuer)
@@ -63,13 +87,13 @@ async fn issuer(services: &Services, caller: &Caller) -> Result<Uuid, Problem> {
 
 /// Whose secrets the caller asks about: those that its key issues; without a key those of issuer `default`.
 fn asked(caller: &Caller) -> AtIssuer {
-    caller.principal.as_ref().map_or_else(|| AtIssuer::Name(ISSUER.to_owned()), |principal| AtIssuer::Id(principal.issuer))
+    caller.principal.as_ref().map_or_else(|| AtIssuer::Name(DEFAULT_ISSUER.to_owned()), |principal| AtIssuer::Id(principal.issuer))
 }
 
 /// These clients verify as soon as they have issued: gives the read model time to see what was appended. If it does not, the
 /// credential is issued all the same, and that is what is answered.
 async fn let_the_read_model_see(services: &Services, position: Position) {
     if let Err(error) = services.wait_for(Projection::Verification, Some(position)).await {
-        tracing::debug!(error = &Error::from(error) as &dyn std::error::Error, "issued, but not seen by the read model yet");
+        tracing::debug!(reason = causes(&Error::from(error)), "issued, but not seen by the read model yet");
     }
 }

@@ -97,7 +97,7 @@ struct SecretVerified {
         (status = 400, description = "Not a string, blank, too long, or issued before"),
         (status = 401, description = "No API key, or an unknown one"),
         (status = 403, description = "Neither an issuer nor an administrator"),
-        (status = 429, description = "Too many requests"),
+        super::Failures,
     ),
     security((), ("api_key" = [])),
 )]
@@ -133,7 +133,7 @@ async fn issue_secret_older(
     responses(
         (status = 200, description = "Whether it is valid now", body = SecretChecked),
         (status = 400, description = "No hash"),
-        (status = 429, description = "Too many requests"),
+        super::Failures,
     ),
     security((), ("api_key" = [])),
 )]
@@ -165,7 +165,7 @@ async fn check_secret_older(
     responses(
         (status = 200, description = "Whether it is valid now", body = SecretVerified),
         (status = 400, description = "Not a string, blank, or too long"),
-        (status = 429, description = "Too many requests"),
+        super::Failures,
     ),
     security((), ("api_key" = [])),
 )]

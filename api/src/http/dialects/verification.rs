@@ -80,7 +80,7 @@ struct VerifiedCredential {
         (status = 200, description = "Valid", body = VerificationAnswer),
         (status = 400, description = "Something is wrong with the body: `errors` names each field"),
         (status = 404, description = "Unknown, not valid now, or another holder's"),
-        (status = 429, description = "Too many requests"),
+        super::Failures,
     ),
     security((), ("api_key" = [])),
 )]

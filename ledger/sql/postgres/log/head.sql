@@ -1,7 +1,7 @@
 -- The log's end; the time when the statement arrived; and whether a commit may be in flight that took its time before that and is
 -- not seen here. An appender's lock puts its transaction's id into the row's xmax at once, for everybody to see, and leaves it there.
 -- So whoever locks after the row was looked at takes a later time, and whoever locked before is told by the id: gone, or completed
--- before this snapshot, or in flight.
+-- before this snapshot, or in flight. On a standby anything may have been committed that it has not heard of.
 with head_row as materialized (
     select
         origin,
@@ -24,6 +24,7 @@ select
     recorded_at,
     (extract(epoch from statement_timestamp()) * 1000000)::bigint as now,
     case
+        when pg_is_in_recovery() then true
         when locked_by = 0 then false
         when age not between 1 and 2147483647 then true
         else not pg_visible_in_snapshot((snapshot_end - age)::text::xid8, pg_current_snapshot())

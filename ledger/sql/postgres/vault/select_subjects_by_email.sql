@@ -1,1 +1,1 @@
-select id from subjects where email_ref = $1
+select id, issuer from subjects where email_ref = any($1)

@@ -1,1 +1,1 @@
-select id from subjects where name_ref = $1
+select id, issuer from subjects where name_ref = any($1)

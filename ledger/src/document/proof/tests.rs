@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::document::{Contents, build, digest};
+use crate::document::{Contents, digest};
 
 /// W3C Data Integrity EdDSA Cryptosuites v1.0, test vectors under "Representation: eddsa-jcs-2022"; TestVectors/eddsa-jcs-2022 and
 /// TestVectors/keyPair.json of the repository w3c/vc-di-eddsa.
@@ -47,7 +47,7 @@ fn key() -> SigningKey {
     SigningKey::from_bytes(&[7; 32])
 }
 
-fn unsigned() -> Value {
+fn unsecured() -> Unsecured {
     let claims = json!({"level": 3, "langs": ["Rust", "Ada"], "größe": 1.75});
     let key = key();
     let contents = Contents {
@@ -62,7 +62,7 @@ fn unsigned() -> Value {
         claims: Some(&claims),
         salt: [0xab; 16],
     };
-    build(&contents).document
+    Unsecured::of(&contents)
 }
 
 fn issued_at() -> Timestamp {
@@ -70,7 +70,7 @@ fn issued_at() -> Timestamp {
 }
 
 fn signed() -> Value {
-    sign(unsigned(), issued_at(), &key())
+    sign(unsecured(), issued_at(), &key())
 }
 
 /// The document with a member of its proof put in the place of what was signed.
@@ -83,16 +83,14 @@ fn with(member: &str, value: Value) -> Value {
 #[test]
 fn the_published_document_gets_the_published_proof() {
     assert_eq!(published_key().did(), w3c::DID);
-    let mut unsigned = published();
-    unsigned.as_object_mut().unwrap().remove(PROOF);
-    assert_eq!(sign(unsigned, w3c::CREATED.parse().unwrap(), &published_key()), published());
+    assert_eq!(sign(Unsecured::new(published()), w3c::CREATED.parse().unwrap(), &published_key()), published());
 }
 
 #[test]
 fn the_hashes_are_the_published_ones() {
     let mut options = published()[PROOF].clone();
     options.as_object_mut().unwrap().remove(VALUE);
-    let bytes = signed_bytes(&options, &without_proof(&published()));
+    let bytes = signed_bytes(&options, Unsecured::new(published()).canonical());
     assert_eq!(hex::encode(bytes), format!("{}{}", w3c::PROOF_HASH, w3c::DOCUMENT_HASH));
 }
 
@@ -119,12 +117,12 @@ fn a_proof_has_the_golden_form() {
 #[test]
 fn a_signed_document_holds_and_names_its_issuer() {
     assert_eq!(check_by_issuer(&signed(), NOW), Ok(key().did().to_owned()));
-    assert_eq!(sign(signed(), issued_at(), &key()), signed(), "signed again");
-    assert_eq!(digest(&signed()), digest(&unsigned()));
+    assert_eq!(sign(Unsecured::new(signed()), issued_at(), &key()), signed(), "signed again");
+    assert_eq!(digest(&signed()), unsecured().digest());
     // An issuer that is an object is known by its id.
-    let mut document = unsigned();
+    let mut document = unsecured().document;
     document["issuer"] = json!({"id": key().did(), "name": "Example"});
-    assert_eq!(check_by_issuer(&sign(document, issued_at(), &key()), NOW), Ok(key().did().to_owned()));
+    assert_eq!(check_by_issuer(&sign(Unsecured::new(document), issued_at(), &key()), NOW), Ok(key().did().to_owned()));
 }
 
 #[test]
@@ -133,7 +131,7 @@ fn a_document_without_a_proof_of_this_kind_says_so() {
     other[PROOF] = json!([{"type": "DataIntegrityProof", "cryptosuite": "ecdsa-rdfc-2019"}, {"type": "Other"}]);
     let mut null = signed();
     null[PROOF] = Value::Null;
-    for document in [unsigned(), other, null, json!([]), json!("text")] {
+    for document in [unsecured().document, other, null, json!([]), json!("text")] {
         assert_eq!(check(&document, NOW), Err(Error::Missing), "{document}");
     }
 }
@@ -153,15 +151,37 @@ fn proofs_of_other_kinds_are_left_alone_and_every_one_of_this_kind_must_hold() {
     assert_eq!(with(&[&good, &json!("proof")]), Err(Error::Malformed("proof")));
     assert_eq!(with(&[&good; PROOFS_MAX]), Ok(key().did().to_owned()));
     assert_eq!(with(&[&good; PROOFS_MAX + 1]), Err(Error::TooMany));
+    // However many there are of those that are left alone.
+    assert_eq!(with(&[vec![&foreign; 100 * PROOFS_MAX], vec![&good; PROOFS_MAX]].concat()), Ok(key().did().to_owned()));
+    assert_eq!(with(&vec![&foreign; 100 * PROOFS_MAX]), Err(Error::Missing));
+}
+
+#[test]
+fn a_proof_without_a_type_or_a_cryptosuite_is_a_broken_one() {
+    for (proof, error) in [
+        (json!([]), Error::Missing),
+        (json!({"type": "Ed25519Signature2020"}), Error::Missing),
+        (json!({}), Error::Malformed("type")),
+        (json!([{}]), Error::Malformed("type")),
+        (json!({"cryptosuite": CRYPTOSUITE}), Error::Malformed("type")),
+        (json!({"type": [TYPE], "cryptosuite": CRYPTOSUITE}), Error::Malformed("type")),
+        (json!({"type": TYPE}), Error::Malformed("cryptosuite")),
+        (json!({"type": TYPE, "cryptosuite": null}), Error::Malformed("cryptosuite")),
+        (json!([signed()[PROOF], {"type": TYPE}]), Error::Malformed("cryptosuite")),
+    ] {
+        let mut document = signed();
+        document[PROOF] = proof.clone();
+        assert_eq!(check(&document, NOW), Err(error), "{proof}");
+    }
 }
 
 #[test]
 fn a_proof_by_another_key_is_not_the_issuers() {
     let other = SigningKey::from_bytes(&[8; 32]);
-    let document = sign(unsigned(), issued_at(), &other);
+    let document = sign(unsecured(), issued_at(), &other);
     assert_eq!(check(&document, NOW), Ok(vec![other.did().to_owned()]));
     assert_eq!(check_by_issuer(&document, NOW), Err(Error::NotTheIssuers { signer: other.did().to_owned() }));
-    let mut nobodys = unsigned();
+    let mut nobodys = unsecured().document;
     nobodys["issuer"] = json!(7);
     assert_eq!(check_by_issuer(&nobodys, NOW), Err(Error::Malformed("issuer")));
 }
@@ -201,9 +221,9 @@ fn a_proof_counts_until_it_expires() {
     let mut options = signed()[PROOF].clone();
     options.as_object_mut().unwrap().remove(VALUE);
     options["expires"] = json!("2026-02-01T00:00:00Z");
-    let value = key().sign(&signed_bytes(&options, &unsigned()));
+    let value = key().sign(&signed_bytes(&options, unsecured().canonical()));
     options[VALUE] = json!(format!("z{}", bs58::encode(value).into_string()));
-    let mut document = unsigned();
+    let mut document = unsecured().document;
     document[PROOF] = options;
     assert_eq!(check_by_issuer(&document, "2026-01-31T23:59:59.999999Z".parse().unwrap()), Ok(key().did().to_owned()));
     assert_eq!(check_by_issuer(&document, "2026-02-01T00:00:00Z".parse().unwrap()), Err(Error::Expired));
@@ -245,7 +265,7 @@ proptest! {
         let key = SigningKey::from_bytes(&seed);
         let mut document = json!(members);
         document["issuer"] = key.did().into();
-        let document = sign(document, Timestamp::from_micros(micros), &key);
+        let document = sign(Unsecured::new(document), Timestamp::from_micros(micros), &key);
         prop_assert_eq!(check_by_issuer(&document, NOW), Ok(key.did().to_owned()));
         let mut text = strict::canonical(&document);
         let at = place.index(text.len());

@@ -240,6 +240,31 @@ async fn a_checkpoint_of_another_log_and_one_beyond_the_tree_are_named() {
 }
 
 #[tokio::test]
+async fn the_last_one_that_was_signed_is_stored_or_soon_will_be() {
+    let store = Arc::new(on_sqlite().await);
+    let signed = |checkpoint| [Held { is_published: false, ..kept("the vault", checkpoint) }];
+    let last = signed(sign(&*store, TreeSize(600)).await);
+    assert_eq!(found_with(&*store, &last).await, [""; 0]);
+    // A vault that was restored is behind, which is nobody's fault.
+    assert_eq!(found_with(&*store, &signed(sign(&*store, TreeSize(450)).await)).await, [""; 0]);
+    store.raw("delete from checkpoints where number = 2".to_owned()).await;
+    let expected = "ledger checkpoint: the one of size 600 that was signed last, kept at the vault, is not stored: it was removed, or not \
+                    published yet; the next round publishes it";
+    assert_eq!(found_with(&*store, &last).await, [expected]);
+    assert_eq!(found(&*store).await, [""; 0], "without the vault nobody knows of it");
+    let published = Published { number: 2, size: TreeSize(600), note: last[0].checkpoint.note().to_owned() };
+    let publishing = tokio::spawn({
+        let store = store.clone();
+        async move {
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            assert!(store.tiles().publish(&published).await.unwrap());
+        }
+    });
+    assert_eq!(found_with(&*store, &last).await, [""; 0], "it is under way");
+    publishing.await.unwrap();
+}
+
+#[tokio::test]
 async fn in_the_place_of_an_event_that_is_missing_stands_what_the_tree_says_and_the_rest_is_checked() {
     let store = on_sqlite().await;
     let held = [kept("hand", sign(&store, TreeSize(450)).await)];

@@ -5,8 +5,12 @@
 //! not come back to it, the log forks there.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
-use super::super::{Against, Held, PAGE, in_one_line};
+use tokio::time::Instant;
+
+use super::super::{Against, Held, PAGE};
+use crate::causes;
 use crate::chain::Origin;
 use crate::checkpoint::{self, Checkpoint, VerifierKey};
 use crate::store::Error;
@@ -15,6 +19,9 @@ use crate::tree::{Hash, TreeSize};
 
 /// So many in a row that cannot be read, where it is not known how many there are, are taken for the end.
 const UNREADABLE_MAX: u64 = 100;
+
+/// For so long one that was signed is waited for to be published: witnesses are asked in between.
+const PUBLISHED_WITHIN: Duration = Duration::from_secs(8);
 
 /// How many checkpoints there are.
 pub(in crate::fsck) enum Newest {
@@ -32,7 +39,7 @@ pub(super) async fn newest(tiles: &dyn Tiles) -> Result<Newest, Error> {
         Ok(latest) => Ok(Newest::Count(latest.map_or(0, |latest| latest.number.saturating_add(1)))),
         Err(Error::Corrupt(_)) => Ok(Newest::Unknown),
         // The log could be opened and its events be read: what is wrong is the table.
-        Err(wrong @ (Error::NotMigrated | Error::Failed(_))) => Ok(Newest::Unreadable(in_one_line(&wrong))),
+        Err(wrong @ (Error::NotMigrated | Error::Failed(_))) => Ok(Newest::Unreadable(causes(&wrong))),
         Err(failed) => Err(failed),
     }
 }
@@ -220,7 +227,7 @@ impl<'a> Checkpoints<'a> {
             Ok(page) => page,
             Err(Error::Corrupt(_)) => return self.read_one_by_one().await,
             Err(wrong @ (Error::NotMigrated | Error::Failed(_))) => {
-                self.found.push(format!("they cannot be read: {}", in_one_line(&wrong)));
+                self.found.push(format!("they cannot be read: {}", causes(&wrong)));
                 self.is_read = true;
                 return Ok(());
             }
@@ -328,12 +335,12 @@ impl<'a> Checkpoints<'a> {
             let (log, more) = (self.log, if count > 1 { format!(", and so are {} after it", count - 1) } else { String::new() });
             self.found.push(format!("the log was cut: number {number} is of size {size}{more}, the log has {log} events"));
         }
-        self.tell_held(is_whole);
+        self.tell_held(is_whole).await?;
         Ok(self.next)
     }
 
     /// What is kept elsewhere may be of a larger log, or newer than all that are stored.
-    fn tell_held(&mut self, is_whole: bool) {
+    async fn tell_held(&mut self, is_whole: bool) -> Result<(), Error> {
         let stored = self.last.as_ref().map(|last| last.size);
         for held in &self.all_held {
             let (size, log) = (held.checkpoint.head().size, self.log);
@@ -346,6 +353,12 @@ impl<'a> Checkpoints<'a> {
                 let newest = stored.map_or("none is stored".to_owned(), |stored| format!("the newest that is stored is of {stored}"));
                 self.found
                     .push(format!("an older one was put in the place of a newer: one of size {size} is kept at {}, {newest}", held.at));
+            } else if !held.is_published && self.stays_unpublished(size).await? {
+                self.found.push(format!(
+                    "the one of size {size} that was signed last, kept at {}, is not stored: it was removed, or not published yet; the next round \
+                     publishes it",
+                    held.at
+                ));
             }
         }
         if !is_whole {
@@ -357,6 +370,22 @@ impl<'a> Checkpoints<'a> {
                         held.at
                     ));
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether none as large is stored, nor is soon.
+    async fn stays_unpublished(&self, size: TreeSize) -> Result<bool, Error> {
+        let deadline = Instant::now() + PUBLISHED_WITHIN;
+        loop {
+            match self.tiles.latest().await {
+                Ok(Some(newest)) if newest.size >= size => return Ok(false),
+                Ok(_) if Instant::now() >= deadline => return Ok(true),
+                Ok(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+                // What cannot be read has been found.
+                Err(Error::Corrupt(_) | Error::NotMigrated | Error::Failed(_)) => return Ok(false),
+                Err(failed) => return Err(failed),
             }
         }
     }

@@ -1,5 +1,6 @@
 //! How large the stored tree is: what its row says, or what its tiles say where they agree on something else.
 
+use crate::causes;
 use crate::store::Error;
 use crate::tiles::Tiles;
 use crate::tree::TreeSize;
@@ -51,9 +52,7 @@ async fn read(tiles: &dyn Tiles) -> Result<Result<Result<TreeSize, String>, Stri
         Ok(size) => Ok(Ok(Ok(size))),
         Err(Error::Corrupt(what)) => Ok(Ok(Err(what))),
         // The log could be opened and its events be read: what is wrong is the table.
-        Err(wrong @ (Error::NotMigrated | Error::Failed(_))) => {
-            Ok(Err(format!("it cannot be read: {}", super::super::in_one_line(&wrong))))
-        }
+        Err(wrong @ (Error::NotMigrated | Error::Failed(_))) => Ok(Err(format!("it cannot be read: {}", causes(&wrong)))),
         Err(failed) => Err(failed),
     }
 }

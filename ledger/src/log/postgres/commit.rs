@@ -17,7 +17,6 @@
 mod restored;
 mod unchanged;
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -29,8 +28,9 @@ use uuid::Uuid;
 
 use self::unchanged::{Known, Margin};
 use super::{hash, signed, time, unsigned};
+use crate::event::Recorded;
 use crate::log::{Append, CommitError, KeyOwner, Outcome, UniqueKey};
-use crate::planner::{self, Found, Head, Plan, Remembered, Wanted};
+use crate::planner::{self, Found, Head, KeyChange, Plan, Remembered, Wanted};
 use crate::store::Error;
 use crate::store::postgres::{ANSWER_TIMEOUT, Sessions, bounded, error};
 use crate::{Clock, Position, Version};
@@ -82,27 +82,25 @@ impl Writer {
         let (mut head, found) = fetch(&mut connection, &wanted).await.map_err(CommitError::NotCommitted)?;
         let known = Known::after_fetching(&head, asked, known);
         head.now = injected.map_or(head.now, Clock::now);
-        let owners: HashMap<UniqueKey, KeyOwner> = found.keys.clone();
         let plan = planner::plan(&head, found, batch);
-        if plan.events.is_empty() {
+        if plan.is_empty() {
             bounded(end("rollback", &mut connection)).await.map_err(CommitError::NotCommitted)?;
             self.put_back(connection, known);
             return Ok((plan.outcomes, None));
         }
-        // Of those that are placed: a subject that was erased is gone, and whatever relies on it is refused.
-        let placed = batch.iter().zip(&plan.outcomes).filter(|(_, outcome)| matches!(outcome, Outcome::Appended(_)));
-        require_subjects(&mut connection, relied_on(placed.map(|(append, _)| append))).await.map_err(CommitError::NotCommitted)?;
-        write(&mut connection, &head, &plan, &owners).await?;
+        write(&mut connection, &head, &plan).await?;
         // From here on the batch may be in the log, whatever we hear.
-        bounded_commit(end("commit", &mut connection)).await?;
+        bounded_commit(Position(head.size), end("commit", &mut connection)).await?;
         self.put_back(connection, known.after(&plan));
         Ok((plan.outcomes, Some(plan.size)))
     }
 
-    /// Waits until no transaction holds the head.
+    /// Waits until no transaction holds the head, and until what is visible then is as durable as what is acknowledged: a server that was
+    /// stopped shows commits which its synchronous standby never got. The lock stands in the write-ahead log behind them, so its commit waits
+    /// for them, too.
     pub(super) async fn settle(&self) -> Result<(), Error> {
         let mut connection = self.begin().await?;
-        bounded(end("rollback", &mut connection)).await?;
+        bounded(end("commit", &mut connection)).await?;
         self.keep(connection);
         Ok(())
     }
@@ -157,34 +155,21 @@ async fn end(how: &'static str, connection: &mut PgConnection) -> Result<(), sql
     sqlx::raw_sql(how).execute(connection).await.map(|_| ())
 }
 
-/// An answer to what commits that is no success tells for sure only when the server says that it rolled back, or did not get the lock.
-async fn bounded_commit<T>(answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, CommitError> {
+/// An answer to what commits a batch, planned `from` a position on, that is no success tells for sure only when the server says that it rolled
+/// back, or did not get the lock.
+async fn bounded_commit<T>(from: Position, answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, CommitError> {
     match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(failed)) if is_constraint(&failed) => Err(contradiction(&failed)),
         Ok(Err(failed)) if is_rolled_back(&failed) => Err(CommitError::NotCommitted(error(failed))),
-        Ok(Err(failed)) => Err(CommitError::Unknown(error(failed))),
-        Err(late) => Err(CommitError::Unknown(Error::Unavailable(late.into()))),
+        Ok(Err(failed)) => Err(CommitError::Unknown { from, source: error(failed) }),
+        Err(late) => Err(CommitError::Unknown { from, source: Error::Unavailable(late.into()) }),
     }
 }
 
 /// Class 40 of PostgreSQL's codes: transaction rollback; 55P03: lock not available.
 fn is_rolled_back(failed: &sqlx::Error) -> bool {
     failed.as_database_error().and_then(|error| error.code()).is_some_and(|code| code.starts_with("40") || code == "55P03")
-}
-
-/// Subjects that an append relies on are gone when the server that made them was replaced by another before their commit reached it.
-async fn require_subjects(connection: &mut PgConnection, subjects: Vec<Uuid>) -> Result<(), Error> {
-    if subjects.is_empty() {
-        return Ok(());
-    }
-    let count = sqlx::query_scalar(include_str!("../../../sql/postgres/log/missing_subjects.sql")).bind(subjects);
-    let missing: i64 = bounded(count.fetch_one(connection)).await?;
-    if missing == 0 { Ok(()) } else { Err(Error::Unavailable("subjects that were just made are gone".into())) }
-}
-
-fn relied_on<'a>(appends: impl IntoIterator<Item = &'a Append>) -> Vec<Uuid> {
-    appends.into_iter().flat_map(|append| append.relies_on.iter().copied()).collect()
 }
 
 type Fetched = (
@@ -205,9 +190,16 @@ async fn fetch(connection: &mut PgConnection, wanted: &Wanted) -> Result<(Head, 
     let keys: Vec<&[u8]> = wanted.keys.iter().map(|key| key.0.as_slice()).collect();
     let idempotency: Vec<&[u8]> = wanted.idempotency.iter().map(|key| key.as_slice()).collect();
     let statement = sqlx::query_as(include_str!("../../../sql/postgres/log/fetch.sql")).bind(streams).bind(keys).bind(idempotency);
-    let row: Option<Fetched> = bounded(statement.fetch_optional(connection)).await?;
+    let row: Option<Fetched> = bounded(statement.fetch_optional(&mut *connection)).await?;
     let row = row.ok_or_else(|| Error::Corrupt("the head is gone".to_owned()))?;
-    found(wanted, row).map_err(|what| Error::Corrupt(format!("head or keys: {what}")))
+    let (head, mut found) = found(wanted, row).map_err(|what| Error::Corrupt(format!("head or keys: {what}")))?;
+    if !wanted.subjects.is_empty() {
+        // A statement of its own, sent only where there is such a table.
+        let subjects: Vec<Uuid> = wanted.subjects.iter().copied().collect();
+        let missing = sqlx::query_scalar(include_str!("../../../sql/postgres/log/missing_subjects.sql")).bind(subjects);
+        found.gone = bounded(missing.fetch_all(connection)).await?.into_iter().collect();
+    }
+    Ok((head, found))
 }
 
 /// Pairs questions and answers, which stand in one order.
@@ -237,10 +229,12 @@ fn found(wanted: &Wanted, row: Fetched) -> Result<(Head, Found), &'static str> {
     Ok((head, found))
 }
 
-async fn write(connection: &mut PgConnection, head: &Head, plan: &Plan, known: &HashMap<UniqueKey, KeyOwner>) -> Result<(), CommitError> {
-    let (moved, claimed): (Vec<_>, Vec<_>) =
-        plan.keys.iter().filter_map(|(key, owner)| Some((key, owner.as_ref()?))).partition(|(key, _)| known.contains_key(*key));
-    let released: Vec<&[u8]> = plan.keys.iter().filter(|(_, owner)| owner.is_none()).map(|(key, _)| key.0.as_slice()).collect();
+async fn write(connection: &mut PgConnection, head: &Head, plan: &Plan) -> Result<(), CommitError> {
+    let claimed = claimed(plan);
+    let moved: Vec<(&UniqueKey, &KeyOwner)> =
+        plan.keys.iter().filter_map(|(key, change)| if let KeyChange::Moved(owner) = change { Some((key, owner)) } else { None }).collect();
+    let released: Vec<&[u8]> =
+        plan.keys.iter().filter(|(_, change)| **change == KeyChange::Released).map(|(key, _)| key.0.as_slice()).collect();
     let statement = bind_events(sqlx::query(include_str!("../../../sql/postgres/log/append.sql")), head.size, plan)
         .bind(claimed.iter().map(|(key, _)| key.0.as_slice()).collect::<Vec<_>>())
         .bind(claimed.iter().map(|(_, owner)| owner.stream.as_str()).collect::<Vec<_>>())
@@ -262,9 +256,13 @@ async fn write(connection: &mut PgConnection, head: &Head, plan: &Plan, known: &
     }
 }
 
+fn claimed(plan: &Plan) -> Vec<(&UniqueKey, &KeyOwner)> {
+    plan.keys.iter().filter_map(|(key, change)| if let KeyChange::Claimed(owner) = change { Some((key, owner)) } else { None }).collect()
+}
+
 /// The first parameters of a statement that appends: the head that was built on and the new one, and the events.
 fn bind_events<'q>(statement: Query<'q, Postgres, PgArguments>, size: u64, plan: &Plan) -> Query<'q, Postgres, PgArguments> {
-    let events = &plan.events;
+    let events: Vec<&Recorded> = plan.events().collect();
     statement
         .bind(signed(size))
         .bind(plan.chain_hash.0.as_slice())

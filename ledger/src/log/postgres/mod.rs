@@ -12,7 +12,7 @@ mod tests;
 mod wake;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use sqlx::postgres::{PgArguments, PgPool, PgRow};
@@ -52,8 +52,7 @@ pub struct Postgres {
     readers: Kept,
     writer: Writer,
     wakeups: Wakeups,
-    /// A commit of ours ended unknown: the server may still be at it.
-    unsettled: AtomicBool,
+    unsettled: Unsettled,
 }
 
 impl Postgres {
@@ -124,7 +123,7 @@ impl Postgres {
         };
         let wakeups = Wakeups::new(&sessions, &name);
         let (readers, writer) = (Kept::new(sessions.clone(), READERS_MAX), Writer::new(sessions));
-        Ok(Postgres { name, origin, clock, pool, readers, writer, wakeups, unsettled: AtomicBool::new(false) })
+        Ok(Postgres { name, origin, clock, pool, readers, writer, wakeups, unsettled: Unsettled::default() })
     }
 
     /// The server's setting by which acknowledged commits can be lost, if there is one: for readiness.
@@ -135,13 +134,32 @@ impl Postgres {
         store::unsafe_setting(&self.pool).await
     }
 
+    /// Makes sure that no commit of ours whose outcome is unknown is under way any more.
+    async fn settle(&self) -> Result<(), Error> {
+        let unknown = self.unsettled.unknown.load(Ordering::SeqCst);
+        let (mut settled, waited) = match self.unsettled.settled.try_lock() {
+            Ok(settled) => (settled, false),
+            Err(_) => (self.unsettled.settled.lock().await, true),
+        };
+        if *settled >= unknown {
+            return Ok(());
+        }
+        if waited {
+            // Whoever was waited for could not, and took as long as one waits.
+            return Err(Error::Busy);
+        }
+        self.writer.settle().await?;
+        *settled = unknown;
+        Ok(())
+    }
+
     fn now(&self, stored: Timestamp) -> Timestamp {
         self.clock.as_ref().map_or(stored, |clock| clock.now())
     }
 
-    /// The first position recorded at `time` or later; the log's size if there is none.
-    async fn first_since(&self, time: Timestamp) -> Result<i64, Error> {
-        let search = sqlx::query_scalar(include_str!("../../../sql/postgres/log/first_since.sql")).bind(time.as_micros_i64());
+    /// The first position recorded at `time` or later, the log's size if there is none; and that size.
+    async fn first_since(&self, time: Timestamp) -> Result<(i64, i64), Error> {
+        let search = sqlx::query_as(include_str!("../../../sql/postgres/log/first_since.sql")).bind(time.as_micros_i64());
         bounded(search.fetch_one(&self.pool)).await
     }
 
@@ -150,10 +168,13 @@ impl Postgres {
         let mut from = i64::try_from(query.from.0).unwrap_or(i64::MAX);
         let mut to = query.to.map_or(i64::MAX, |to| i64::try_from(to.0).unwrap_or(i64::MAX));
         if let Some(since) = query.since {
-            from = from.max(self.first_since(since).await?);
+            let (first, size) = self.first_since(since).await?;
+            // What is appended after the search was not judged by it.
+            (from, to) = (from.max(first), to.min(size - 1));
         }
         if let Some(until) = query.until {
-            to = to.min(self.first_since(until).await? - 1);
+            let (first, _) = self.first_since(until).await?;
+            to = to.min(first - 1);
         }
         Ok((from <= to).then_some((from, to)))
     }
@@ -185,11 +206,7 @@ impl Log for Postgres {
 
     /// After a commit whose outcome is unknown this waits until the server is done with it, or answers [`Error::Busy`].
     async fn head(&self) -> Result<Head, Error> {
-        if self.unsettled.swap(false, Ordering::SeqCst) {
-            let still = OutcomeUnknown(&self.unsettled);
-            self.writer.settle().await?;
-            std::mem::forget(still);
-        }
+        self.settle().await?;
         // Our clock is read before the query, as the server's is before the row is looked at.
         let ours = self.now(Timestamp::EPOCH);
         let rows = self.readers.fetch(|| sqlx::query(HEAD)).await.map_err(store::error)?;
@@ -208,7 +225,7 @@ impl Log for Postgres {
         }
         let outcome = OutcomeUnknown(&self.unsettled);
         let committed = self.writer.commit(&batch, self.clock.as_deref()).await;
-        if !matches!(committed, Err(CommitError::Unknown(_))) {
+        if !matches!(committed, Err(CommitError::Unknown { .. })) {
             std::mem::forget(outcome);
         }
         let (outcomes, size) = committed?;
@@ -295,12 +312,21 @@ impl Log for Postgres {
     }
 }
 
+/// Commits of ours that ended unknown: the server may still be at them.
+#[derive(Default)]
+struct Unsettled {
+    /// How many there have been.
+    unknown: AtomicU64,
+    /// How many of them are known to be no longer under way. Locked by who is finding that out, while all others wait.
+    settled: tokio::sync::Mutex<u64>,
+}
+
 /// Notes when dropped that a commit's outcome is unknown, as it also is when the commit's future was dropped.
-struct OutcomeUnknown<'a>(&'a AtomicBool);
+struct OutcomeUnknown<'a>(&'a Unsettled);
 
 impl Drop for OutcomeUnknown<'_> {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.0.unknown.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -315,7 +341,7 @@ struct StoredHead {
     chain_hash: Hash,
     recorded_at: Timestamp,
     now: Timestamp,
-    /// A commit may have taken its time before `now` and not be counted.
+    /// A commit may have taken its time before `now` and not be counted; on a standby always.
     in_flight: bool,
 }
 

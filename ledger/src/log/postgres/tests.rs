@@ -181,6 +181,28 @@ async fn a_head_stays_behind_what_a_transaction_in_flight_may_record() {
     }
 }
 
+#[tokio::test]
+async fn a_head_read_from_a_standby_stays_behind_what_its_primary_may_record() {
+    let mut server = Server::start_private().await;
+    let url = server.url("postgres");
+    Postgres::migrate(&url, &LogName::LEDGER).await.unwrap();
+    let clock = Arc::new(ManualClock::at(noon()));
+    let (log, timed) = (open(&url, None).await, open(&url, Some(clock)).await);
+    log.commit(one()).await.unwrap();
+    let before = log.head().await.unwrap();
+    assert!(before.now > before.recorded_at, "{before:?}");
+    // A standby that hears nothing from its primary lags as far behind as can be.
+    server.stop_fast();
+    std::fs::write(server.data_folder().join("standby.signal"), "").unwrap();
+    server.start().await;
+    for log in [&log, &timed] {
+        let standby = log.head().await.unwrap();
+        assert_eq!((standby.size, standby.now), (before.size, settled_before(before.recorded_at)));
+    }
+    execute(&url, "select pg_promote()").await.unwrap();
+    assert!(log.head().await.unwrap().now > before.now);
+}
+
 /// Sits between begin and commit, wherever the future happens to be dropped.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dropped_commit_holds_nothing_and_the_head_tells_what_became_of_it() {
@@ -195,28 +217,55 @@ async fn a_dropped_commit_holds_nothing_and_the_head_tells_what_became_of_it() {
     }
 }
 
+/// A standby that never answers keeps commits under way: they are durable here, and nobody sees them yet. `None` ends it.
+async fn wait_for_standby(url: &str, name: Option<&str>) {
+    let mut session = PgConnection::connect(url).await.unwrap();
+    let setting =
+        name.map_or_else(|| "reset synchronous_standby_names".to_owned(), |name| format!("set synchronous_standby_names = '{name}'"));
+    sqlx::query(AssertSqlSafe(format!("alter system {setting}"))).execute(&mut session).await.unwrap();
+    sqlx::query("select pg_reload_conf()").execute(&mut session).await.unwrap();
+}
+
 #[tokio::test]
-async fn a_head_asked_for_after_an_unknown_commit_waits_for_it() {
+async fn heads_asked_for_after_an_unknown_commit_wait_for_it() {
     let mut server = Server::start_private().await;
     let url = server.url("postgres");
     Postgres::migrate(&url, &LogName::LEDGER).await.unwrap();
     let log = open(&url, None).await;
-    // A standby that never answers keeps the commit under way: it is durable here, and nobody sees it yet.
-    let mut session = PgConnection::connect(&url).await.unwrap();
-    sqlx::query("alter system set synchronous_standby_names = 'nobody'").execute(&mut session).await.unwrap();
-    sqlx::query("select pg_reload_conf()").execute(&mut session).await.unwrap();
+    wait_for_standby(&url, Some("nobody")).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(tokio::time::timeout(Duration::from_millis(500), log.commit(one())).await.is_err());
     let other = open(&url, None).await;
     assert_eq!(other.head().await.unwrap().size, 0);
     let heal = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
-        sqlx::query("alter system reset synchronous_standby_names").execute(&mut session).await.unwrap();
-        sqlx::query("select pg_reload_conf()").execute(&mut session).await.unwrap();
+        wait_for_standby(&url, None).await;
     };
-    let (head, ()) = futures::join!(log.head(), heal);
-    assert_eq!(head.unwrap().size, 1);
+    let (first, second, ()) = futures::join!(log.head(), log.head(), heal);
+    assert_eq!((first.unwrap().size, second.unwrap().size), (1, 1));
     server.stop_fast();
+}
+
+#[tokio::test]
+async fn a_commit_that_never_reached_its_synchronous_standby_is_not_told_before_it_has() {
+    let mut server = Server::start_private().await;
+    let url = server.url("postgres");
+    Postgres::migrate(&url, &LogName::LEDGER).await.unwrap();
+    let log = open(&url, None).await;
+    wait_for_standby(&url, Some("nobody")).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    // The server that stops ends the wait: the commit is in its own log only.
+    let stop = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        server.stop_fast();
+    };
+    let (committed, ()) = futures::join!(log.commit(one()), stop);
+    assert!(matches!(committed, Err(CommitError::Unknown { from: Position(0), .. })), "{committed:?}");
+    server.start().await;
+    assert_eq!(open(&url, None).await.head().await.unwrap().size, 1);
+    assert!(tokio::time::timeout(Duration::from_secs(1), log.head()).await.is_err());
+    wait_for_standby(&url, None).await;
+    assert_eq!(log.head().await.unwrap().size, 1);
 }
 
 #[tokio::test]
@@ -308,6 +357,17 @@ async fn what_contradicts_the_planner_stops_with_the_constraints_name() {
     assert!(matches!(&contradiction, CommitError::Contradiction(what) if what == "events_position"), "{contradiction:?}");
 }
 
+#[tokio::test]
+async fn a_time_that_is_not_reached_yet_bounds_a_read_to_what_was_there_when_it_was_looked_for() {
+    let database = migrated().await;
+    let log = open(&database.url, None).await;
+    log.commit(vec![one().remove(0), one().remove(0)]).await.unwrap();
+    let since = |since| Query { since: Some(since), ..Query::from(Position::FIRST, 9) };
+    // An event that is appended before the read begins would stand at 2.
+    assert_eq!(log.bounds(&since(Timestamp::MAX)).await.unwrap(), None);
+    assert_eq!(log.bounds(&since(Timestamp::EPOCH)).await.unwrap(), Some((0, 1)));
+}
+
 /// Whether the last commit of all was one statement.
 async fn went_short(url: &str) -> bool {
     let mut connection = PgConnection::connect(url).await.unwrap();
@@ -362,20 +422,24 @@ async fn a_time_is_never_behind_the_clock_under_the_lock() {
 }
 
 #[tokio::test]
-async fn what_an_append_relies_on_must_be_in_the_vault() {
+async fn an_append_whose_subject_was_lost_is_refused_alone_in_its_batch() {
     let database = migrated().await;
     let log = open(&database.url, None).await;
     execute(&database.url, "create schema vault; create table vault.subjects (id uuid)").await.unwrap();
     let (there, gone) = (Uuid::from_u128(1), Uuid::from_u128(2));
     execute(&database.url, "insert into vault.subjects values ('00000000-0000-0000-0000-000000000001')").await.unwrap();
-    let relying = |subjects: &[Uuid]| vec![Append { relies_on: subjects.to_vec(), ..one().remove(0) }];
-    let refused = async || matches!(log.commit(relying(&[there, gone])).await, Err(CommitError::NotCommitted(Error::Unavailable(_))));
+    let relying = |subjects: &[Uuid]| Append { relies_on: subjects.to_vec(), ..one().remove(0) };
+    let refused = async || {
+        let outcomes = log.commit(vec![relying(&[there]), relying(&[there, gone]), relying(&[there])]).await.unwrap();
+        let refused = Outcome::Refused(Refusal::SubjectGone { subject: gone });
+        matches!(&outcomes[..], [Outcome::Appended(_), second, Outcome::Appended(_)] if *second == refused)
+    };
     assert!(refused().await, "on the long way");
     for _ in 0..10 {
-        log.commit(relying(&[there])).await.unwrap();
+        log.commit(vec![relying(&[there])]).await.unwrap();
     }
     assert!(refused().await, "after commits that went the short way");
-    assert_eq!(log.head().await.unwrap().size, 10);
+    assert_eq!(log.head().await.unwrap().size, 14);
 }
 
 #[tokio::test]

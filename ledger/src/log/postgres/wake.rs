@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::LogName;
+use crate::causes;
 use crate::store::postgres::{CONNECT_TIMEOUT, Sessions, bounded};
 
 /// Between two announcements, so that a busy log does not make one of each commit.
@@ -88,7 +89,7 @@ async fn announce(sessions: Sessions, channel: String, mut grown: watch::Receive
 async fn listen(sessions: Sessions, channel: String, heard: watch::Sender<u64>) {
     loop {
         if let Err(failed) = listen_once(&sessions, &channel, &heard).await {
-            tracing::debug!(error = %failed, channel, "not listening; polling goes on");
+            tracing::debug!(reason = causes(&failed), channel, "not listening; polling goes on");
         }
         tokio::time::sleep(RECONNECT_PAUSE).await;
     }

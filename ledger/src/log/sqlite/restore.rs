@@ -1,9 +1,11 @@
 //! What another log recorded, written as a batch of appends is: under `begin immediate`, with the same statements.
 
+use std::sync::atomic::Ordering;
+
 use async_trait::async_trait;
 use rusqlite::{Connection, TransactionBehavior, params};
 
-use super::{Sqlite, bound, find, head_row, remembered, sql, store, write};
+use super::{Sqlite, at_most, find, head_row, integer, remembered, sql, store, write};
 use crate::log::{Restore, RestoreError};
 use crate::planner::{Head, Remembered, Restored};
 use crate::store::Error;
@@ -12,8 +14,15 @@ use crate::store::sqlite::OpenFile;
 #[async_trait]
 impl Restore for Sqlite {
     async fn restore(&self, batch: Restored) -> Result<(), RestoreError> {
-        let file = self.file.clone();
-        let restored = self.writer.call(move |connection| restore(connection, &file, &batch)).await;
+        let (file, unsettled) = (self.file.clone(), self.unsettled.clone());
+        let restore = move |connection: &mut Connection| {
+            let restored = restore(connection, &file, &batch);
+            if matches!(restored, Err(RestoreError::Store(_))) {
+                unsettled.store(true, Ordering::SeqCst);
+            }
+            restored
+        };
+        let restored = self.writer.call(restore).await;
         restored.unwrap_or_else(|closed| Err(Error::Failed(closed.into()).into()))
     }
 
@@ -22,8 +31,7 @@ impl Restore for Sqlite {
         let after = after.map(|(key, _)| *key);
         let list = move |connection: &mut Connection| {
             let mut statement = connection.prepare_cached(sql::SELECT_REMEMBERED).map_err(store::error)?;
-            let rows =
-                statement.query_map(params![after, i64::try_from(limit).unwrap_or(i64::MAX)], |row| Ok((row.get(0)?, remembered(row, 1)?)));
+            let rows = statement.query_map(params![after, at_most(limit)], |row| Ok((row.get(0)?, remembered(row, 1)?)));
             rows.and_then(Iterator::collect).map_err(store::error)
         };
         self.on_reader(list).await
@@ -35,7 +43,7 @@ impl Restore for Sqlite {
             {
                 let mut replace = transaction.prepare_cached(sql::REPLACE_IDEMPOTENCY).map_err(store::error)?;
                 for (key, row) in rows {
-                    let row = params![key, row.stored_command(), bound(row.position), row.recorded_at.as_micros()];
+                    let row = params![key, row.stored_command(), integer(row.position.0), row.recorded_at.as_micros()];
                     replace.execute(row).map_err(store::error)?;
                 }
             }

@@ -135,6 +135,27 @@ async fn a_log_that_another_process_holds_for_long_is_busy_and_nothing_is_writte
 }
 
 #[tokio::test]
+async fn a_commit_that_ends_unknown_while_a_head_is_asked_for_is_settled_by_the_next() {
+    let folder = fresh().await;
+    let log = folder.log().await;
+    log.unsettled.store(true, Ordering::SeqCst);
+    // The writer comes to it once both are waiting: the head, and behind it a commit that ends unknown.
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let mut holding = std::pin::pin!(log.writer.call(move |_| held.recv()));
+    let mut head = std::pin::pin!(log.head());
+    let unsettled = log.unsettled.clone();
+    let mut unknown = std::pin::pin!(log.writer.call(move |_| unsettled.store(true, Ordering::SeqCst)));
+    assert!(futures::poll!(&mut holding).is_pending() && futures::poll!(&mut head).is_pending());
+    assert!(futures::poll!(&mut unknown).is_pending());
+    release.send(()).unwrap();
+    unknown.await.unwrap();
+    head.await.unwrap();
+    assert!(log.unsettled.load(Ordering::SeqCst));
+    log.head().await.unwrap();
+    assert!(!log.unsettled.load(Ordering::SeqCst));
+}
+
+#[tokio::test]
 async fn a_head_stays_behind_the_clock_while_anybody_writes_and_never_goes_back() {
     let folder = fresh().await;
     let (log, other) = (folder.log().await, folder.log().await);
@@ -255,6 +276,8 @@ async fn nothing_is_acknowledged_once_the_file_was_deleted_or_replaced() {
         assert!(matches!(log.commit(vec![one()]).await, Err(CommitError::NotCommitted(Error::Unavailable(_)))));
         assert!(matches!(log.head().await, Err(Error::Unavailable(_))));
         assert!(matches!(log.read(&Query::from(Position::FIRST, 9)).await, Err(Error::Unavailable(_))));
+        assert!(matches!(log.forget_idempotency(Timestamp::MAX).await, Err(Error::Unavailable(_))));
+        assert!(matches!(log.forget_commands(&[Position(0)]).await, Err(Error::Unavailable(_))));
     }
     std::fs::rename(folder.folder.path().join("aside"), &file).unwrap();
     log.commit(vec![one()]).await.unwrap();

@@ -203,7 +203,7 @@ async fn issuance_appends_to_both_logs_uses_the_vault_and_reads_the_read_store()
     let refs = SubjectRefs { issuer: issuer.id, name: [1; 32], email: [2; 32] };
     let subject = vault.subjects(&[refs], now()).await.unwrap().remove(0);
     assert_eq!(vault.open_keys(&[KeyId::Subject(subject.id)]).await.unwrap().len(), 1);
-    assert_eq!(vault.find_subjects(None, Some([2; 32])).await.unwrap(), [subject.id]);
+    assert_eq!(vault.find_subjects(None, Some(&[[2; 32]])).await.unwrap(), [(subject.id, issuer.id)]);
     let ledger = open_log(&url, LogName::LEDGER).await.unwrap();
     for _ in 0..5 {
         let relying = Append { relies_on: vec![subject.id], ..append().remove(0) };

@@ -10,10 +10,10 @@ use uuid::Uuid;
 
 use super::{Header, Restored};
 use crate::event::audit::{AuditDetailsShredded, AuditEvent, IssuerChanged};
-use crate::event::credential::CredentialIssued;
+use crate::event::credential::{CredentialIssued, CredentialRevoked};
 use crate::event::subject::SubjectErased;
-use crate::event::{DecodeError, Payload, Recorded};
-use crate::log::{Log, Query};
+use crate::event::{DecodeError, Recorded};
+use crate::log::{Log, Query, Walk};
 use crate::sealing::KeyId;
 use crate::store::Error;
 use crate::vault::Vault;
@@ -38,12 +38,14 @@ pub struct Since {
 }
 
 /// What was issued since, under keys that are in no backup.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lost {
     /// How many credentials cannot be opened any more.
     pub credentials: u64,
     /// Of how many subjects.
     pub subjects: u64,
+    /// Those of the credentials that are not revoked, in the order in which they were issued.
+    pub unrevoked: Vec<Uuid>,
 }
 
 impl Since {
@@ -54,7 +56,7 @@ impl Since {
     pub async fn read(ledger: &dyn Log, audit: &dyn Log, header: &Header) -> Result<Since, Error> {
         let mut since = Since::default();
         // From the beginning: who was erased just before the backup was made may have been in the vault still.
-        each(ledger, Query { kind: Some(SubjectErased::TYPE.to_owned()), ..all_from(0) }, |event| {
+        each(ledger, all_from(0).of::<SubjectErased>(), |event| {
             let erased: SubjectErased = event.payload()?;
             since.erased.insert(event.stream.id());
             since
@@ -63,7 +65,7 @@ impl Since {
             Ok(())
         })
         .await?;
-        each(audit, Query { kind: Some(AuditDetailsShredded::TYPE.to_owned()), ..all_from(0) }, |event| {
+        each(audit, all_from(0).of::<AuditDetailsShredded>(), |event| {
             since.months.extend(event.payload::<AuditDetailsShredded>()?.months);
             Ok(())
         })
@@ -176,24 +178,27 @@ impl Since {
 /// # Errors
 /// The log or the vault cannot be read.
 pub async fn lost(ledger: &dyn Log, vault: &dyn Vault, header: &Header, since: &Since) -> Result<Lost, Error> {
-    let (mut lost, mut subjects) = (Lost::default(), HashSet::new());
-    let mut query = Query { kind: Some(CredentialIssued::TYPE.to_owned()), ..all_from(header.ledger) };
-    loop {
-        let events = ledger.read(&query).await?;
+    let (mut lost, mut subjects, mut revoked) = (Lost::default(), HashSet::new(), HashSet::new());
+    each(ledger, all_from(header.ledger).of::<CredentialRevoked>(), |event| {
+        revoked.insert(event.stream.id());
+        Ok(())
+    })
+    .await?;
+    let mut issuances = Walk::over(ledger, all_from(header.ledger).of::<CredentialIssued>());
+    while let Some(events) = issuances.page().await? {
         let mut issued = Vec::with_capacity(events.len());
         for event in &events {
-            issued.extend(event.payload::<CredentialIssued>().map_err(not_understood)?.subject_id.filter(|id| !since.is_erased(*id)));
+            let subject = event.payload::<CredentialIssued>().map_err(not_understood)?.subject_id;
+            issued.extend(subject.filter(|id| !since.is_erased(*id)).map(|subject| (event.stream.id(), subject)));
         }
+        let asked: Vec<Uuid> = issued.iter().map(|(_, subject)| *subject).collect();
         // In the order asked for.
-        for (id, known) in issued.iter().zip(vault.subject_refs(&issued).await?) {
+        for ((credential, subject), known) in issued.into_iter().zip(vault.subject_refs(&asked).await?) {
             if known.is_none() {
                 lost.credentials += 1;
-                subjects.insert(*id);
+                subjects.insert(subject);
+                lost.unrevoked.extend(Some(credential).filter(|id| !revoked.contains(id)));
             }
-        }
-        match events.last() {
-            Some(last) if events.len() == PAGE => query.from = Position(last.position.0 + 1),
-            _ => break,
         }
     }
     lost.subjects = subjects.len() as u64;
@@ -204,16 +209,12 @@ fn all_from(position: u64) -> Query {
     Query::from(Position(position), PAGE)
 }
 
-/// Page by page, so that a log of any length passes through bounded memory.
-async fn each(log: &dyn Log, mut query: Query, mut take: impl FnMut(&Recorded) -> Result<(), DecodeError>) -> Result<(), Error> {
-    loop {
-        let events = log.read(&query).await?;
+async fn each(log: &dyn Log, query: Query, mut take: impl FnMut(&Recorded) -> Result<(), DecodeError>) -> Result<(), Error> {
+    let mut walk = Walk::over(log, query);
+    while let Some(events) = walk.page().await? {
         events.iter().try_for_each(&mut take).map_err(not_understood)?;
-        match events.last() {
-            Some(last) if events.len() == PAGE => query.from = Position(last.position.0 + 1),
-            _ => return Ok(()),
-        }
     }
+    Ok(())
 }
 
 fn not_understood(failed: DecodeError) -> Error {

@@ -27,6 +27,11 @@ impl<W: Write> Encrypt<W> {
         Encrypt { out, encryptor, plain: Vec::with_capacity(CHUNK) }
     }
 
+    /// Where it writes to.
+    pub(super) fn out(&mut self) -> &mut W {
+        &mut self.out
+    }
+
     /// Writes the last chunk.
     pub(super) fn finish(mut self) -> io::Result<W> {
         let last = self.encryptor.encrypt_last(self.plain.as_slice()).map_err(|_| io::Error::other("the last chunk is not encrypted"))?;

@@ -12,7 +12,7 @@ use crate::event::audit::{
     SessionEnded,
 };
 use crate::event::audit::{EndedBy, MasterKeyRotated};
-use crate::event::credential::CredentialIssued;
+use crate::event::credential::{CredentialIssued, CredentialRevoked};
 use crate::event::subject::SubjectErased;
 use crate::event::{New, Origination, Payload};
 use crate::log::memory::Memory;
@@ -51,7 +51,9 @@ fn terms() -> Terms {
 async fn backed_up(url: &Url, folder: &TempDir) -> (std::path::PathBuf, u64) {
     let path = folder.path().join("backup");
     let file = File::create(&path).unwrap();
-    let (_, rows) = write(url, keyring(key(1)).ring(), terms(), &SystemRandom, file).await.unwrap();
+    let unfinished = write(url, keyring(key(1)).ring(), terms(), &SystemRandom, file).await.unwrap();
+    let rows = unfinished.rows;
+    unfinished.finish().unwrap();
     (path, rows)
 }
 
@@ -161,6 +163,20 @@ async fn a_backup_is_restored_no_later_than_it_says_whatever_is_written_over_tha
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn without_its_end_a_backup_is_none() {
+    let ((_first, first), files) = (folder(), tempfile::tempdir().unwrap());
+    // Of more than one chunk.
+    filled(&first, 1000).await;
+    let path = files.path().join("backup");
+    let mut unfinished = write(&first, keyring(key(1)).ring(), terms(), &SystemRandom, File::create(&path).unwrap()).await.unwrap();
+    unfinished.out().sync_all().unwrap();
+    assert!(std::fs::metadata(&path).unwrap().len() > 64 * 1024);
+    assert!(matches!(opened(&path, 1), Err(Refused::Altered(_))));
+    unfinished.finish().unwrap();
+    assert!(opened(&path, 1).is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_backup_is_made_of_a_vault_that_two_keys_open() {
     let ((_first, first), files) = (folder(), tempfile::tempdir().unwrap());
     let vault = filled(&first, 2).await;
@@ -185,7 +201,7 @@ async fn what_was_destroyed_or_taken_away_since_stays_so() {
     let account = Uuid::from_u128(1);
     let (path, _) = backed_up(&first, &files).await;
 
-    let ids: Vec<Uuid> = vault.find_subjects(None, Some(refs(0).email)).await.unwrap();
+    let ids: Vec<Uuid> = vault.find_subjects(None, Some(&[refs(0).email])).await.unwrap().into_iter().map(|(id, _)| id).collect();
     let erased = SubjectErased { keys: vec![format!("subject/{}", ids[0])], order: Uuid::nil(), issuer, credentials: 1 };
     append(&ledger, Stream::subject(ids[0]), &erased).await;
     vault.month_key("2026-12").await.unwrap();
@@ -211,8 +227,8 @@ async fn what_was_destroyed_or_taken_away_since_stays_so() {
     assert_eq!((restored.erased, restored.months, restored.changed), (1, 1, 3));
 
     let again = open_with(&second, keyring(key(1))).await;
-    assert!(again.find_subjects(None, Some(refs(0).email)).await.unwrap().is_empty());
-    assert_eq!(again.find_subjects(None, Some(refs(1).email)).await.unwrap().len(), 1);
+    assert!(again.find_subjects(None, Some(&[refs(0).email])).await.unwrap().is_empty());
+    assert_eq!(again.find_subjects(None, Some(&[refs(1).email])).await.unwrap().len(), 1);
     assert!(again.month_key("2026-11").await.is_err(), "it never gets another");
     let key = again.key(kept[0].id).await.unwrap().unwrap();
     assert_eq!((key.revoked_at, key.terms.expires_at), (Some(noon()), Some(noon().plus(DAY))));
@@ -224,7 +240,9 @@ async fn what_was_destroyed_or_taken_away_since_stays_so() {
 
     // What was issued since, of somebody who is not in the backup.
     let stranger = Uuid::from_u128(99);
-    for (n, subject) in [stranger, stranger, ids[0], again.find_subjects(None, Some(refs(1).email)).await.unwrap()[0]].iter().enumerate() {
+    for (n, subject) in
+        [stranger, stranger, ids[0], again.find_subjects(None, Some(&[refs(1).email])).await.unwrap()[0].0].iter().enumerate()
+    {
         let issued = CredentialIssued {
             credential_type: "badge".to_owned(),
             digest: ByteArray::new([u8::try_from(n).unwrap(); 32]),
@@ -236,7 +254,9 @@ async fn what_was_destroyed_or_taken_away_since_stays_so() {
         };
         append(&ledger, Stream::credential(Uuid::from_u128(100 + n as u128)), &issued).await;
     }
-    assert_eq!(lost(&ledger, &*again, &header, &since).await.unwrap(), Lost { credentials: 2, subjects: 1 });
+    append(&ledger, Stream::credential(Uuid::from_u128(100)), &CredentialRevoked { reason: None }).await;
+    let expected = Lost { credentials: 2, subjects: 1, unrevoked: vec![Uuid::from_u128(101)] };
+    assert_eq!(lost(&ledger, &*again, &header, &since).await.unwrap(), expected);
 }
 
 /// As `filled` makes them.

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::{Fingerprint, MasterKey, MasterKeys, Secret, Source};
 use crate::sealing::DoesNotOpen;
-use crate::{Random, store};
+use crate::{Random, causes, store};
 
 /// For how long what was read in the vault is believed. Servers read it more often, when they say that they live.
 pub const BELIEVED: Duration = Duration::from_secs(6);
@@ -96,6 +96,28 @@ pub enum NotAtHand {
     /// None of its keys opens the vault.
     #[error("the master key does not open this vault")]
     Unknown,
+}
+
+/// A master key that a process lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Lacking {
+    /// The one that wraps.
+    #[error(transparent)]
+    Wrapping(NotAtHand),
+    /// The one that wrapped before a rotation that is not over: what it wrapped may not have been wrapped anew yet.
+    #[error("part of the vault may still be wrapped by the master key {0}, which this process was not given")]
+    Wrapped(Fingerprint),
+    /// The one that is to wrap once every process has it.
+    #[error("the master key {0} is to take the place of the vault's, and this process was not given it: the rotation waits")]
+    Announced(Fingerprint),
+}
+
+impl Lacking {
+    /// Whether secrets of the vault cannot be opened without it.
+    #[must_use]
+    pub fn is_needed(&self) -> bool {
+        !matches!(self, Lacking::Announced(_))
+    }
 }
 
 /// The keys at hand.
@@ -185,14 +207,29 @@ impl Ring {
             Some(source) => match source.load().await {
                 Ok(loaded) => self.add(&loaded),
                 Err(error) => {
-                    let error = &error as &dyn std::error::Error;
-                    tracing::warn!(source = source.name(), error, "the master key is being rotated, but cannot be read again");
+                    let reason = causes(&error);
+                    tracing::warn!(source = source.name(), reason, "the master key is being rotated, but cannot be read again");
                 }
             },
         }
         match refused {
             Some(_) => self.take(&standing, read_at),
             None => Ok(()),
+        }
+    }
+
+    /// Which key is wanted by what the vault says, and not at hand. The source is not asked for it.
+    #[must_use]
+    pub fn lacking(&self, standing: &Standing) -> Option<Lacking> {
+        if let Err(missing) = self.held().wrapping_by(standing) {
+            return Some(Lacking::Wrapping(missing));
+        }
+        let Rotation { from, to, stage } = standing.rotation?;
+        let lacks = |name| self.find(name).is_none();
+        match stage {
+            Stage::Announced => lacks(to).then_some(Lacking::Announced(to)),
+            Stage::Wrapping => lacks(from).then_some(Lacking::Wrapped(from)),
+            Stage::Done => None,
         }
     }
 
@@ -316,6 +353,22 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         ring.follow(standing(Some(Stage::Done)), Instant::now()).await.unwrap();
         assert_eq!(ring.fingerprints(), [name(2)]);
+    }
+
+    #[test]
+    fn a_key_that_is_wanted_and_not_at_hand_is_named() {
+        let lacking = |digit, stage| Ring::new(&key(digit).into(), None).lacking(&standing(stage));
+        for (stage, with_old, with_new) in [
+            (None, None, Some(Lacking::Wrapping(NotAtHand::Unknown))),
+            (Some(Stage::Announced), Some(Lacking::Announced(name(2))), Some(Lacking::Wrapping(NotAtHand::Named(name(1))))),
+            (Some(Stage::Wrapping), Some(Lacking::Wrapping(NotAtHand::Named(name(2)))), Some(Lacking::Wrapped(name(1)))),
+            (Some(Stage::Done), Some(Lacking::Wrapping(NotAtHand::Named(name(2)))), None),
+        ] {
+            assert_eq!((lacking(1, stage), lacking(2, stage)), (with_old, with_new), "{stage:?}");
+            let both = Ring::new(&MasterKeys::and(key(1), key(2)), None);
+            assert_eq!(both.lacking(&standing(stage)), None, "{stage:?}");
+        }
+        assert!(Lacking::Wrapped(name(1)).is_needed() && !Lacking::Announced(name(2)).is_needed());
     }
 
     #[tokio::test]

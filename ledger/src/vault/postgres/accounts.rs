@@ -2,31 +2,30 @@
 
 use async_trait::async_trait;
 use sqlx::Row as _;
-use sqlx::postgres::{PgArguments, PgRow};
-use sqlx::query::Query;
+use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
-use super::{Postgres, optional_time, roles, sql, time};
+use super::{Postgres, Statement, optional_time, roles, sql, time};
 use crate::Timestamp;
 use crate::store::Error;
 use crate::store::postgres::{bounded, error};
 use crate::vault::accounts::{Account, Accounts, Change, Login, NewAccount, Profile};
 use crate::vault::master_key::Secret;
 use crate::vault::rows::Keyring;
-use crate::vault::{Reference, Roles};
-
-type Statement<'q> = Query<'q, sqlx::Postgres, PgArguments>;
+use crate::vault::{Reference, Roles, Rotations};
 
 impl Postgres {
-    /// Changes an account and ends its sessions but one, in one transaction. The sessions are looked for by a statement of their own, after
+    /// Changes an account and ends its sessions but one, in one transaction, or does neither. The sessions are looked for by a statement of their own, after
     /// the account's row is locked: whoever begins one meanwhile holds that row, and has committed by then.
     async fn change_and_end(&self, change: Statement<'_>, id: Uuid, kept: Option<Uuid>, now: Timestamp) -> Result<bool, Error> {
         let mut transaction = bounded(self.pool.begin()).await?;
-        let changed = bounded(change.execute(&mut *transaction)).await?.rows_affected() == 1;
+        if bounded(change.execute(&mut *transaction)).await?.rows_affected() == 0 {
+            return Ok(false);
+        }
         let end = sqlx::query(sql::END_SESSIONS).bind(id).bind(now.as_micros_i64()).bind(kept);
         bounded(end.execute(&mut *transaction)).await?;
         bounded(transaction.commit()).await?;
-        Ok(changed)
+        Ok(true)
     }
 }
 
@@ -76,13 +75,20 @@ impl Accounts for Postgres {
         row.map(|row| login(&row, &self.keyring)).transpose()
     }
 
-    async fn set_profile(&self, id: Uuid, profile: &Profile, email: Reference) -> Result<Change, Error> {
+    async fn set_profile(&self, id: Uuid, decided: &Profile, profile: &Profile, email: Reference) -> Result<Change, Error> {
         self.keep_up().await?;
-        let set = sqlx::query(sql::SET_PROFILE).bind(id).bind(self.keyring.wrap_profile(id, profile)).bind(email.to_vec());
+        let row = bounded(sqlx::query(sql::SELECT_ACCOUNT).bind(id).fetch_optional(&self.pool)).await?;
+        let Some(row) = row else { return Ok(Change::Missing) };
+        let stored: Vec<u8> = row.try_get("wrapped_profile").map_err(error)?;
+        if self.keyring.profile(id, &stored)? != *decided {
+            return Ok(Change::Stale);
+        }
+        let profile = self.keyring.wrap_profile(id, profile);
+        let set = sqlx::query(sql::SET_PROFILE).bind(id).bind(stored).bind(profile).bind(email.to_vec());
         let set = async {
             match set.execute(&self.pool).await {
                 Ok(done) if done.rows_affected() == 1 => Ok(Change::Done),
-                Ok(_) => Ok(Change::Missing),
+                Ok(_) => Ok(Change::Stale),
                 Err(failed) if failed.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation) => Ok(Change::Taken),
                 Err(failed) => Err(failed),
             }
@@ -90,10 +96,11 @@ impl Accounts for Postgres {
         bounded(set).await
     }
 
-    async fn set_password(&self, id: Uuid, password: &str, kept: Option<Uuid>, now: Timestamp) -> Result<bool, Error> {
+    async fn set_password(&self, id: Uuid, checked: &[u8], password: &str, kept: Option<Uuid>, now: Timestamp) -> Result<bool, Error> {
         self.keep_up().await?;
         let password = self.keyring.wrap_text(Secret::AccountPassword(id), password);
-        self.change_and_end(sqlx::query(sql::SET_PASSWORD).bind(id).bind(password), id, kept, now).await
+        let set = sqlx::query(sql::SET_PASSWORD).bind(id).bind(checked.to_vec()).bind(password).bind(kept).bind(now.as_micros_i64());
+        self.change_and_end(set, id, kept, now).await
     }
 
     async fn rehash_password(&self, id: Uuid, stored: &[u8], password: &str) -> Result<(), Error> {
@@ -102,8 +109,8 @@ impl Accounts for Postgres {
         bounded(sqlx::query(sql::REHASH_PASSWORD).bind(id).bind(stored.to_vec()).bind(password).execute(&self.pool)).await.map(drop)
     }
 
-    async fn set_roles(&self, id: Uuid, roles: Roles) -> Result<bool, Error> {
-        let set = sqlx::query(sql::SET_ROLES).bind(id).bind(roles.to_string());
+    async fn set_roles(&self, id: Uuid, decided: Roles, roles: Roles) -> Result<bool, Error> {
+        let set = sqlx::query(sql::SET_ROLES).bind(id).bind(decided.to_string()).bind(roles.to_string());
         Ok(bounded(set.execute(&self.pool)).await?.rows_affected() == 1)
     }
 

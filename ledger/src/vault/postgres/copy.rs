@@ -5,7 +5,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 use uuid::Uuid;
 
-use super::{Postgres, SCHEMA, STEPS, settings, sql, store};
+use super::{Postgres, SCHEMA, STEPS, Statement, settings, sql, store};
 use crate::store::Error;
 use crate::store::postgres::{Durability, Sessions, bounded};
 use crate::vault::copy::{CHUNK, Kind, Onto, Receiver, Rows, Sender, TABLES, Table, Value};
@@ -32,7 +32,7 @@ async fn read(url: &str, sender: &Sender) -> Result<(), Error> {
         let mut found = sqlx::query(AssertSqlSafe(table.select())).fetch(&mut *snapshot);
         let mut rows = Rows::of(table);
         while let Some(row) = bounded(found.try_next()).await? {
-            rows.rows.push(values(table, &row)?);
+            rows.rows.push((0..).zip(table.columns).map(|(at, (_, kind))| value(&row, at, *kind)).collect::<Result<_, Error>>()?);
             if rows.rows.len() == CHUNK && sender.send(Ok(std::mem::replace(&mut rows, Rows::of(table)))).await.is_err() {
                 return Ok(());
             }
@@ -44,17 +44,14 @@ async fn read(url: &str, sender: &Sender) -> Result<(), Error> {
     Ok(())
 }
 
-fn values(table: &Table, row: &PgRow) -> Result<Vec<Value>, Error> {
-    let value = |(at, (_, kind)): (usize, &(&str, Kind))| {
-        Ok(match kind {
-            Kind::Id => row.try_get::<Option<Uuid>, _>(at)?.map(|id| Value::Bytes(id.as_bytes().to_vec())),
-            Kind::Bytes => row.try_get::<Option<Vec<u8>>, _>(at)?.map(Value::Bytes),
-            Kind::Text => row.try_get::<Option<String>, _>(at)?.map(Value::Text),
-            Kind::Number => row.try_get::<Option<i64>, _>(at)?.map(Value::Number),
-        }
-        .unwrap_or(Value::Null))
+pub(super) fn value(row: &PgRow, at: usize, kind: Kind) -> Result<Value, Error> {
+    let value = match kind {
+        Kind::Id => row.try_get::<Option<Uuid>, _>(at).map(|id| id.map(|id| Value::Bytes(id.as_bytes().to_vec()))),
+        Kind::Bytes => row.try_get::<Option<Vec<u8>>, _>(at).map(|bytes| bytes.map(Value::Bytes)),
+        Kind::Text => row.try_get::<Option<String>, _>(at).map(|text| text.map(Value::Text)),
+        Kind::Number => row.try_get::<Option<i64>, _>(at).map(|number| number.map(Value::Number)),
     };
-    table.columns.iter().enumerate().map(value).collect::<Result<_, sqlx::Error>>().map_err(store::error)
+    Ok(value.map_err(store::error)?.unwrap_or(Value::Null))
 }
 
 /// Puts the rows that are sent in the place of all that are there, and answers how many.
@@ -91,19 +88,23 @@ async fn put(connection: &mut PgConnection, table: &Table, rows: &[Vec<Value>]) 
     let values = format!("select * from unnest({})", arrays.collect::<Vec<_>>().join(", "));
     let mut insert = sqlx::query(AssertSqlSafe(table.insert(&values)));
     for (at, (name, kind)) in table.columns.iter().enumerate() {
-        let column = rows.iter().map(|row| &row[at]);
         let other = || Error::Corrupt(format!("{}.{name} holds what it cannot", table.name));
-        insert = match kind {
-            Kind::Id => insert.bind(column.map(id).collect::<Option<Vec<_>>>().ok_or_else(other)?),
-            Kind::Bytes => insert.bind(column.map(bytes).collect::<Option<Vec<_>>>().ok_or_else(other)?),
-            Kind::Text => insert.bind(column.map(text).collect::<Option<Vec<_>>>().ok_or_else(other)?),
-            Kind::Number => insert.bind(column.map(number).collect::<Option<Vec<_>>>().ok_or_else(other)?),
-        };
+        insert = bind(insert, *kind, rows.iter().map(|row| &row[at])).ok_or_else(other)?;
     }
     bounded(insert.execute(connection)).await.map(drop)
 }
 
-fn array_type(kind: Kind) -> &'static str {
+/// Binds a column's values as an array; `None` where one of them is of another type.
+pub(super) fn bind<'q>(query: Statement<'q>, kind: Kind, column: impl Iterator<Item = &'q Value>) -> Option<Statement<'q>> {
+    Some(match kind {
+        Kind::Id => query.bind(column.map(id).collect::<Option<Vec<_>>>()?),
+        Kind::Bytes => query.bind(column.map(bytes).collect::<Option<Vec<_>>>()?),
+        Kind::Text => query.bind(column.map(text).collect::<Option<Vec<_>>>()?),
+        Kind::Number => query.bind(column.map(number).collect::<Option<Vec<_>>>()?),
+    })
+}
+
+pub(super) fn array_type(kind: Kind) -> &'static str {
     match kind {
         Kind::Id => "uuid",
         Kind::Bytes => "bytea",

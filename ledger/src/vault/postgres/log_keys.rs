@@ -9,6 +9,7 @@ use crate::chain::Origin;
 use crate::checkpoint::LogKey;
 use crate::store::Error;
 use crate::store::postgres::bounded;
+use crate::vault::Rotations;
 use crate::vault::log_keys::{LogKeys, PublicKey};
 use crate::{LogName, Timestamp};
 

@@ -10,6 +10,7 @@ use crate::Timestamp;
 use crate::signing::SigningKey;
 use crate::store::Error;
 use crate::store::postgres::{bounded, error};
+use crate::vault::Rotations;
 use crate::vault::master_key::Secret;
 use crate::vault::sessions::{NewSession, Refreshed, Seen, Session, SessionStore, TokenKey};
 
@@ -47,13 +48,17 @@ impl SessionStore for Postgres {
     }
 
     async fn refresh(&self, token: [u8; 32], next: [u8; 32], now: Timestamp, expires_at: Timestamp) -> Result<Refreshed, Error> {
-        let using = sqlx::query_scalar(sql::USE_REFRESH_TOKEN).bind(token.to_vec()).bind(next.to_vec());
+        let using = sqlx::query_as(sql::USE_REFRESH_TOKEN).bind(token.to_vec()).bind(next.to_vec());
         let using = using.bind(now.as_micros_i64()).bind(expires_at.as_micros_i64());
         if let Some(session) = bounded(using.fetch_optional(&self.pool)).await? {
             return Ok(Refreshed::Yes(session));
         }
-        let select = sqlx::query_scalar(sql::SELECT_SESSION_OF_REFRESH_TOKEN).bind(token.to_vec());
-        Ok(bounded(select.fetch_optional(&self.pool)).await?.map_or(Refreshed::Unknown, Refreshed::Again))
+        let select = sqlx::query_as(sql::SELECT_REFRESH_TOKEN).bind(token.to_vec()).bind(now.as_micros_i64());
+        Ok(match bounded(select.fetch_optional(&self.pool)).await? {
+            None => Refreshed::Unknown,
+            Some((session, true)) => Refreshed::Again(session),
+            Some((_, false)) => Refreshed::Deactivated,
+        })
     }
 
     async fn end_session(&self, account: Uuid, id: Uuid, now: Timestamp) -> Result<bool, Error> {

@@ -85,7 +85,7 @@ statements! {
     ADD_TOKEN_KEY "add_token_key"
     RETIRE_TOKEN_KEYS "retire_token_keys"
     FORGET_TOKEN_KEYS "forget_token_keys"
-    SELECT_SESSION_OF_REFRESH_TOKEN "select_session_of_refresh_token"
+    SELECT_REFRESH_TOKEN "select_refresh_token"
     USE_REFRESH_TOKEN "use_refresh_token"
     SET_PASSWORD "set_password"
     END_SESSIONS "end_sessions"

@@ -11,7 +11,7 @@ use crate::store::Error;
 use crate::vault::accounts::{Account, Accounts, Change, Login, NewAccount, Profile};
 use crate::vault::master_key::Secret;
 use crate::vault::rows::Keyring;
-use crate::vault::{Reference, Roles};
+use crate::vault::{Reference, Roles, Rotations};
 
 #[async_trait]
 impl Accounts for Sqlite {
@@ -68,26 +68,36 @@ impl Accounts for Sqlite {
         self.read(move |connection, keyring| select_login(connection, keyring, sql::SELECT_LOGIN_OF, params![id.as_bytes()])).await
     }
 
-    async fn set_profile(&self, id: Uuid, profile: &Profile, email: Reference) -> Result<Change, Error> {
+    async fn set_profile(&self, id: Uuid, decided: &Profile, profile: &Profile, email: Reference) -> Result<Change, Error> {
         self.keep_up().await?;
-        let profile = self.keyring.wrap_profile(id, profile);
-        self.write(move |connection, _| {
+        let (decided, profile) = (decided.clone(), self.keyring.wrap_profile(id, profile));
+        self.write(move |connection, keyring| {
+            let stored: Option<Vec<u8>> =
+                query_one(connection, sql::SELECT_ACCOUNT, params![id.as_bytes()], |row| row.get("wrapped_profile"))?;
+            let Some(stored) = stored else { return Ok(Change::Missing) };
+            if keyring.profile(id, &stored)? != decided {
+                return Ok(Change::Stale);
+            }
             let taken = query_one(connection, sql::SELECT_EMAIL_TAKEN, params![email, id.as_bytes()], |row| row.get(0))?;
             if taken == Some(true) {
                 return Ok(Change::Taken);
             }
-            let changed = changes(connection, sql::SET_PROFILE, params![id.as_bytes(), profile, email])?;
-            Ok(if changed { Change::Done } else { Change::Missing })
+            let changed = changes(connection, sql::SET_PROFILE, params![id.as_bytes(), stored, profile, email])?;
+            Ok(if changed { Change::Done } else { Change::Stale })
         })
         .await
     }
 
-    async fn set_password(&self, id: Uuid, password: &str, kept: Option<Uuid>, now: Timestamp) -> Result<bool, Error> {
+    async fn set_password(&self, id: Uuid, checked: &[u8], password: &str, kept: Option<Uuid>, now: Timestamp) -> Result<bool, Error> {
         self.keep_up().await?;
+        let checked = checked.to_vec();
         let password = self.keyring.wrap_text(Secret::AccountPassword(id), password);
         self.write(move |connection, _| {
-            let changed = changes(connection, sql::SET_PASSWORD, params![id.as_bytes(), password])?;
-            end_sessions(connection, id, kept, now)?;
+            let row = params![id.as_bytes(), checked, password, kept.map(Uuid::into_bytes), now.as_micros_i64()];
+            let changed = changes(connection, sql::SET_PASSWORD, row)?;
+            if changed {
+                end_sessions(connection, id, kept, now)?;
+            }
             Ok(changed)
         })
         .await
@@ -100,8 +110,9 @@ impl Accounts for Sqlite {
         self.write(move |connection, _| run(connection, sql::REHASH_PASSWORD, params![id.as_bytes(), stored, password])).await
     }
 
-    async fn set_roles(&self, id: Uuid, roles: Roles) -> Result<bool, Error> {
-        self.write(move |connection, _| changes(connection, sql::SET_ROLES, params![id.as_bytes(), roles.to_string()])).await
+    async fn set_roles(&self, id: Uuid, decided: Roles, roles: Roles) -> Result<bool, Error> {
+        let row = move || (id.into_bytes(), decided.to_string(), roles.to_string());
+        self.write(move |connection, _| changes(connection, sql::SET_ROLES, row())).await
     }
 
     async fn set_active(&self, id: Uuid, active: bool, now: Timestamp) -> Result<bool, Error> {

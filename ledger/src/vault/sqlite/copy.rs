@@ -7,7 +7,7 @@ use rusqlite::{Connection, Row, Statement, ToSql, TransactionBehavior};
 
 use super::{READER, WRITER, make_private, migrations, path, settings, store};
 use crate::store::Error;
-use crate::vault::copy::{CHUNK, Onto, Receiver, Rows, Sender, TABLES, Table, Value};
+use crate::vault::copy::{CHUNK, Onto, Receiver, Rows, Sender, TABLES, Value};
 use crate::vault::rows::Settings;
 
 /// The settings of the vault in `folder`; `None` where there is no vault, though there may be its file.
@@ -44,7 +44,7 @@ fn read(connection: &mut Connection, sender: &Sender) -> Result<(), Error> {
         let mut found = statement.query([]).map_err(store::error)?;
         let mut rows = Rows::of(table);
         while let Some(row) = found.next().map_err(store::error)? {
-            rows.rows.push(values(table, row)?);
+            rows.rows.push((0..table.columns.len()).map(|at| value(row, at)).collect::<Result<_, Error>>()?);
             if rows.rows.len() == CHUNK && sender.blocking_send(Ok(std::mem::replace(&mut rows, Rows::of(table)))).is_err() {
                 return Ok(());
             }
@@ -56,17 +56,14 @@ fn read(connection: &mut Connection, sender: &Sender) -> Result<(), Error> {
     Ok(())
 }
 
-fn values(table: &Table, row: &Row<'_>) -> Result<Vec<Value>, Error> {
-    let value = |at| {
-        Ok(match row.get_ref(at).map_err(store::error)? {
-            ValueRef::Null => Value::Null,
-            ValueRef::Integer(number) => Value::Number(number),
-            ValueRef::Text(text) => Value::Text(String::from_utf8(text.to_vec()).map_err(|failed| Error::Corrupt(failed.to_string()))?),
-            ValueRef::Blob(bytes) => Value::Bytes(bytes.to_vec()),
-            ValueRef::Real(_) => return Err(Error::Corrupt(format!("the vault's table {} holds a double", table.name))),
-        })
-    };
-    (0..table.columns.len()).map(value).collect()
+pub(super) fn value(row: &Row<'_>, at: usize) -> Result<Value, Error> {
+    Ok(match row.get_ref(at).map_err(store::error)? {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(number) => Value::Number(number),
+        ValueRef::Text(text) => Value::Text(String::from_utf8(text.to_vec()).map_err(|failed| Error::Corrupt(failed.to_string()))?),
+        ValueRef::Blob(bytes) => Value::Bytes(bytes.to_vec()),
+        ValueRef::Real(_) => return Err(Error::Corrupt("a table of the vault holds a double".to_owned())),
+    })
 }
 
 /// Puts the rows that are sent in the place of all that are there, and answers how many.

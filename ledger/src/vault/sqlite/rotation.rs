@@ -4,45 +4,27 @@ use std::fs::{OpenOptions, TryLockError};
 use std::time::Instant;
 
 use async_trait::async_trait;
-use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
 
+use super::copy::value;
 use super::rows::{changes, query, query_one};
 use super::{Sqlite, sql, store};
 use crate::store::Error;
-use crate::vault::copy::Value;
-use crate::vault::master_key::ring::{Ring, Rotation, Stage, Standing};
-use crate::vault::rotation::{After, PAGE, Page, RotationGuard, Rotations, WRAPPED, Wrapped};
+use crate::vault::master_key::ring::{Rotation, Stage, Standing};
+use crate::vault::rotation::{After, Again, Cell, RotationGuard, Rotations, WRAPPED, Wrapped};
 use crate::vault::rows::Keyring;
 
-impl Sqlite {
-    /// What the vault says of its master key, and a moment before it was asked.
-    pub(super) async fn standing(&self) -> Result<(Standing, Instant), Error> {
+#[async_trait]
+impl Rotations for Sqlite {
+    fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
+    async fn standing(&self) -> Result<(Standing, Instant), Error> {
         let read_at = Instant::now();
         let select = |connection: &mut Connection| query_one(connection, sql::SELECT_STANDING, [], |row| Ok(standing(row)));
         let found = store::call(&self.reader, select).await?.ok_or(Error::NotMigrated)?;
         Ok((found?, read_at))
-    }
-
-    /// Before a secret is wrapped or opened.
-    pub(super) async fn keep_up(&self) -> Result<(), Error> {
-        if self.keyring.ring().is_current() { Ok(()) } else { self.follow_master_key().await }
-    }
-}
-
-#[async_trait]
-impl Rotations for Sqlite {
-    fn ring(&self) -> &Ring {
-        self.keyring.ring()
-    }
-
-    async fn follow_master_key(&self) -> Result<(), Error> {
-        let (standing, read_at) = self.standing().await?;
-        self.keyring.ring().follow(standing, read_at).await.map_err(|missing| Error::Failed(missing.into()))
-    }
-
-    async fn rotation(&self) -> Result<Option<Rotation>, Error> {
-        Ok(self.standing().await?.0.rotation)
     }
 
     async fn set_rotation(&self, known: Option<&Rotation>, next: &Rotation) -> Result<bool, Error> {
@@ -74,8 +56,29 @@ impl Rotations for Sqlite {
         self.read(count).await
     }
 
-    async fn rewrap_page(&self, column: &'static Wrapped, after: Option<After>) -> Result<Page, Error> {
-        self.write(move |connection, keyring| page(connection, keyring, column, after)).await
+    async fn select_wrapped(&self, column: &'static Wrapped, after: Option<After>) -> Result<Vec<Cell>, Error> {
+        let cells = move |connection: &Connection, _: &Keyring| {
+            let select = column.select(after.as_ref());
+            let cells = match after {
+                Some(After(key)) => query(connection, &select, params![key], |row| Ok(cell(row)))?,
+                None => query(connection, &select, [], |row| Ok(cell(row)))?,
+            };
+            cells.into_iter().collect()
+        };
+        self.read(cells).await
+    }
+
+    async fn replace_wrapped(&self, column: &'static Wrapped, again: Vec<Again>) -> Result<u64, Error> {
+        let Wrapped { table, column, key: (key, _), .. } = column;
+        let update = format!("update {table} set {column} = ?3 where {key} = ?1 and {column} = ?2");
+        let replace = move |connection: &Connection, _: &Keyring| {
+            let mut changed = 0;
+            for Again { cell, wrapped } in again {
+                changed += u64::from(changes(connection, &update, params![cell.key, cell.wrapped, wrapped])?);
+            }
+            Ok(changed)
+        };
+        self.write(replace).await
     }
 
     /// Who writes holds the file's one lock: whoever gets it has waited for all before.
@@ -84,31 +87,8 @@ impl Rotations for Sqlite {
     }
 }
 
-fn page(connection: &Connection, keyring: &Keyring, column: &Wrapped, after: Option<After>) -> Result<Page, Error> {
-    let row = |row: &Row<'_>| Ok((value(row, 0)?, row.get::<_, Vec<u8>>(1)?, value(row, 2)?));
-    let rows = match &after {
-        Some(After(key)) => query(connection, &column.select(Some("?1")), params![key], row)?,
-        None => query(connection, &column.select(None), [], row)?,
-    };
-    let Wrapped { table, column: name, key: (by, _), .. } = column;
-    let update = format!("update {table} set {name} = ?3 where {by} = ?1 and {name} = ?2");
-    let mut changed = 0;
-    for (key, old, also) in &rows {
-        if let Some(new) = keyring.rewrap(column.secret_of(key, also)?, old)? {
-            changed += u64::from(changes(connection, &update, params![key, old, new])?);
-        }
-    }
-    let count = rows.len();
-    let next = rows.into_iter().next_back().filter(|_| count == PAGE).map(|(key, ..)| After(key));
-    Ok(Page { rows: count as u64, changed, next })
-}
-
-fn value(row: &Row<'_>, at: usize) -> rusqlite::Result<Value> {
-    Ok(match row.get_ref(at)? {
-        ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
-        ValueRef::Blob(bytes) => Value::Bytes(bytes.to_vec()),
-        _ => Value::Null,
-    })
+fn cell(row: &Row<'_>) -> Result<Cell, Error> {
+    Ok(Cell { key: value(row, 0)?, wrapped: row.get(1).map_err(store::error)?, also: value(row, 2)? })
 }
 
 fn standing(row: &Row<'_>) -> Result<Standing, Error> {

@@ -9,6 +9,7 @@ use super::{Sqlite, sql};
 use crate::Timestamp;
 use crate::signing::SigningKey;
 use crate::store::Error;
+use crate::vault::Rotations;
 use crate::vault::master_key::Secret;
 use crate::vault::sessions::{NewSession, Refreshed, Seen, Session, SessionStore, TokenKey};
 
@@ -51,16 +52,20 @@ impl SessionStore for Sqlite {
     async fn refresh(&self, token: [u8; 32], next: [u8; 32], now: Timestamp, expires_at: Timestamp) -> Result<Refreshed, Error> {
         let (now, expires_at) = (now.as_micros_i64(), expires_at.as_micros_i64());
         self.write(move |connection, _| {
-            let row = |row: &Row<'_>| Ok((uuid(row, 0)?, optional_time(row, 1)?));
-            let Some((session, used_at)) = query_one(connection, sql::SELECT_REFRESH_TOKEN, params![token], row)? else {
+            let row = |row: &Row<'_>| Ok((uuid(row, 0)?, row.get(1)?));
+            let Some((id, is_over)) = query_one(connection, sql::SELECT_REFRESH_TOKEN, params![token, now], row)? else {
                 return Ok(Refreshed::Unknown);
             };
-            if used_at.is_some() || !changes(connection, sql::REFRESH_SESSION, params![session.as_bytes(), now, expires_at])? {
-                return Ok(Refreshed::Again(session));
+            if is_over {
+                return Ok(Refreshed::Again(id));
+            }
+            if !changes(connection, sql::REFRESH_SESSION, params![id.as_bytes(), now, expires_at])? {
+                return Ok(Refreshed::Deactivated);
             }
             run(connection, sql::USE_REFRESH_TOKEN, params![token, now])?;
-            run(connection, sql::INSERT_REFRESH_TOKEN, params![next, session.as_bytes(), now])?;
-            Ok(Refreshed::Yes(session))
+            run(connection, sql::INSERT_REFRESH_TOKEN, params![next, id.as_bytes(), now])?;
+            let refreshed = query_one(connection, sql::SELECT_SESSION, params![id.as_bytes()], session)?;
+            refreshed.map(Refreshed::Yes).ok_or_else(|| Error::Corrupt("a session just refreshed is gone".to_owned()))
         })
         .await
     }

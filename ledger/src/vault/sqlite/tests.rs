@@ -152,6 +152,27 @@ async fn the_files_are_for_their_owner_only() {
 }
 
 #[tokio::test]
+async fn a_file_that_was_moved_away_is_neither_read_nor_written() {
+    let folder = fresh().await;
+    let vault = Sqlite::open(folder.0.path(), keyring(7), None).await.unwrap();
+    let issuer = vault.ensure_issuer("default", Timestamp::EPOCH).await.unwrap();
+    let (key, text) = vault.create_key(&Terms::of(crate::vault::Role::Admin, issuer.id), Timestamp::EPOCH).await.unwrap();
+    let aside = folder.0.path().join("aside");
+    std::fs::rename(path(folder.0.path()), &aside).unwrap();
+    // Whether anything has taken its place or not: what it says by now may be otherwise.
+    for successor in [None, Some("another")] {
+        if let Some(successor) = successor {
+            std::fs::write(path(folder.0.path()), successor).unwrap();
+        }
+        assert!(matches!(vault.find_key(&text).await, Err(Error::Unavailable(_))));
+        assert!(matches!(vault.revoke_key(key.id, Timestamp::EPOCH).await, Err(Error::Unavailable(_))));
+        assert!(matches!(vault.ping().await, Err(Error::Unavailable(_))));
+    }
+    std::fs::rename(aside, path(folder.0.path())).unwrap();
+    assert_eq!(vault.find_key(&text).await.unwrap(), Some(key));
+}
+
+#[tokio::test]
 async fn what_is_deleted_is_overwritten() {
     let folder = fresh().await;
     let vault = Sqlite::open(folder.0.path(), keyring(7), None).await.unwrap();

@@ -16,12 +16,15 @@ mod statements;
 mod writes;
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use credence_ledger::batcher::Batcher;
 use credence_ledger::store;
-use credence_ledger::store::postgres::{Durability, Kept, Sessions};
-use sqlx::postgres::PgPool;
+use credence_ledger::store::postgres::{ANSWER_TIMEOUT, Durability, Kept, Sessions};
+use sqlx::Connection as _;
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use crate::generation::Pointer;
 use crate::projection::{Error, Projection};
@@ -29,22 +32,29 @@ use crate::projection::{Error, Projection};
 /// The schema that holds everything.
 const SCHEMA: &str = "read";
 
-/// Sessions for all but lookups: each projection has one runner, and perhaps a rebuild.
-const POOL_MAX: u32 = 4;
+/// Sessions for those who write: each projection has one runner, and perhaps a rebuild.
+const WRITERS_MAX: usize = 4;
 
 /// Sessions for lookups.
 const READERS_MAX: usize = 10;
 
+/// Sessions for lists.
+const LISTERS_MAX: usize = 4;
+
 /// A read store in a database.
 pub struct Postgres {
     /// For lookups.
-    readers: Kept,
-    /// For everything else that touches few rows.
-    pool: PgPool,
+    readers: Arc<Kept>,
+    /// For lists: which index serves best depends on what is asked for.
+    listers: Kept,
+    /// For those who write. Nobody who reads takes one of these away.
+    writers: Kept,
     /// For work over whole tables, and for sessions that hold something.
     sessions: Sessions,
     /// What served when it was last looked up.
     pointers: RwLock<HashMap<Projection, Pointer>>,
+    /// Looks that up, for all who ask at once: where a model is not there, that is everybody.
+    followed: Batcher<Projection, Result<Option<Pointer>, Error>>,
     moved: Notify,
 }
 
@@ -60,10 +70,20 @@ impl Postgres {
         // analysed, must not scan it whole once it has grown.
         let point = ["enable_seqscan", "enable_hashjoin", "enable_mergejoin"];
         let point = point.into_iter().fold(sessions.clone(), |sessions, setting| sessions.with(setting, "off"));
+        // So there is one good plan for each statement, whatever is looked up or written. Left to itself the server makes one anew for every
+        // batch of a projector, which takes longer than the batch. A list's depends on how many there are of what is asked for.
+        let planned_once = point.clone().with("plan_cache_mode", "force_generic_plan");
+        let planned_anew = point.with("plan_cache_mode", "force_custom_plan");
+        // A process that was frozen, or cut off, in the middle of a batch must not stop the one that takes over.
+        let writing = planned_once.clone().with("idle_in_transaction_session_timeout", "10s");
+        let _ = sessions.connect().await?.close().await;
+        let readers = Arc::new(Kept::new(planned_once, READERS_MAX));
+        let follow = Arc::clone(&readers);
         Ok(Arc::new(Postgres {
-            pool: point.pool(POOL_MAX).await?,
-            // Their statements have one good plan each, whatever is looked up: it need not be made again for every value.
-            readers: Kept::new(point.with("plan_cache_mode", "force_generic_plan"), READERS_MAX),
+            writers: Kept::new(writing, WRITERS_MAX),
+            readers,
+            followed: Batcher::start(move |asked| reads::follow(Arc::clone(&follow), asked)),
+            listers: Kept::new(planned_anew, LISTERS_MAX),
             sessions,
             pointers: RwLock::new(HashMap::new()),
             moved: Notify::new(),
@@ -91,5 +111,13 @@ fn error(projection: Projection, failed: sqlx::Error) -> Error {
             store::Error::NotMigrated => Error::Vanished(projection),
             other => other.into(),
         },
+    }
+}
+
+/// Waits for an answer about a projection's tables, at most [`ANSWER_TIMEOUT`].
+async fn bounded<T>(projection: Projection, answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
+    match timeout(ANSWER_TIMEOUT, answer).await {
+        Ok(answer) => answer.map_err(|failed| error(projection, failed)),
+        Err(late) => Err(store::Error::Unavailable(late.into()).into()),
     }
 }

@@ -1,7 +1,10 @@
 //! Serving reads: one statement each, which answers the rows and the cursor of one snapshot.
 
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
 use async_trait::async_trait;
-use credence_ledger::store::postgres::bounded;
+use credence_ledger::store::postgres::Kept;
 use credence_ledger::{Position, Timestamp, store};
 use sqlx::Arguments as _;
 use sqlx::postgres::{PgArguments, PgRow};
@@ -10,10 +13,10 @@ use uuid::Uuid;
 
 use super::statements as sql;
 use super::{Postgres, error};
-use crate::generation::{Pointer, Store};
+use crate::generation::Pointer;
 use crate::projection::{Cursor, Error, Projection};
 use crate::read_store::{ReadStore, Rebuild, Standing, moment, stored_state};
-use crate::table::{self, Table};
+use crate::table;
 use crate::verification::{At, Credential, Filter, Found, Lookup, OfSubject, State};
 
 /// How often a reader follows the pointer before it gives up: a generation is replaced far more seldom than it is read.
@@ -22,9 +25,19 @@ const FOLLOWS_MAX: usize = 3;
 impl Postgres {
     /// Runs a reading statement on the serving generation. If that turns out to have been replaced, the pointer is followed.
     async fn read(&self, projection: Projection, statement: &str, arguments: &PgArguments) -> Result<Vec<PgRow>, Error> {
+        self.read_by(&self.readers, projection, statement, arguments).await
+    }
+
+    async fn read_by(
+        &self,
+        sessions: &Kept,
+        projection: Projection,
+        statement: &str,
+        arguments: &PgArguments,
+    ) -> Result<Vec<PgRow>, Error> {
         for _ in 0..FOLLOWS_MAX {
             let pointer = self.serving(projection).await?;
-            match self.readers.fetch(|| sqlx::query_with(sql::at(statement, pointer.generation), arguments.clone())).await {
+            match sessions.fetch(|| sqlx::query_with(sql::at(statement, pointer.generation), arguments.clone())).await {
                 Ok(rows) if !rows.is_empty() => return Ok(rows),
                 Ok(_) => self.know(projection, None),
                 Err(failed) => match error(projection, failed) {
@@ -40,21 +53,33 @@ impl Postgres {
         if let Some(pointer) = self.known(projection) {
             return Ok(pointer);
         }
-        // Another version's tables cannot be read by this program's statements.
-        let pointer = self.pointer(projection).await?.filter(|pointer| pointer.version == projection.version());
+        let pointer = self.followed.ask(projection).await.map_err(|refused| store::Error::Unavailable(refused.into()))??;
         self.know(projection, pointer);
         pointer.ok_or(Error::Vanished(projection))
     }
+}
 
-    /// The serving generation's cursor, if these of its tables are there.
-    pub(super) async fn select_cursor(&self, projection: Projection, tables: &[&Table]) -> Result<Option<PgRow>, Error> {
-        let names: Vec<&str> = tables.iter().map(|table| table.name).collect();
-        let query = sqlx::query(sql::SELECT_CURSOR).bind(projection.as_str()).bind(names);
-        match bounded(query.fetch_optional(&self.pool)).await {
-            Ok(row) => Ok(row),
-            Err(store::Error::NotMigrated) => Ok(None),
-            Err(other) => Err(other.into()),
-        }
+/// What serves each of these projections, if its tables are there.
+pub(super) async fn follow(readers: Arc<Kept>, asked: Vec<Projection>) -> Vec<Result<Option<Pointer>, Error>> {
+    let mut found = HashMap::new();
+    for projection in asked.iter().copied().collect::<BTreeSet<_>>() {
+        let row = select_cursor(&readers, projection).await;
+        let pointer = row.and_then(|row| row.as_ref().map(sql::pointer).transpose().map_err(|failed| error(projection, failed)));
+        // Another version's tables cannot be read by this program's statements.
+        found.insert(projection, pointer.map(|pointer| pointer.filter(|pointer| pointer.version == projection.version())));
+    }
+    asked.iter().filter_map(|projection| found.get(projection).cloned()).collect()
+}
+
+/// The serving generation's cursor, if its tables are there.
+async fn select_cursor(readers: &Kept, projection: Projection) -> Result<Option<PgRow>, Error> {
+    let names: Vec<&str> = table::of(projection).iter().map(|table| table.name).collect();
+    match readers.fetch(|| sql::select_cursor(projection, &names)).await {
+        Ok(mut rows) => Ok(rows.pop()),
+        Err(failed) => match error(projection, failed) {
+            Error::Vanished(_) => Ok(None),
+            other => Err(other),
+        },
     }
 }
 
@@ -67,13 +92,14 @@ macro_rules! arguments {
     }};
 }
 
-fn credentials(rows: &[PgRow]) -> Result<(Vec<Credential>, Cursor), Error> {
-    let projection = Projection::Verification;
-    let mut found = Vec::with_capacity(rows.len());
-    for row in rows {
-        found.extend(sql::credential(row).map_err(|failed| error(projection, failed))?);
-    }
-    Ok((found, first_cursor(projection, rows)?))
+/// What is found, and the cursor. Where nothing is, one row tells the cursor alone.
+fn all<T>(
+    projection: Projection,
+    rows: &[PgRow],
+    found: impl Fn(&PgRow) -> Result<Option<T>, sqlx::Error>,
+) -> Result<(Vec<T>, Cursor), Error> {
+    let found = rows.iter().filter_map(|row| found(row).transpose()).collect::<Result<_, _>>();
+    Ok((found.map_err(|failed| error(projection, failed))?, first_cursor(projection, rows)?))
 }
 
 fn first_cursor(projection: Projection, rows: &[PgRow]) -> Result<Cursor, Error> {
@@ -88,7 +114,7 @@ fn stored(limit: usize) -> i64 {
 #[async_trait]
 impl ReadStore for Postgres {
     async fn cursor(&self, projection: Projection) -> Result<Cursor, Error> {
-        let row = self.select_cursor(projection, table::of(projection)).await?.ok_or(Error::Vanished(projection))?;
+        let row = select_cursor(&self.readers, projection).await?.ok_or(Error::Vanished(projection))?;
         let failed = |failed| error(projection, failed);
         let (pointer, (cursor, _)) = (sql::pointer(&row).map_err(failed)?, sql::cursor(projection, &row).map_err(failed)?);
         if pointer.version == projection.version() { Ok(cursor) } else { Err(Error::Vanished(projection)) }
@@ -104,7 +130,7 @@ impl ReadStore for Postgres {
                 let (name, id) = issuer.parts();
                 let arguments = arguments!(digest.as_slice(), newest, time, position, name, id);
                 // A secret has no subject: nothing of it is ever erased.
-                let (mut found, cursor) = credentials(&self.read(projection, sql::FIND_BY_SECRET, &arguments).await?)?;
+                let (mut found, cursor) = all(projection, &self.read(projection, sql::FIND_BY_SECRET, &arguments).await?, sql::credential)?;
                 return Ok((found.pop().map(Found::Credential), cursor));
             }
         };
@@ -126,24 +152,14 @@ impl ReadStore for Postgres {
     async fn credentials_of(&self, subjects: &[Uuid], from: Position, limit: usize) -> Result<(Vec<OfSubject>, Cursor), Error> {
         let projection = Projection::Verification;
         let rows = self.read(projection, sql::CREDENTIALS_OF, &arguments!(subjects, from.0.cast_signed(), stored(limit))).await?;
-        let mut found = Vec::with_capacity(rows.len());
-        for row in &rows {
-            found.extend(sql::of_subject(row).map_err(|failed| error(projection, failed))?);
-        }
-        Ok((found, first_cursor(projection, &rows)?))
+        all(projection, &rows, sql::of_subject)
     }
 
     async fn list(&self, filter: &Filter) -> Result<(Vec<Credential>, Cursor), Error> {
+        let projection = Projection::Verification;
         let status = filter.status.map(|(status, now)| (status.as_str(), now.as_micros_i64()));
         let state = filter.status.and_then(|(status, _)| stored_state(status));
-        let statement = match (&filter.subjects, state, &filter.credential_type, filter.issuer) {
-            (Some(_), ..) => sql::LIST_OF_SUBJECTS,
-            (None, Some(_), ..) => sql::LIST_OF_STATE,
-            (None, None, Some(_), _) => sql::LIST_OF_TYPE,
-            (None, None, None, Some(_)) => sql::LIST_OF_ISSUER,
-            (None, None, None, None) => sql::LIST,
-        };
-        let mut arguments = arguments!(
+        let arguments = arguments!(
             filter.issuer,
             filter.credential_type.as_deref(),
             filter.subjects.as_deref(),
@@ -151,22 +167,16 @@ impl ReadStore for Postgres {
             status.map(|(_, now)| now),
             filter.before.map_or(i64::MAX, |before| before.0.cast_signed()),
             stored(filter.limit),
+            state.map(State::code),
         );
-        if statement == sql::LIST_OF_STATE {
-            arguments.add(state.map(State::code)).map_err(|failed| Error::from(store::Error::Failed(failed)))?;
-        }
-        credentials(&self.read(Projection::Verification, statement, &arguments).await?)
+        all(projection, &self.read_by(&self.listers, projection, sql::LIST, &arguments).await?, sql::credential)
     }
 
     async fn verifications(&self, credential: Uuid, from: Position, limit: usize) -> Result<(Vec<Position>, Cursor), Error> {
         let projection = Projection::History;
         let arguments = arguments!(credential, from.0.cast_signed(), stored(limit));
         let rows = self.read(projection, sql::LIST_VERIFICATIONS, &arguments).await?;
-        let mut found = Vec::with_capacity(rows.len());
-        for row in &rows {
-            found.extend(sql::position(row, 7).map_err(|failed| error(projection, failed))?);
-        }
-        Ok((found, first_cursor(projection, &rows)?))
+        all(projection, &rows, |row| sql::position(row, 7))
     }
 
     async fn decided_by(&self, credential: Uuid, at: At) -> Result<(Option<Position>, Cursor), Error> {
@@ -192,7 +202,7 @@ impl ReadStore for Postgres {
     async fn standings(&self) -> Result<Vec<Standing>, Error> {
         let mut standings = Vec::new();
         for projection in Projection::ALL {
-            let Some(row) = self.select_cursor(projection, table::of(projection)).await? else { continue };
+            let Some(row) = select_cursor(&self.readers, projection).await? else { continue };
             let failed = |failed| error(projection, failed);
             let (cursor, _) = sql::cursor(projection, &row).map_err(failed)?;
             let version = sql::pointer(&row).map_err(failed)?.version;
@@ -202,15 +212,16 @@ impl ReadStore for Postgres {
     }
 
     async fn rebuild(&self, id: Uuid) -> Result<Option<Rebuild>, Error> {
-        match bounded(sqlx::query(sql::SELECT_REBUILD).bind(id).fetch_optional(&self.pool)).await {
-            Ok(None) | Err(store::Error::NotMigrated) => Ok(None),
-            Ok(Some(row)) => Ok(Some(sql::rebuild(&row).map_err(|failed| store::Error::Corrupt(failed.to_string()))?)),
-            Err(other) => Err(other.into()),
-        }
+        let rows = match self.readers.fetch(|| sqlx::query(sql::SELECT_REBUILD).bind(id)).await.map_err(store::postgres::error) {
+            Err(store::Error::NotMigrated) => return Ok(None),
+            rows => rows?,
+        };
+        let rebuild = rows.first().map(sql::rebuild).transpose();
+        Ok(rebuild.map_err(|failed| store::Error::Corrupt(failed.to_string()))?)
     }
 
     async fn ping(&self) -> Result<(), Error> {
-        bounded(sqlx::query(sql::IS_ALIVE).execute(&self.pool)).await?;
+        self.readers.fetch(|| sqlx::query(sql::IS_ALIVE)).await.map_err(store::postgres::error)?;
         Ok(())
     }
 

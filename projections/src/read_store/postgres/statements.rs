@@ -2,8 +2,9 @@
 
 use credence_ledger::chain::Hash;
 use credence_ledger::{Position, Timestamp};
-use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, Row as _};
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, Postgres, Row as _};
 use uuid::Uuid;
 
 use crate::digest::DigestAt;
@@ -68,10 +69,6 @@ sql! {
     FIND_BY_SECRET = "find_by_secret";
     CREDENTIALS_OF = "credentials_of";
     LIST = "list";
-    LIST_OF_SUBJECTS = "list_of_subjects";
-    LIST_OF_STATE = "list_of_state";
-    LIST_OF_TYPE = "list_of_type";
-    LIST_OF_ISSUER = "list_of_issuer";
     LIST_VERIFICATIONS = "list_verifications";
     DECIDED_BY = "decided_by";
     POSITION_AT = "position_at";
@@ -88,7 +85,14 @@ pub(super) struct Model {
     /// Finds the first event that cannot be applied, where one can be told.
     pub(super) contradiction: Option<&'static str>,
     /// Bring rows up to date with rows inserted beside them, in this order.
-    pub(super) settle: &'static [&'static str],
+    pub(super) settle: &'static [Settle],
+}
+
+/// A statement that brings rows up to date.
+pub(super) struct Settle {
+    pub(super) statement: &'static str,
+    /// The tables whose new rows it looks at: where none has any it changes nothing.
+    pub(super) after: &'static [&'static str],
 }
 
 pub(super) fn model(projection: Projection) -> Model {
@@ -98,7 +102,10 @@ pub(super) fn model(projection: Projection) -> Model {
             drop: VERIFICATION_DROP,
             indexes: VERIFICATION_INDEXES,
             contradiction: Some(VERIFICATION_CONTRADICTION),
-            settle: &[VERIFICATION_ERASE, VERIFICATION_SETTLE],
+            settle: &[
+                Settle { statement: VERIFICATION_ERASE, after: &["credentials", "status_changes", "erasures"] },
+                Settle { statement: VERIFICATION_SETTLE, after: &["status_changes"] },
+            ],
         },
         Projection::History => {
             Model { tables: HISTORY_TABLES, drop: HISTORY_DROP, indexes: HISTORY_INDEXES, contradiction: None, settle: &[] }
@@ -123,6 +130,11 @@ pub(super) fn of(table: &Table) -> (Option<&'static str>, &'static str) {
 /// A statement with a generation's number in it. Numbers are all that is ever put into a text.
 pub(super) fn at(statement: &str, generation: u64) -> AssertSqlSafe<String> {
     AssertSqlSafe(statement.replace("{generation}", &generation.to_string()))
+}
+
+/// Asks for the serving generation's cursor, if these of its tables are there.
+pub(super) fn select_cursor<'q>(projection: Projection, tables: &'q [&'q str]) -> Query<'q, Postgres, PgArguments> {
+    sqlx::query(SELECT_CURSOR).bind(projection.as_str()).bind(tables)
 }
 
 /// A row as a table's statement selects it.
@@ -316,10 +328,6 @@ mod tests {
             FIND_BY_SECRET,
             CREDENTIALS_OF,
             LIST,
-            LIST_OF_SUBJECTS,
-            LIST_OF_STATE,
-            LIST_OF_TYPE,
-            LIST_OF_ISSUER,
             LIST_VERIFICATIONS,
             DECIDED_BY,
             POSITION_AT,
@@ -330,6 +338,42 @@ mod tests {
         for statement in all {
             let prepared = (&mut connection).prepare(at(statement, 1).into_sql_str()).await;
             prepared.unwrap_or_else(|error| panic!("{error}: {statement}"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_list_is_read_by_the_index_that_suits_what_is_asked_for() {
+        let database = Database::create().await;
+        let mut connection = prepared(&database).await;
+        // One organisation, one type and one subject with three credentials each, of which one is revoked, beside many of others.
+        let fill = "insert into credentials_1
+            select n, ('00000000-0000-0000-0000-' || lpad(n::text, 12, '0'))::uuid, case when rare then 'rare' else 'common' end,
+                ('00000000-0000-0000-0000-' || case when rare then '000000000001' else '000000000002' end)::uuid,
+                ('00000000-0000-0000-0000-' || lpad((case when rare then 1 else n end)::text, 12, '0'))::uuid,
+                decode(md5(n::text), 'hex'), null, null, n, 'w', case when n = 7 then 2 else 0 end, null
+            from (select n, n in (7, 8, 9) as rare from generate_series(1, 20000) n) numbered;
+            analyze credentials_1";
+        sqlx::raw_sql(fill).execute(&mut connection).await.unwrap();
+        let store = super::super::Postgres::open(&database.url).await.unwrap();
+        let rare = Some(Uuid::from_u128(1));
+        let asked = [
+            (None, None, None, None, "credentials_1_pkey"),
+            (rare, None, None, None, "credentials_1_issuer"),
+            (None, Some("rare"), None, None, "credentials_1_type"),
+            (None, None, Some(vec![Uuid::from_u128(1)]), None, "credentials_1_subject_id"),
+            (None, None, None, Some(State::Revoked), "credentials_1_state"),
+        ];
+        for (issuer, kind, subjects, state, index) in asked {
+            let explained = at(LIST, 1).0.split_once("select").map(|(_, rest)| format!("explain select{rest}")).unwrap();
+            let explain = || {
+                let query = sqlx::query(AssertSqlSafe(explained.clone())).bind(issuer).bind(kind).bind(subjects.clone());
+                let status = state.map(|_| "revoked");
+                query.bind(status).bind(state.map(|_| 0_i64)).bind(i64::MAX).bind(20_i64).bind(state.map(State::code))
+            };
+            let rows = store.listers.fetch(explain).await.unwrap();
+            let plan: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+            let plan = plan.join("\n");
+            assert!(plan.contains(index), "not by {index}:\n{plan}");
         }
     }
 

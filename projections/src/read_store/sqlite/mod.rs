@@ -17,12 +17,12 @@ mod writes;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
+use credence_ledger::causes;
 use credence_ledger::store;
-use credence_ledger::store::sqlite::{Access, Durability, Identity, Options, Shared, connect};
+use credence_ledger::store::sqlite::{Access, Durability, Identity, Options, Readers, Shared};
 use tokio::sync::{Mutex, Notify};
 
 use crate::generation::Pointer;
@@ -34,6 +34,10 @@ const REFRESH: Duration = Duration::from_millis(100);
 
 /// The page cache of one connection, in KiB.
 const CACHE_KIB: u32 = 16 * 1024;
+
+/// How many connections read what serves: one for each processor, within these bounds.
+const READERS_MIN: usize = 2;
+const READERS_MAX: usize = 8;
 
 const DERIVED: Options = Options { access: Access::Existing, durability: Durability::Derived, cache_kib: CACHE_KIB };
 
@@ -54,14 +58,7 @@ struct Serving {
     pointer: Pointer,
     path: PathBuf,
     identity: Identity,
-    readers: Vec<Shared>,
-    next: AtomicUsize,
-}
-
-impl Serving {
-    fn reader(&self) -> &Shared {
-        &self.readers[self.next.fetch_add(1, Ordering::Relaxed) % self.readers.len()]
-    }
+    readers: Readers,
 }
 
 impl Sqlite {
@@ -139,16 +136,12 @@ impl Sqlite {
     async fn open_serving(&self, projection: Projection, pointer: Pointer) -> Result<Option<Arc<Serving>>, store::Error> {
         let path = self.generation_path(projection, pointer.generation);
         let Some(identity) = Identity::of(&path) else { return Ok(None) };
-        let count = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8);
-        let mut readers = Vec::with_capacity(count);
-        for _ in 0..count {
-            match connect(&path, DERIVED).await {
-                Ok(reader) => readers.push(reader),
-                Err(store::Error::NotMigrated | store::Error::Corrupt(_)) => return Ok(None),
-                Err(other) => return Err(other),
-            }
+        let count = std::thread::available_parallelism().map_or(READERS_MIN, usize::from).clamp(READERS_MIN, READERS_MAX);
+        match Readers::connect(&path, DERIVED, count).await {
+            Ok(readers) => Ok(Some(Arc::new(Serving { pointer, path, identity, readers }))),
+            Err(store::Error::NotMigrated | store::Error::Corrupt(_)) => Ok(None),
+            Err(other) => Err(other),
         }
-        Ok(Some(Arc::new(Serving { pointer, path, identity, readers, next: AtomicUsize::new(0) })))
     }
 
     /// What serves a projection.
@@ -167,7 +160,7 @@ async fn keep_fresh(store: Weak<Sqlite>) {
         tokio::time::sleep(REFRESH).await;
         let Some(store) = store.upgrade() else { return };
         if let Err(error) = store.refresh().await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the read store's pointers cannot be read");
+            tracing::warn!(reason = causes(&error), "the read store's pointers cannot be read");
         }
     }
 }

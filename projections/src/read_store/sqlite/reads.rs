@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use credence_ledger::{Position, Timestamp};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, Rows, params};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -33,7 +33,7 @@ impl Sqlite {
         for _ in 0..FOLLOWS_MAX {
             let serving = self.serving(projection).await?;
             let read = read.clone();
-            match serving.reader().call(move |connection| read(connection)).await {
+            match serving.readers.next().call(move |connection| read(connection)).await {
                 Ok(Ok((_, Stage::Retired))) => self.refresh().await?,
                 Ok(Ok((answer, _))) => return Ok(answer),
                 Ok(Err(failed)) => return Err(error(projection, failed)),
@@ -87,6 +87,21 @@ pub(super) fn error(projection: Projection, failed: rusqlite::Error) -> Error {
     }
 }
 
+/// What is found, and the cursor. Where nothing is, one row tells the cursor alone.
+fn all<T>(
+    projection: Projection,
+    mut rows: Rows<'_>,
+    found: impl Fn(&Row<'_>) -> rusqlite::Result<Option<T>>,
+) -> rusqlite::Result<((Vec<T>, Cursor), Stage)> {
+    let (mut all, mut last) = (Vec::new(), None);
+    while let Some(row) = rows.next()? {
+        last = Some(sql::cursor(projection, row)?);
+        all.extend(found(row)?);
+    }
+    let (cursor, stage) = last.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    Ok(((all, cursor), stage))
+}
+
 #[async_trait]
 impl ReadStore for Sqlite {
     async fn cursor(&self, projection: Projection) -> Result<Cursor, Error> {
@@ -100,7 +115,7 @@ impl ReadStore for Sqlite {
         let (newest, time, position) = moment(at);
         let lookup = lookup.clone();
         self.read(Projection::Verification, move |connection| {
-            let answer = |row: &rusqlite::Row<'_>| {
+            let answer = |row: &Row<'_>| {
                 let (cursor, stage) = sql::cursor(Projection::Verification, row)?;
                 Ok(((sql::found(row)?, cursor), stage))
             };
@@ -145,14 +160,8 @@ impl ReadStore for Sqlite {
         self.read(Projection::Verification, move |connection| {
             let mut statement = connection.prepare_cached(sql::CREDENTIALS_OF)?;
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-            let mut rows = statement.query(params![subjects, from.0.cast_signed(), limit])?;
-            let mut found = (Vec::new(), None);
-            while let Some(row) = rows.next()? {
-                found.1 = Some(sql::cursor(Projection::Verification, row)?);
-                found.0.extend(sql::of_subject(row)?);
-            }
-            let (cursor, stage) = found.1.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-            Ok(((found.0, cursor), stage))
+            let rows = statement.query(params![subjects, from.0.cast_signed(), limit])?;
+            all(Projection::Verification, rows, sql::of_subject)
         })
         .await
     }
@@ -181,14 +190,8 @@ impl ReadStore for Sqlite {
             if statement.parameter_count() == 8 {
                 statement.raw_bind_parameter(8, state.map(State::code))?;
             }
-            let mut rows = statement.raw_query();
-            let mut found = (Vec::new(), None);
-            while let Some(row) = rows.next()? {
-                found.1 = Some(sql::cursor(Projection::Verification, row)?);
-                found.0.extend(sql::credential(row)?);
-            }
-            let (cursor, stage) = found.1.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-            Ok(((found.0, cursor), stage))
+            let rows = statement.raw_query();
+            all(Projection::Verification, rows, sql::credential)
         })
         .await
     }
@@ -197,14 +200,8 @@ impl ReadStore for Sqlite {
         self.read(Projection::History, move |connection| {
             let mut statement = connection.prepare_cached(sql::LIST_VERIFICATIONS)?;
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-            let mut rows = statement.query(params![credential.as_bytes(), from.0.cast_signed(), limit])?;
-            let mut found = (Vec::new(), None);
-            while let Some(row) = rows.next()? {
-                found.1 = Some(sql::cursor(Projection::History, row)?);
-                found.0.extend(sql::position(row, 7)?);
-            }
-            let (cursor, stage) = found.1.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-            Ok(((found.0, cursor), stage))
+            let rows = statement.query(params![credential.as_bytes(), from.0.cast_signed(), limit])?;
+            all(Projection::History, rows, |row| sql::position(row, 7))
         })
         .await
     }

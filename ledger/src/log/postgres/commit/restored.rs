@@ -1,6 +1,7 @@
 //! What another log recorded, on the long way: under the head's lock, planned from what is fetched there, written by one statement.
 
 use super::{Writer, bounded_commit, end, fetch, write};
+use crate::Position;
 use crate::log::{CommitError, RestoreError};
 use crate::planner::Restored;
 use crate::store::Error;
@@ -14,11 +15,10 @@ impl Writer {
         self.known().take();
         let mut connection = self.begin().await?;
         let (head, found) = fetch(&mut connection, &wanted).await?;
-        let owners = found.keys.clone();
         let plan = batch.plan(&head, found)?;
-        write(&mut connection, &head, &plan, &owners).await.map_err(failed)?;
+        write(&mut connection, &head, &plan).await.map_err(failed)?;
         // From here on the batch may be in the log, whatever we hear.
-        bounded_commit(end("commit", &mut connection)).await.map_err(failed)?;
+        bounded_commit(Position(head.size), end("commit", &mut connection)).await.map_err(failed)?;
         self.keep(connection);
         Ok(())
     }
@@ -39,7 +39,7 @@ impl Writer {
 /// Whoever restores looks at the head and goes on from there, whether the batch is in the log or not.
 fn failed(error: CommitError) -> RestoreError {
     RestoreError::Store(match error {
-        CommitError::NotCommitted(error) | CommitError::Unknown(error) => error,
+        CommitError::NotCommitted(source) | CommitError::Unknown { source, .. } => source,
         CommitError::Contradiction(what) => Error::Corrupt(what),
     })
 }

@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 
 use sqlx::FromRow as _;
 
-use super::{Committed, Writer, bind_events, bounded_commit, relied_on};
-use crate::Timestamp;
+use super::{Committed, Writer, bind_events, bounded_commit, claimed};
 use crate::chain::Hash;
 use crate::log::postgres::signed;
 use crate::log::{Append, CommitError};
 use crate::planner::{self, Head, Plan};
+use crate::store::postgres::error;
+use crate::{Position, Timestamp};
 
 /// How old what is known may be to be built on. A session that was idle for longer may be dead, which on the long way is found out
 /// before anything can have been committed.
@@ -99,7 +100,7 @@ impl Writer {
         let head = known.head(known.clock.0.plus(asked.duration_since(known.clock.1) + self.margin.get()));
         // It holds events: the first append is refused by nothing that it says itself.
         let plan = planner::plan(&head, presumed, batch);
-        let keys: Vec<_> = plan.keys.iter().filter_map(|(key, owner)| Some((key, owner.as_ref()?))).collect();
+        let keys = claimed(&plan);
         let remembered = &plan.idempotency;
         let statement = sqlx::query(include_str!("../../../../sql/postgres/log/append_if_unchanged.sql"));
         let statement = bind_events(statement, head.size, &plan)
@@ -115,12 +116,13 @@ impl Writer {
             .bind(versions)
             .bind(wanted.keys.iter().map(|key| key.0.as_slice()).collect::<Vec<_>>())
             .bind(wanted.idempotency.iter().map(<[u8; 32]>::as_slice).collect::<Vec<_>>())
-            .bind(relied_on(batch))
+            .bind(wanted.subjects.iter().copied().collect::<Vec<_>>())
             .bind(signed(LEAD_MAX));
         // From here on the batch may be in the log, whatever we hear.
-        let row = bounded_commit(statement.fetch_one(&mut connection)).await?;
-        let answer = <(bool, i64)>::from_row(&row).map_err(crate::store::postgres::error);
-        let (appended, now) = answer.map_err(CommitError::Unknown)?;
+        let from = Position(head.size);
+        let row = bounded_commit(from, statement.fetch_one(&mut connection)).await?;
+        let unreadable = |failed| CommitError::Unknown { from, source: error(failed) };
+        let (appended, now) = <(bool, i64)>::from_row(&row).map_err(unreadable)?;
         let now = Timestamp::from_micros(now.unsigned_abs());
         if head.now >= known.recorded_at {
             self.margin.learn(head.now, now);

@@ -14,24 +14,24 @@ use credence_ledger::decision::subject::{self as decision, State};
 use credence_ledger::event::audit::ErasureOrdered;
 use credence_ledger::event::subject::SubjectErased;
 use credence_ledger::event::{Metadata, Payload as _, Place, Recorded, new_id};
-use credence_ledger::log::{Append, Expected, Idempotency, Outcome, Query, Refusal, StreamAppend};
+use credence_ledger::log::{Append, Expected, Idempotency, Outcome, Query, Refusal, StreamAppend, Walk};
 use credence_ledger::sealing::KeyId;
 use credence_ledger::stream::category;
 use credence_ledger::vault::erasures::Noted;
-use credence_ledger::vault::{Issuer, Role};
-use credence_ledger::{Position, Stream};
+use credence_ledger::{Position, Stream, causes};
 use credence_projections::projection::Projection;
 use credence_projections::verification::OfSubject;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Error, audit, idempotency, issuers};
+use super::{Known, Person, ids};
 use crate::caller::Caller;
 use crate::services::Services;
+use crate::use_cases::{Error, audit, idempotency, subjects};
 
 /// How long a note is kept whose erasure the ledger does not know: longer than anybody is between the two.
 const NOTE_KEPT: Duration = Duration::from_secs(3600);
-/// Credentials read at a time.
+/// Events read at a time.
 const PAGE: usize = 1000;
 
 /// A command.
@@ -92,193 +92,171 @@ pub async fn erase(
     command: &EraseSubjects,
     key: Option<&idempotency::Key>,
 ) -> Result<Erasure, Error> {
-    let ledger = services.ledger()?;
-    let issuers = organisations(services, caller, command.issuer.as_deref()).await?;
-    let idempotency = key.filter(|_| !command.dry_run).map(|key| idempotency::remember(services, caller, key, &command.to_value()));
-    let metadata = || caller.origination(&services.worker).metadata(&services.random);
-    if let Some(position) = idempotency::done_before(services, idempotency.clone(), &metadata()).await? {
+    let issuers = subjects::answered_for(services, caller, command.issuer.as_deref()).await?;
+    let order = Order::new(services, caller, command, key);
+    if let Some(position) = order.done_before().await? {
         return repeated(services, position).await;
     }
     // All that was issued until now is counted and told.
-    let head = ledger.log.head().await?.last();
+    let head = services.ledger()?.log.head().await?.last();
     services.wait_for(Projection::Verification, head).await?;
-    let found = find(services, &issuers, &command.email, command.name.as_deref()).await?;
-    let mut credentials = credentials_of(services, &ids(&found)).await?;
+    let found = subjects::find(services, &issuers, Person { email: Some(&command.email), name: command.name.as_deref() }).await?;
+    let counted = subjects::credentials_of(services, &ids(&found)).await?;
     if command.dry_run {
-        return Ok(Erasure { subjects: tell(&found, &credentials, None), is_purged: false, repeated: false });
+        return Ok(Erasure { subjects: tell(&found, &counted, None), is_purged: false, repeated: false });
     }
-    let (returned, mut found) = without_erased(services, found).await?;
-    let mut subjects = tell_returned(&returned, &credentials);
-    if !returned.is_empty() {
-        // The ledger has said it of these long ago: their keys go once more.
-        services.vault.forget_subjects(&returned.iter().map(|(known, _)| known.id).collect::<Vec<_>>()).await?;
-    }
+    let (returned, found) = without_erased(services, found).await?;
+    let returned = forget_again(services, &returned, &counted).await?;
     if found.is_empty() {
-        return nobody_else(services, subjects, idempotency, &metadata()).await;
+        return order.nobody_else(returned).await;
     }
 
-    let order = order(services, caller, &found, &command.reason).await?;
+    let id = order.record(&found).await?;
     // From here on a crash leaves an order on record that was not carried out: its caller was told nothing.
     services.vault.note_erasures(&ids(&found), services.clock.now()).await?;
     // From here on a crash leaves a note of what the ledger does not know, which is dropped.
-    let (first, count) = loop {
-        let append = append(&found, &credentials, order, idempotency.clone(), metadata)?;
-        match ledger.append(append).await? {
-            Outcome::Appended(events) => {
-                let first = events.first().ok_or_else(|| Error::corrupt("an append without an event"))?;
-                break (first.position, events.len() as u64);
-            }
-            Outcome::Repeated(position) => return repeated(services, position).await,
-            Outcome::Refused(Refusal::IdempotencyKeyReused) => return Err(Error::IdempotencyKeyReused),
-            Outcome::Refused(Refusal::StaleVersion { stream, .. }) => {
-                // Another order was quicker with this one, and sees to the rest of it.
-                found.retain(|subject| subject.id != stream.id());
-                services.vault.forget_subjects(&[stream.id()]).await?;
-            }
-            Outcome::Refused(Refusal::KeyTaken { .. }) => return Err(Error::corrupt("a key taken that was not claimed")),
-        }
-        if found.is_empty() {
-            return nobody_else(services, subjects, idempotency, &metadata()).await;
-        }
+    let (found, first) = match order.append(id, found, &counted).await? {
+        Appended::Now(found, first) => (found, first),
+        Appended::Before(position) => return repeated(services, position).await,
+        Appended::Nobody => return order.nobody_else(returned).await,
     };
     // From here on the subjects are erased: no crash takes that back.
     services.vault.forget_subjects(&ids(&found)).await?;
     // From here on nobody can open what was sealed for them.
-    let last = Position(first.0 + count - 1);
-    let is_purged = match see_through(services, &ids(&found), last).await {
-        Ok(seen) => {
-            credentials = seen;
-            true
-        }
+    let last = Position(first.0 + found.len() as u64 - 1);
+    let (credentials, is_purged) = match see_through(services, &ids(&found), last).await {
+        Ok(credentials) => (credentials, true),
         // Whoever issues goes on with it until it is done.
         Err(error) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "an erasure has not been seen through yet");
-            false
+            tracing::warn!(reason = causes(&error), "an erasure has not been seen through yet");
+            (counted, false)
         }
     };
-    subjects.extend(tell(&found, &credentials, Some(first)));
+    let subjects = [returned, tell(&found, &credentials, Some(first))].concat();
     Ok(Erasure { subjects, is_purged, repeated: false })
-}
-
-/// The answer where nobody is left to be erased: unless the same order, under the same key, was what erased them meanwhile.
-async fn nobody_else(
-    services: &Services,
-    subjects: Vec<Subject>,
-    idempotency: Option<Idempotency>,
-    metadata: &Metadata,
-) -> Result<Erasure, Error> {
-    match idempotency::done_before(services, idempotency, metadata).await? {
-        Some(position) => repeated(services, position).await,
-        None => Ok(Erasure { is_purged: !subjects.is_empty(), subjects, repeated: false }),
-    }
 }
 
 /// Those whose keys came back though the ledger says that they are erased, with the position of that: an older vault was put in the place of a
 /// newer; and those who are to be erased. Left out is whom another order is just erasing, which the vault's note tells.
 async fn without_erased(services: &Services, found: Vec<Known>) -> Result<(Vec<(Known, Position)>, Vec<Known>), Error> {
-    let streams: Vec<Stream> = found.iter().map(|known| Stream::subject(known.id)).collect();
-    let erased = services.ledger()?.log.read_first(&streams).await?;
+    let erased = subjects::erasures(services, ids(&found)).await?;
     if erased.is_empty() {
         return Ok((Vec::new(), found));
     }
     let noted: Vec<Uuid> = services.vault.noted_erasures().await?.iter().map(|noted| noted.subject).collect();
+    // Whom another order has finished with meanwhile is noted no more, and not there any more.
+    let there = services.vault.subject_refs(&ids(&found)).await?;
     let (mut returned, mut others) = (Vec::new(), Vec::new());
-    for known in found {
+    for (known, refs) in found.into_iter().zip(there) {
         match erased.iter().find(|event| event.stream.id() == known.id) {
             None => others.push(known),
-            Some(event) if !noted.contains(&known.id) => returned.push((known, event.position)),
+            Some(event) if !noted.contains(&known.id) && refs.is_some() => returned.push((known, event.position)),
             Some(_) => {}
         }
     }
     Ok((returned, others))
 }
 
-/// Somebody who was found.
-pub(super) struct Known {
-    pub(super) id: Uuid,
-    pub(super) issuer: Issuer,
-}
-
-fn ids(subjects: &[Known]) -> Vec<Uuid> {
-    subjects.iter().map(|subject| subject.id).collect()
-}
-
-/// The organisations whose subjects the caller may erase, or be told about.
-pub(super) async fn organisations(services: &Services, caller: &Caller, name: Option<&str>) -> Result<Vec<Issuer>, Error> {
-    let all = services.vault.issuers().await?;
-    let find = |name: &str| all.iter().find(|issuer| issuer.name == name).map(|issuer| issuer.id).ok_or(Error::NoSuchIssuer);
-    let named = match &caller.principal {
-        // Whoever runs this service, at the command line.
-        None => name.map(find).transpose()?,
-        Some(principal) if principal.types.is_some() => {
-            return Err(Error::Forbidden("whole persons are no affair of a key that is limited to types of credentials"));
-        }
-        Some(principal) if name.is_none() && principal.roles.contains(Role::Operator) => None,
-        Some(principal) => Some(issuers::named(services, principal, name, "only an operator names another organisation").await?),
-    };
-    Ok(all.into_iter().filter(|issuer| named.is_none_or(|named| issuer.id == named)).collect())
-}
-
-/// A subject is one organisation's, and so is what it is looked up by.
-pub(super) async fn find(services: &Services, issuers: &[Issuer], email: &str, name: Option<&str>) -> Result<Vec<Known>, Error> {
-    let lookup = services.vault.lookup();
-    let mut found = Vec::new();
-    for issuer in issuers {
-        let name = name.map(|name| lookup.name(issuer.id, name));
-        let email = Some(lookup.email(issuer.id, email));
-        let mut ids = services.vault.find_subjects(name, email).await?;
-        ids.sort_unstable();
-        found.extend(ids.into_iter().map(|id| Known { id, issuer: issuer.clone() }));
+/// The ledger has said it of these long ago: their keys go once more.
+async fn forget_again(services: &Services, returned: &[(Known, Position)], credentials: &[OfSubject]) -> Result<Vec<Subject>, Error> {
+    if returned.is_empty() {
+        return Ok(Vec::new());
     }
-    Ok(found)
+    services.vault.forget_subjects(&returned.iter().map(|(known, _)| known.id).collect::<Vec<_>>()).await?;
+    Ok(returned.iter().flat_map(|(known, position)| tell(std::slice::from_ref(known), credentials, Some(*position))).collect())
 }
 
-/// The credentials of these subjects, oldest first, as far as the read model has come.
-pub(super) async fn credentials_of(services: &Services, subjects: &[Uuid]) -> Result<Vec<OfSubject>, Error> {
-    let (mut credentials, mut from) = (Vec::new(), Position::FIRST);
-    if subjects.is_empty() {
-        return Ok(credentials);
-    }
-    loop {
-        let (page, _) = services.read.credentials_of(subjects, from, PAGE).await?;
-        let is_last = page.len() < PAGE;
-        from = page.last().map_or(from, |last| last.position.next());
-        credentials.extend(page);
-        if is_last {
-            return Ok(credentials);
-        }
-    }
-}
-
-/// Records who ordered it and why, for each organisation an event of its own, and answers the order's id. The reason is sealed with the
-/// month's key.
-async fn order(services: &Services, caller: &Caller, found: &[Known], reason: &str) -> Result<Uuid, Error> {
-    let stream = Stream::new(category::ERASURE, new_id(&services.clock, &services.random));
-    for issuer in found.iter().map(|subject| subject.issuer.id).collect::<BTreeSet<Uuid>>() {
-        let place = Place {
-            origin: services.audit.log.origin(),
-            stream: &stream,
-            kind: ErasureOrdered::TYPE,
-            schema: ErasureOrdered::SCHEMA,
-            field: "reason",
-        };
-        let (id, key) = services.months.key(services.clock.now()).await.map_err(|error| Error::Audit(error.into()))?;
-        let reason = key.seal(&id, &place, reason.as_bytes(), &services.random);
-        let subjects = found.iter().filter(|subject| subject.issuer.id == issuer).map(|subject| subject.id).collect();
-        audit::record_on(services, caller, stream.clone(), Expected::Any, &ErasureOrdered { issuer, reason, subjects }).await?;
-    }
-    Ok(stream.id())
-}
-
-/// All in one append: either all of them are erased or none is.
-fn append(
-    found: &[Known],
-    credentials: &[OfSubject],
-    order: Uuid,
+/// Who wants persons erased, and why.
+struct Order<'a> {
+    services: &'a Services,
+    caller: &'a Caller,
+    reason: &'a str,
     idempotency: Option<Idempotency>,
-    metadata: impl Fn() -> Metadata,
-) -> Result<Append, Error> {
-    let part = |subject: &Known| {
+}
+
+/// What came of telling the ledger.
+enum Appended {
+    /// These are erased, from this position on, one after the other.
+    Now(Vec<Known>, Position),
+    /// The same order had been carried out already, from this position on.
+    Before(Position),
+    /// Other orders were quicker with each of them.
+    Nobody,
+}
+
+impl<'a> Order<'a> {
+    fn new(services: &'a Services, caller: &'a Caller, command: &'a EraseSubjects, key: Option<&idempotency::Key>) -> Order<'a> {
+        let key = key.filter(|_| !command.dry_run);
+        let idempotency = key.map(|key| idempotency::remember(services, caller, key, &command.to_value()));
+        Order { services, caller, reason: &command.reason, idempotency }
+    }
+
+    fn metadata(&self) -> Metadata {
+        self.caller.origination(&self.services.worker).metadata(&self.services.random)
+    }
+
+    async fn done_before(&self) -> Result<Option<Position>, Error> {
+        idempotency::done_before(self.services, self.idempotency.clone(), &self.metadata()).await
+    }
+
+    /// The answer where nobody is left to be erased but who is told already: unless the same order, under the same key, was what erased them meanwhile.
+    async fn nobody_else(&self, subjects: Vec<Subject>) -> Result<Erasure, Error> {
+        match self.done_before().await? {
+            Some(position) => repeated(self.services, position).await,
+            None => Ok(Erasure { is_purged: !subjects.is_empty(), subjects, repeated: false }),
+        }
+    }
+
+    /// Records who ordered it and why, for each organisation an event of its own, and answers the order's id. The reason is sealed with the
+    /// month's key.
+    async fn record(&self, found: &[Known]) -> Result<Uuid, Error> {
+        let Order { services, .. } = *self;
+        let stream = Stream::new(category::ERASURE, new_id(&services.clock, &services.random));
+        for issuer in found.iter().map(|subject| subject.issuer.id).collect::<BTreeSet<Uuid>>() {
+            let place = Place {
+                origin: services.audit.log.origin(),
+                stream: &stream,
+                kind: ErasureOrdered::TYPE,
+                schema: ErasureOrdered::SCHEMA,
+                field: "reason",
+            };
+            let (id, key) = services.month_key().await.map_err(|error| Error::Audit(error.into()))?;
+            let reason = key.seal(&id, &place, self.reason.as_bytes(), &services.random);
+            let subjects = found.iter().filter(|subject| subject.issuer.id == issuer).map(|subject| subject.id).collect();
+            let ordered = ErasureOrdered { issuer, reason, subjects };
+            audit::record_on(services, self.caller, stream.clone(), Expected::Any, &ordered).await?;
+        }
+        Ok(stream.id())
+    }
+
+    /// All in one append: either all of them are erased or none is. Whom another order erases meanwhile is left to it.
+    async fn append(&self, id: Uuid, mut found: Vec<Known>, credentials: &[OfSubject]) -> Result<Appended, Error> {
+        while !found.is_empty() {
+            let streams =
+                found.iter().map(|subject| self.erased(id, subject, credentials)).collect::<Result<Vec<StreamAppend>, Error>>()?;
+            let idempotency = self.idempotency.clone();
+            let append = Append { streams, claims: Vec::new(), releases: Vec::new(), idempotency, relies_on: Vec::new() };
+            match self.services.ledger()?.append(append).await? {
+                Outcome::Appended(events) => {
+                    let first = events.first().ok_or_else(|| Error::corrupt("an append without an event"))?;
+                    return Ok(Appended::Now(found, first.position));
+                }
+                Outcome::Repeated(position) => return Ok(Appended::Before(position)),
+                Outcome::Refused(Refusal::IdempotencyKeyReused) => return Err(Error::IdempotencyKeyReused),
+                Outcome::Refused(Refusal::StaleVersion { stream, .. }) => {
+                    // Another order was quicker with this one, and sees to the rest of it.
+                    found.retain(|subject| subject.id != stream.id());
+                    self.services.vault.forget_subjects(&[stream.id()]).await?;
+                }
+                Outcome::Refused(Refusal::KeyTaken { .. }) => return Err(Error::corrupt("a key taken that was not claimed")),
+                Outcome::Refused(Refusal::SubjectGone { .. }) => return Err(Error::corrupt("a subject gone that was not relied on")),
+            }
+        }
+        Ok(Appended::Nobody)
+    }
+
+    /// A subject's part of the append.
+    fn erased(&self, order: Uuid, subject: &Known, credentials: &[OfSubject]) -> Result<StreamAppend, Error> {
         let erased = SubjectErased {
             keys: vec![KeyId::Subject(subject.id).to_string()],
             order,
@@ -287,17 +265,15 @@ fn append(
         };
         // The append goes through only where that is what the subject's stream says.
         let event = decision::erase(State::Known, erased).map_err(|rejection| Error::corrupt(rejection.to_string()))?;
-        Ok(StreamAppend { stream: Stream::subject(subject.id), expected: Expected::None, events: vec![event.encode(&metadata())] })
-    };
-    let streams = found.iter().map(part).collect::<Result<Vec<StreamAppend>, Error>>()?;
-    Ok(Append { streams, claims: Vec::new(), releases: Vec::new(), idempotency, relies_on: Vec::new() })
+        Ok(StreamAppend { stream: Stream::subject(subject.id), expected: Expected::None, events: vec![event.encode(&self.metadata())] })
+    }
 }
 
 /// Does what is left once the vault has forgotten subjects whose last erasure stands at `last`: waits for the read model, which then knows all
 /// of their credentials, those included that were issued just before; and forgets what repeats of what was done to them are compared by.
 async fn see_through(services: &Services, subjects: &[Uuid], last: Position) -> Result<Vec<OfSubject>, Error> {
     services.wait_for(Projection::Verification, Some(last)).await?;
-    let credentials = credentials_of(services, subjects).await?;
+    let credentials = subjects::credentials_of(services, subjects).await?;
     let log = &services.ledger()?.log;
     let mut positions = Vec::new();
     for credential in &credentials {
@@ -319,8 +295,7 @@ pub async fn finish(services: &Services) -> Result<usize, Error> {
     if noted.is_empty() {
         return Ok(0);
     }
-    let streams: Vec<Stream> = noted.iter().map(|noted| Stream::subject(noted.subject)).collect();
-    let erased = services.ledger()?.log.read_first(&streams).await?;
+    let erased = subjects::erasures(services, noted.iter().map(|noted| noted.subject)).await?;
     let ids: Vec<Uuid> = erased.iter().map(|event| event.stream.id()).collect();
     let now = services.clock.now();
     let never_begun = |noted: &&Noted| !ids.contains(&noted.subject) && now.since(noted.noted_at) >= NOTE_KEPT;
@@ -346,17 +321,15 @@ async fn repeated(services: &Services, first: Position) -> Result<Erasure, Error
     let last = events.last().ok_or_else(|| Error::corrupt("an idempotency row of an erasure that stands elsewhere"))?;
     let last = Some(last.position);
     let is_purged = services.wait_for(Projection::Verification, last).await.is_ok();
-    let credentials = credentials_of(services, &ids).await?;
+    let credentials = subjects::credentials_of(services, &ids).await?;
     Ok(Erasure { subjects: tell(&found, &credentials, Some(first)), is_purged, repeated: true })
 }
 
 /// The erasures that were appended together: they stand one after the other, and name one order.
 async fn of_one_append(services: &Services, first: Position) -> Result<Vec<Recorded>, Error> {
-    let log = &services.ledger()?.log;
-    let (mut together, mut from, mut order) = (Vec::new(), first, None);
-    loop {
-        let page = log.read(&Query::from(from, PAGE)).await?;
-        let is_last = page.len() < PAGE;
+    let mut walk = Walk::over(&*services.ledger()?.log, Query::from(first, PAGE));
+    let (mut together, mut order) = (Vec::new(), None);
+    while let Some(page) = walk.page().await? {
         for event in page {
             let same = event.kind == SubjectErased::TYPE && {
                 let its = event.payload::<SubjectErased>()?.order;
@@ -365,13 +338,10 @@ async fn of_one_append(services: &Services, first: Position) -> Result<Vec<Recor
             if !same {
                 return Ok(together);
             }
-            from = event.position.next();
             together.push(event);
         }
-        if is_last {
-            return Ok(together);
-        }
     }
+    Ok(together)
 }
 
 /// As it is answered; with `first`, erased from that position on, one after the other.
@@ -383,8 +353,4 @@ fn tell(found: &[Known], credentials: &[OfSubject], first: Option<Position>) -> 
         position: first.map(|first| Position(first.0 + at)),
     };
     (0..).zip(found).map(subject).collect()
-}
-
-fn tell_returned(returned: &[(Known, Position)], credentials: &[OfSubject]) -> Vec<Subject> {
-    returned.iter().flat_map(|(known, position)| tell(std::slice::from_ref(known), credentials, Some(*position))).collect()
 }

@@ -1,1 +1,0 @@
-select session from refresh_tokens where hash = $1
