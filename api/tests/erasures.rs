@@ -676,10 +676,12 @@ async fn a_key_that_came_back_opens_nothing_and_goes_with_the_next_order(engine:
 async fn whose_key_was_lost_can_be_revoked(engine: Engine) {
     let app = TestApp::start(engine).await.with_read_models().await;
     let issuer = app.issuer().await;
-    let issued = issue(&issuer, "a").await;
+    let issuance = badge("a");
+    let issued = keyed(&issuer, "/v1/credentials", "key-0", &issuance).await.expect(201).body;
     app.services().vault.forget_subjects(&[subject_of(&app, &issued).await]).await.unwrap();
     let path = format!("/v1/credentials/{}", id(&issued));
     issuer.get(&path).await.expect_problem(410, "key-lost");
+    keyed(&issuer, "/v1/credentials", "key-0", &issuance).await.expect_problem(410, "key-lost");
     let revoke = format!("{path}/revoke");
     let reason = json!({"reason": "nobody can read it any more"});
     let revoked = keyed(&issuer, &revoke, "key-1", &reason).await.expect(200);

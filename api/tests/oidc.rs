@@ -25,6 +25,7 @@ engines!(
     an_algorithm_is_the_keys_to_choose,
     times_hold_to_the_edge_of_the_skew,
     a_rotated_key_is_accepted_at_once_and_a_withdrawn_one_no_more,
+    a_rotated_key_that_no_token_names_is_accepted_at_once,
     tokens_of_unknown_keys_do_not_make_it_ask_more_often_than_it_should,
     a_caller_who_hangs_up_keeps_no_key_from_being_learnt,
     keys_are_refreshed_as_often_as_the_provider_says_within_bounds,
@@ -214,6 +215,17 @@ async fn a_rotated_key_is_accepted_at_once_and_a_withdrawn_one_no_more(engine: E
     assert_eq!((one.expect(200).body, scene.provider.asked()), (other.expect(200).body, 2));
     refused(&scene.bearer(&json!({})), "the token's key is not one of the provider's").await;
     eventually("nobody remembers the old token", || async { old.get("/v1/credentials").await.status == 401 }).await;
+}
+
+async fn a_rotated_key_that_no_token_names_is_accepted_at_once(engine: Engine) {
+    let scene = Scene::start(engine).await;
+    let bearer = |key: &SigningKey| scene.app.bearer(&key.nameless().sign(&scene.provider.claims(&json!({}))));
+    accepted(&bearer(&scene.key)).await;
+    let next = SigningKey::generate("next", Algorithm::ES256);
+    scene.provider.publish(&[&next]);
+    accepted(&bearer(&next)).await;
+    refused(&bearer(&scene.key), "the token's signature does not hold").await;
+    assert_eq!(scene.provider.asked(), 2);
 }
 
 async fn tokens_of_unknown_keys_do_not_make_it_ask_more_often_than_it_should(engine: Engine) {

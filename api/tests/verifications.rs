@@ -27,6 +27,7 @@ engines!(
     the_status_follows_from_state_dates_and_time,
     a_verdict_can_be_asked_as_of_an_earlier_time_or_position,
     a_verdict_is_the_same_again_as_of_the_moment_it_tells,
+    a_verdict_of_a_date_that_just_came_is_the_same_again,
     a_moment_that_is_not_reached_is_waited_for,
     a_secret_is_found_at_its_issuer_and_the_newest_speaks,
     each_verdict_is_recorded_with_its_true_cause,
@@ -281,6 +282,31 @@ async fn a_verdict_is_the_same_again_as_of_the_moment_it_tells(engine: Engine) {
     clock.advance(Duration::from_secs(1));
     for (as_of, expected) in told {
         assert_eq!(ask(&app, json!({"id": issued["id"], "as_of": as_of})).await["status"], expected, "{as_of}");
+    }
+}
+
+/// The read model was confirmed before the date, and the verdict is given after it.
+async fn a_verdict_of_a_date_that_just_came_is_the_same_again(engine: Engine) {
+    let (app, clock) = started(engine).await;
+    let issuer = app.issuer().await;
+    let minute = Duration::from_secs(60);
+    let mut body = credential("Ada", "ada@example.org");
+    body["valid_from"] = clock.now().plus(minute).to_string().into();
+    body["valid_until"] = clock.now().plus(minute * 2).to_string().into();
+    let issued = issuer.post("/v1/credentials", &body).await.expect(201).body;
+    let question = json!({"id": issued["id"]});
+    assert_eq!(ask(&app, question.clone()).await["status"], "not_yet_valid");
+    for expected in ["active", "expired"] {
+        clock.advance(minute);
+        let verdict = app.anonymous().post("/v1/verifications", &question).await.expect(200).body;
+        assert_eq!(verdict["status"], expected);
+        assert_eq!(ask(&app, json!({"id": issued["id"], "as_of": verdict["as_of"]})).await["status"], expected);
+    }
+    let mut altered = issued["document"].clone();
+    altered["credentialSubject"]["name"] = "Eve".into();
+    for document in [issued["document"].clone(), altered] {
+        let verdict = ask(&app, json!({"document": document})).await;
+        assert_eq!(ask(&app, json!({"document": document, "as_of": verdict["as_of"]})).await["status"], verdict["status"]);
     }
 }
 

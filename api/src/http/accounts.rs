@@ -15,7 +15,7 @@ use super::body::{self, OptionalJson};
 use super::headers::Id;
 use super::problem::{Kind, Problem, problems};
 use super::query::{LIMIT_MAX, Parameters, end_page, one_more};
-use super::{Part, Route};
+use super::{Known, Part, Route};
 use crate::caller::{Caller, Who};
 use crate::services::{App, Services};
 use crate::use_cases::accounts;
@@ -94,11 +94,11 @@ async fn register_account(
     responses((status = 200, description = "A page of accounts", body = AccountList), ReadRefusals),
     security(("api_key" = [])),
 )]
-async fn list_accounts(State(app): State<App>, caller: Caller, mut parameters: Parameters) -> Result<Json<AccountList>, Problem> {
+async fn list_accounts(State(app): State<App>, by: Known, mut parameters: Parameters) -> Result<Json<AccountList>, Problem> {
     let limit = parameters.limit(LIMIT_MAX);
     let before = parameters.id_cursor();
     parameters.finish()?;
-    let mut found = accounts::list(&app, &caller, caller.known()?, before, one_more(limit)).await?;
+    let mut found = accounts::list(&app, &by.caller, &by.principal, before, one_more(limit)).await?;
     let next_cursor = end_page(&mut found, limit, |account| account.id);
     let mut items = Vec::with_capacity(found.len());
     for account in &found {
@@ -116,9 +116,9 @@ async fn list_accounts(State(app): State<App>, caller: Caller, mut parameters: P
     responses((status = 200, description = "The account", body = AccountBody), ReadRefusals),
     security(("api_key" = [])),
 )]
-async fn read_account(State(app): State<App>, caller: Caller, Id(id): Id, parameters: Parameters) -> Result<Json<AccountBody>, Problem> {
+async fn read_account(State(app): State<App>, by: Known, Id(id): Id, parameters: Parameters) -> Result<Json<AccountBody>, Problem> {
     parameters.finish()?;
-    let account = accounts::tell(&app, &caller, caller.known()?, id).await?;
+    let account = accounts::tell(&app, &by.caller, &by.principal, id).await?;
     Ok(Json(told(&app, &account).await?))
 }
 
@@ -136,14 +136,14 @@ async fn read_account(State(app): State<App>, caller: Caller, Id(id): Id, parame
 )]
 async fn set_roles(
     State(app): State<App>,
-    caller: Caller,
+    by: Known,
     Id(id): Id,
     parameters: Parameters,
     body: Result<body::Json, Problem>,
 ) -> Result<Json<AccountBody>, Problem> {
     parameters.finish()?;
     let roles = account::read_roles(body?.0)?;
-    let account = accounts::set_roles(&app, &caller, caller.known()?, id, roles).await?;
+    let account = accounts::set_roles(&app, &by.caller, &by.principal, id, roles).await?;
     Ok(Json(told(&app, &account).await?))
 }
 
@@ -158,12 +158,12 @@ async fn set_roles(
 )]
 async fn deactivate_account(
     State(app): State<App>,
-    caller: Caller,
+    by: Known,
     Id(id): Id,
     parameters: Parameters,
     body: Result<OptionalJson, Problem>,
 ) -> Result<Json<AccountBody>, Problem> {
-    set_active(&app, &caller, id, parameters, body, false).await
+    set_active(&app, &by, id, parameters, body, false).await
 }
 
 /// Activate an account that was deactivated.
@@ -177,17 +177,17 @@ async fn deactivate_account(
 )]
 async fn activate_account(
     State(app): State<App>,
-    caller: Caller,
+    by: Known,
     Id(id): Id,
     parameters: Parameters,
     body: Result<OptionalJson, Problem>,
 ) -> Result<Json<AccountBody>, Problem> {
-    set_active(&app, &caller, id, parameters, body, true).await
+    set_active(&app, &by, id, parameters, body, true).await
 }
 
 async fn set_active(
     app: &Services,
-    caller: &Caller,
+    by: &Known,
     id: Uuid,
     parameters: Parameters,
     body: Result<OptionalJson, Problem>,
@@ -195,7 +195,7 @@ async fn set_active(
 ) -> Result<Json<AccountBody>, Problem> {
     parameters.finish()?;
     body?.without_members()?;
-    let account = accounts::set_active(app, caller, caller.known()?, id, active).await?;
+    let account = accounts::set_active(app, &by.caller, &by.principal, id, active).await?;
     Ok(Json(told(app, &account).await?))
 }
 
@@ -207,9 +207,9 @@ async fn set_active(
     responses((status = 200, description = "Who calls", body = MeBody), ReadRefusals),
     security(("api_key" = [])),
 )]
-async fn read_me(State(app): State<App>, caller: Caller, parameters: Parameters) -> Result<Json<MeBody>, Problem> {
+async fn read_me(State(app): State<App>, by: Known, parameters: Parameters) -> Result<Json<MeBody>, Problem> {
     parameters.finish()?;
-    let principal = caller.known()?;
+    let principal = &by.principal;
     let (kind, id, account) = match principal.who {
         Who::Key(id) => ("key", id, None),
         Who::Account { id, .. } => ("account", id, Some(told(&app, &accounts::read(&app, principal, id).await?).await?)),

@@ -121,21 +121,21 @@ async fn known(
     let Parts { headers, extensions, .. } = parts;
     let address = extensions.get::<Caller>().and_then(|caller| caller.address);
     let presented = if may == Some(May::Unasked) { Ok(None) } else { auth::presented(headers) };
-    let text = match (presented, line) {
-        (Ok(Some(text)), _) => text,
+    let presented = match (presented, line) {
+        (Ok(Some(text)), _) => edge.identities.look(text),
         (Ok(None), None | Some(Line { is_free: true, .. })) => return (Ok(None), None),
         (Ok(None), Some(_)) => return (Ok(None), limits.address(address).await),
         (Err(problem), _) => return (Err(problem), limits.address(address).await),
     };
     // Before the vault is asked, so that what is bad costs it no more than what is limited.
-    let doubt = match edge.identities.has_seen(text) {
+    let doubt = match presented.was_good {
         true => None,
         false => match limits.doubt(address).await {
             Ok(doubt) => doubt,
             Err(standing) => return (Err(Problem::new(Kind::UNAUTHENTICATED)), Some(standing)),
         },
     };
-    match auth::authenticate(&edge.identities, text, extensions).await {
+    match auth::authenticate(&edge.identities, presented, extensions).await {
         Err(problem) if [Kind::UNAUTHENTICATED, Kind::FORBIDDEN].contains(&problem.kind) => {
             let standing = match doubt {
                 Some(doubt) => Some(doubt.standing),

@@ -53,13 +53,23 @@ impl Identity {
     }
 }
 
+/// A text as it is presented, and what is remembered of it.
+pub(super) struct Presented<'t> {
+    text: &'t str,
+    hash: [u8; 32],
+    /// Whether it was good when it was last asked for, however long ago that is.
+    pub(super) was_good: bool,
+    /// Who stands behind it, where that is known and new enough.
+    known: Option<Option<Identity>>,
+}
+
 /// What the vault said of keys and tokens lately.
 pub struct Identities {
     app: App,
-    known: Mutex<HashMap<[u8; 32], Known>>,
+    known: Mutex<HashMap<[u8; 32], Remembered>>,
 }
 
-struct Known {
+struct Remembered {
     at: Instant,
     asked_again: bool,
     /// Whether it held when it was asked for.
@@ -74,48 +84,40 @@ impl Identities {
         Identities { app, known: Mutex::default() }
     }
 
-    /// Who stands behind this text, whether it still holds or not.
-    async fn find(&self, text: &str) -> Result<Option<Identity>, Problem> {
+    /// What is remembered of this text.
+    pub(super) fn look<'t>(&self, text: &'t str) -> Presented<'t> {
         // What is presented is not kept in memory as it is.
         let hash: [u8; 32] = Sha256::digest(text).into();
-        if let Some(known) = self.known_now(hash) {
+        let mut known = self.known();
+        let Some(known) = known.get_mut(&hash) else { return Presented { text, hash, was_good: false, known: None } };
+        let age = known.at.elapsed();
+        let must_ask = age >= KNOWN_MAX || (age >= KNOWN_MAX / 2 && !known.asked_again);
+        known.asked_again |= must_ask;
+        Presented { text, hash, was_good: known.was_good, known: (!must_ask).then(|| known.identity.clone()) }
+    }
+
+    /// Who stands behind this text, whether it still holds or not.
+    async fn find(&self, presented: Presented<'_>) -> Result<Option<Identity>, Problem> {
+        if let Some(known) = presented.known {
             return Ok(known);
         }
         let at = Instant::now();
-        let identity = identify(&self.app, text).await?;
+        let identity = identify(&self.app, presented.text).await?;
         let was_good = identity.as_ref().is_some_and(|identity| identity.check(self.app.clock.now()).is_ok());
         let mut known = self.known();
         make_room(&mut known);
-        known.insert(hash, Known { at, asked_again: false, was_good, identity: identity.clone() });
+        known.insert(presented.hash, Remembered { at, asked_again: false, was_good, identity: identity.clone() });
         Ok(identity)
     }
 
-    /// Whether this text was good when it was last asked for, however long ago that is.
-    pub(super) fn has_seen(&self, text: &str) -> bool {
-        let hash: [u8; 32] = Sha256::digest(text).into();
-        self.known().get(&hash).is_some_and(|known| known.was_good)
-    }
-
-    /// What is known and new enough; `None` when the caller has to ask.
-    fn known_now(&self, hash: [u8; 32]) -> Option<Option<Identity>> {
-        let mut known = self.known();
-        let known = known.get_mut(&hash)?;
-        let age = known.at.elapsed();
-        if age >= KNOWN_MAX || (age >= KNOWN_MAX / 2 && !known.asked_again) {
-            known.asked_again = true;
-            return None;
-        }
-        Some(known.identity.clone())
-    }
-
-    fn known(&self) -> MutexGuard<'_, HashMap<[u8; 32], Known>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<[u8; 32], Remembered>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Forgets texts when there are too many: bad ones first, so that whoever comes with ever new ones takes nobody's place; then those that
 /// would be asked for anew in any case.
-fn make_room(known: &mut HashMap<[u8; 32], Known>) {
+fn make_room(known: &mut HashMap<[u8; 32], Remembered>) {
     if known.len() < TEXTS_MAX {
         return;
     }
@@ -193,8 +195,12 @@ pub(super) fn presented(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
 /// # Errors
 /// 401 for what is bad or has ended, 403 for whoever acts for nobody known here, 503 while the vault or the identity provider's keys
 /// cannot be asked.
-pub(super) async fn authenticate(identities: &Identities, text: &str, extensions: &mut Extensions) -> Result<Principal, Problem> {
-    let identity = identities.find(text).await?.ok_or_else(|| Problem::new(Kind::UNAUTHENTICATED))?;
+pub(super) async fn authenticate(
+    identities: &Identities,
+    presented: Presented<'_>,
+    extensions: &mut Extensions,
+) -> Result<Principal, Problem> {
+    let identity = identities.find(presented).await?.ok_or_else(|| Problem::new(Kind::UNAUTHENTICATED))?;
     // What holds no longer is refused, but it is known whose it was.
     if let Some(caller) = extensions.get_mut::<Caller>() {
         caller.principal = Some(identity.principal.clone());
@@ -284,8 +290,8 @@ mod tests {
     #[test]
     fn whoever_comes_with_ever_new_bad_texts_takes_no_good_ones_place() {
         let numbered = |number: usize| Sha256::digest(number.to_be_bytes()).into();
-        let known = |was_good, at| Known { at, asked_again: false, was_good, identity: None };
-        let mut texts: HashMap<[u8; 32], Known> = HashMap::new();
+        let known = |was_good, at| Remembered { at, asked_again: false, was_good, identity: None };
+        let mut texts: HashMap<[u8; 32], Remembered> = HashMap::new();
         let now = Instant::now();
         texts.extend((0..100).map(|number| (numbered(number), known(true, now))));
         for number in 100..3 * TEXTS_MAX {
@@ -296,7 +302,7 @@ mod tests {
         assert!((0..100).all(|number| texts.contains_key(&numbered(number))));
         // Of good ones, those go that are asked for anew anyway, and all if there are too many still.
         let old = now.checked_sub(KNOWN_MAX).unwrap();
-        let mut texts: HashMap<[u8; 32], Known> =
+        let mut texts: HashMap<[u8; 32], Remembered> =
             (0..TEXTS_MAX).map(|number| (numbered(number), known(true, if number < 100 { now } else { old }))).collect();
         make_room(&mut texts);
         assert!(texts.len() <= 100);

@@ -13,7 +13,7 @@ use super::body::{Fields, Json, OptionalJson};
 use super::headers::{Id, set};
 use super::problem::{Kind, Problem, problems};
 use super::query::{IdCursor, Parameters};
-use super::{Part, Route};
+use super::{Known, Part, Route};
 use crate::caller::Caller;
 use crate::services::{App, Services};
 use crate::use_cases::keys::{self, Made};
@@ -68,12 +68,12 @@ problems! {
     ),
     security(("api_key" = [])),
 )]
-async fn create_api_key(State(app): State<App>, caller: Caller, parameters: Parameters, Json(body): Json) -> Result<Response, Problem> {
+async fn create_api_key(State(app): State<App>, by: Known, parameters: Parameters, Json(body): Json) -> Result<Response, Problem> {
     parameters.finish()?;
     let now = app.clock.now();
     let Asked { roles, issuer, name, types, expires_at } = Fields::read(body, |fields| read_key(fields, now))?;
-    let issuer = keys::organisation(&app, caller.known()?, issuer.as_deref()).await?;
-    let made = keys::create(&app, &caller, &Terms { roles, issuer, types, name, expires_at }).await?;
+    let issuer = keys::organisation(&app, &by.principal, issuer.as_deref()).await?;
+    let made = keys::create(&app, &by.caller, &Terms { roles, issuer, types, name, expires_at }).await?;
     Ok(told(&app, &made))
 }
 
@@ -105,10 +105,10 @@ async fn shown(app: &Services, key: &ApiKey) -> Result<KeyBody, Problem> {
     responses((status = 200, description = "A page", body = KeyPage), ListRefusals),
     security(("api_key" = [])),
 )]
-async fn list_api_keys(State(app): State<App>, caller: Caller, mut parameters: Parameters) -> Result<Answer<KeyPage>, Problem> {
+async fn list_api_keys(State(app): State<App>, by: Known, mut parameters: Parameters) -> Result<Answer<KeyPage>, Problem> {
     let wanted = read_list(&mut parameters);
     parameters.finish()?;
-    let (found, next) = keys::list(&app, caller.known()?, wanted).await?;
+    let (found, next) = keys::list(&app, &by.principal, wanted).await?;
     let mut items = Vec::with_capacity(found.len());
     for key in &found {
         items.push(shown(&app, key).await?);

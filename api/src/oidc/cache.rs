@@ -119,12 +119,23 @@ impl Cache {
 
     /// The provider's keys: the newest that there are, if this one is not known. That it is among them is not promised.
     pub(super) async fn keys_with(&self, id: Option<&str>) -> Result<Arc<Keys>, Unavailable> {
-        if let Some(keys) = self.known(id) {
+        self.asked_until(|keys| keys.knows(id)).await
+    }
+
+    /// The provider's keys, others than these if there are.
+    pub(super) async fn keys_after(&self, known: &Arc<Keys>) -> Result<Arc<Keys>, Unavailable> {
+        self.asked_until(|keys| !std::ptr::eq(keys, &**known)).await
+    }
+
+    /// The keys that are believed, once they suffice or the provider has been asked as often as it may be.
+    async fn asked_until(&self, suffice: impl Fn(&Keys) -> bool) -> Result<Arc<Keys>, Unavailable> {
+        let sufficient = || self.believed().filter(|keys| suffice(keys));
+        if let Some(keys) = sufficient() {
             return Ok(keys);
         }
         let mut asked_at = self.asking.lock().await;
         // Another may have asked meanwhile.
-        if let Some(keys) = self.known(id) {
+        if let Some(keys) = sufficient() {
             return Ok(keys);
         }
         if asked_at.is_none_or(|at| at.elapsed() >= self.times.again) {
@@ -133,16 +144,12 @@ impl Cache {
         }
         drop(asked_at);
         let is_asked_in_vain = self.held.read().unwrap_or_else(PoisonError::into_inner).trouble.is_some();
-        match self.known(id) {
+        match sufficient() {
             Some(keys) => Ok(keys),
-            // It may well have this key by now.
+            // It may well have told of the key by now.
             None if is_asked_in_vain => Err(Unavailable),
             None => self.believed().ok_or(Unavailable),
         }
-    }
-
-    fn known(&self, id: Option<&str>) -> Option<Arc<Keys>> {
-        self.believed().filter(|keys| keys.knows(id))
     }
 
     fn believed(&self) -> Option<Arc<Keys>> {

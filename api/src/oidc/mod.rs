@@ -121,7 +121,12 @@ impl Provider {
     pub async fn verify(&self, token: &str, now: Timestamp, lookup: &LookupKeys) -> Result<External, Refused> {
         let header = keys::header(token)?;
         let keys = self.cache.keys_with(header.id()).await?;
-        let claims = claims::judge(&keys.claims(token, &header)?, &self.settings, now)?;
+        let claims = match keys.claims(token, &header) {
+            // It names no key, and may be signed with one that has come since.
+            Err(Invalid::Signature) if header.id().is_none() => self.cache.keys_after(&keys).await?.claims(token, &header)?,
+            claims => claims?,
+        };
+        let claims = claims::judge(&claims, &self.settings, now)?;
         let id = lookup.external(&self.settings.issuer, &claims.subject);
         Ok(External { id, roles: claims.roles, organisation: claims.organisation, until: claims.until })
     }

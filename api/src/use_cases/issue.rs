@@ -98,7 +98,7 @@ impl IssueCredential {
 /// Issues a credential in the name of `issuer`.
 ///
 /// # Errors
-/// [`Error::Forbidden`], [`Error::AlreadyIssued`], [`Error::IdempotencyKeyReused`], [`Error::Erased`] of a repeat, or the world's.
+/// [`Error::Forbidden`], [`Error::AlreadyIssued`], [`Error::IdempotencyKeyReused`], [`Error::Erased`] and [`Error::KeyLost`] of a repeat, or the world's.
 pub async fn issue(
     services: &Services,
     caller: &Caller,
@@ -139,6 +139,9 @@ pub async fn issue(
             }
             Outcome::Repeated(position) => {
                 let done = credential::repeated(services, position).await?;
+                if done.opened.document.is_none() && done.opened.credential.issued.document.is_some() {
+                    return Err(Error::KeyLost);
+                }
                 return if command.made(services, &done.opened) { Ok(done) } else { Err(credential::remembered_wrongly()) };
             }
             Outcome::Refused(Refusal::KeyTaken { owner, .. }) => return Err(already_issued(services, &owner).await?),

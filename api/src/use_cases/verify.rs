@@ -142,11 +142,18 @@ pub struct Verdict {
 /// [`Error::Projection`], [`Error::Audit`], or the vault's.
 pub async fn verify(services: &Services, caller: &Caller, question: &VerifyCredential) -> Result<Verdict, Error> {
     let at = wait(services, question).await?;
-    let (matched, cursor) = find(services, &question.presented, at).await?;
-    let now = services.clock.now();
-    cursor.check(now, services.settings.staleness_max)?;
+    let (matched, cursor, now) = loop {
+        let (matched, cursor) = find(services, &question.presented, at).await?;
+        let now = services.clock.now();
+        cursor.check(now, services.settings.staleness_max)?;
+        match date_between(&matched, matched.known_at(&cursor), now).filter(|_| at == At::Newest) {
+            None => break (matched, cursor, now),
+            // Judged by now it is another than it was at the moment that would be told.
+            Some(date) => services.wait_until(Projection::Verification, date).await?,
+        };
+    };
     let (as_of, as_of_position) = match at {
-        At::Newest => (cursor.confirmed_at.max(last_change(&matched)), cursor.position),
+        At::Newest => (matched.known_at(&cursor), cursor.position),
         At::Time(time) => (time, services.read.position_at(time).await?.0),
         At::Position(position) => (now, Some(position)),
     };
@@ -197,9 +204,12 @@ async fn prove(services: &Services, credential: &Credential, at: At, applied: Op
     services.proofs.ledger.prove(position, services.settings.wait_max).await?.ok_or(Error::NotProved)
 }
 
-/// When what is shown came to be: while others append, that may be more recent than what is known to be complete.
-fn last_change(matched: &Match) -> Timestamp {
-    matched.shown().map_or(Timestamp::EPOCH, |shown| shown.status_changed_at.unwrap_or(shown.issued_at))
+/// The date, after the one moment and not after the other, that makes what is shown another.
+fn date_between(matched: &Match, earlier: Timestamp, later: Timestamp) -> Option<Timestamp> {
+    let shown = matched.shown()?;
+    let status = |at| Status::of(shown.state, shown.valid_from, shown.valid_until, at);
+    let dates = [shown.valid_from, shown.valid_until].into_iter().flatten();
+    dates.filter(|date| earlier < *date && *date <= later).max().filter(|_| status(earlier) != status(later))
 }
 
 /// Waits for what the question needs the read model to have applied.
@@ -241,6 +251,16 @@ impl Match {
     /// Found by its document or its digest.
     fn by_content(found: Option<Found>) -> Match {
         Match { is_presented: true, ..Match::by_name(found) }
+    }
+
+    /// Up to when all is known that made this answer: what it tells of may have come to be, while others append, after the read model
+    /// was last known to be complete. Of a credential that is not told of, that would tell that it is there.
+    fn known_at(&self, cursor: &Cursor) -> Timestamp {
+        let told = match &self.found {
+            Some(Found::Credential(credential)) if matches!(self.cause, Cause::Found | Cause::Tampered) => credential,
+            _ => return cursor.confirmed_at,
+        };
+        cursor.confirmed_at.max(told.status_changed_at.unwrap_or(told.issued_at))
     }
 
     /// The credential that the answer is about.

@@ -133,6 +133,8 @@ async fn issue_secret_older(
     responses(
         (status = 200, description = "Whether it is valid now", body = SecretChecked),
         (status = 400, description = "No hash"),
+        (status = 401, description = "An API key or a token that does not hold"),
+        (status = 403, description = "A token of nobody known here"),
         super::Failures,
     ),
     security((), ("api_key" = [])),
@@ -165,6 +167,8 @@ async fn check_secret_older(
     responses(
         (status = 200, description = "Whether it is valid now", body = SecretVerified),
         (status = 400, description = "Not a string, blank, or too long"),
+        (status = 401, description = "An API key or a token that does not hold"),
+        (status = 403, description = "A token of nobody known here"),
         super::Failures,
     ),
     security((), ("api_key" = [])),

@@ -1,12 +1,13 @@
 //! Rows as they are read, and statements as they are run.
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, Type, ValueRef};
-use rusqlite::{Connection, OptionalExtension as _, Params, Row};
+use rusqlite::{Connection, Params, Row};
 use uuid::Uuid;
 
 use crate::Timestamp;
 use crate::store::Error;
 use crate::store::sqlite as store;
+use crate::store::sqlite::rows::{all, execute, one};
 use crate::vault::api_key::{Terms, types_from_text};
 use crate::vault::{ApiKey, Fingerprint, Issuer, Roles, Worker, fingerprints_from_text};
 
@@ -74,30 +75,28 @@ impl FromSql for Roles {
 }
 
 pub(super) fn run(connection: &Connection, sql: &str, params: impl Params) -> Result<(), Error> {
-    connection.prepare_cached(sql).and_then(|mut statement| statement.execute(params)).map(drop).map_err(store::error)
+    execute(connection, sql, params).map(drop)
 }
 
 /// As [`run`]; whether a row was changed.
 pub(super) fn changes(connection: &Connection, sql: &str, params: impl Params) -> Result<bool, Error> {
-    connection.prepare_cached(sql).and_then(|mut statement| statement.execute(params)).map(|rows| rows > 0).map_err(store::error)
+    Ok(execute(connection, sql, params)? > 0)
 }
 
 pub(super) fn query<T>(
     connection: &Connection,
     sql: &str,
     params: impl Params,
-    row: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
 ) -> Result<Vec<T>, Error> {
-    let mut statement = connection.prepare_cached(sql).map_err(store::error)?;
-    statement.query_map(params, row).and_then(Iterator::collect).map_err(store::error)
+    all(connection, sql, params, |row| read(row).map_err(store::error))
 }
 
 pub(super) fn query_one<T>(
     connection: &Connection,
     sql: &str,
     params: impl Params,
-    row: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
 ) -> Result<Option<T>, Error> {
-    let mut statement = connection.prepare_cached(sql).map_err(store::error)?;
-    statement.query_row(params, row).optional().map_err(store::error)
+    one(connection, sql, params, |row| read(row).map_err(store::error))
 }
