@@ -103,11 +103,13 @@ pub async fn check(projector: Projector, options: Options, mut tell: impl FnMut(
     checked
 }
 
+/// Throws away what checks have built, and nothing else: generations of other versions are not among those that are listed, and
+/// one of them may serve.
 async fn discard_temporary(projector: &Projector) -> Result<(), Error> {
     let generations = projector.store.generations(projector.projection).await?;
-    let keep = generations.iter().filter(|generation| generation.stage != Stage::Temporary);
-    let keep: Vec<u64> = keep.map(|generation| generation.cursor.generation).collect();
-    Ok(projector.store.discard_except(projector.projection, &keep).await?)
+    let temporary = generations.iter().filter(|generation| generation.stage == Stage::Temporary);
+    let temporary: Vec<u64> = temporary.map(|generation| generation.cursor.generation).collect();
+    Ok(projector.store.discard(projector.projection, &temporary).await?)
 }
 
 async fn compare(job: &mut Job, projection: Projection, tell: &mut (dyn FnMut(Difference) + Send)) -> Result<Checked, Error> {

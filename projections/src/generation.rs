@@ -183,6 +183,9 @@ pub trait Store: ReadStore {
     /// Throws away all generations of a projection but these.
     async fn discard_except(&self, projection: Projection, keep: &[u64]) -> Result<(), Error>;
 
+    /// Throws away these generations of a projection, and no others.
+    async fn discard(&self, projection: Projection, numbers: &[u64]) -> Result<(), Error>;
+
     /// Writes a batch and moves the cursor from `place` to the batch's end, in one transaction. The projection is healthy
     /// afterwards. The batch must hold at least one event.
     async fn apply(&self, place: Place, batch: Batch, seen: Seen, mode: Mode) -> Result<Applied, Error>;

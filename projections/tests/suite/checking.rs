@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use credence_projections::check::{Checked, check};
-use credence_projections::generation::{Stage, Store};
-use credence_projections::projection::Projection;
-use credence_projections::rebuild::Options;
+use credence_projections::generation::{Pointer, Stage, Store};
+use credence_projections::projection::{self, Projection};
+use credence_projections::rebuild::{Error, Options};
 use uuid::Uuid;
 
 use crate::common::{Engine, Logs, applied, eventually, id};
@@ -89,9 +89,28 @@ async fn a_model_ahead_of_a_restored_log_is_not_ok(engine: &Engine) {
     assert!(checked.to_string().starts_with("0 rows at ledger@4, stopped there: it tells of another log"), "{checked}");
 }
 
+async fn a_model_of_another_version_is_left_where_it_is(engine: &Engine) {
+    let (store, logs) = (engine.open().await, Logs::new());
+    let runner = logs.run(VERIFICATION, &store);
+    applied(&store, logs.fill(0, 3).await).await;
+    runner.stop().await;
+    logs.no_rebuild_runs(VERIFICATION, &store).await;
+    let old = store.cursor(VERIFICATION).await.unwrap().generation;
+    drop(store);
+    engine.as_of_the_version_before_erasures(old).await;
+
+    let store = engine.open().await;
+    let checked = check(logs.projector(VERIFICATION, &store), Options::new(Uuid::new_v4()), |_| ()).await;
+    assert!(matches!(checked, Err(Error::Store(projection::Error::Vanished(VERIFICATION)))), "{checked:?}");
+    assert_eq!(store.pointer(VERIFICATION).await.unwrap(), Some(Pointer { generation: old, version: 1 }));
+    assert!(engine.keeps(old).await, "a program of its version still reads it");
+    assert!(!engine.keeps(old + 1).await, "what was built to compare is thrown away");
+}
+
 on_every_engine!(
     what_was_altered_deleted_or_added_is_named,
     a_check_holds_while_the_model_moves_on,
     a_model_that_stopped_is_not_ok,
     a_model_ahead_of_a_restored_log_is_not_ok,
+    a_model_of_another_version_is_left_where_it_is,
 );

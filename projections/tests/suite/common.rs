@@ -108,6 +108,19 @@ impl Engine {
         }
     }
 
+    /// Whether a generation of the verification model is still kept, whatever tables it has.
+    pub(crate) async fn keeps(&self, generation: u64) -> bool {
+        match self {
+            Engine::Sqlite(folder) => folder.path().join(format!("read-verification-{generation}.sqlite")).exists(),
+            Engine::Postgres(database) => {
+                let mut connection = sqlx::PgConnection::connect(&database.url).await.unwrap();
+                let kept = "select to_regclass('read.credentials_' || $1::bigint) is not null \
+                            and exists (select 1 from read.cursors where projection = 'verification' and generation = $1::bigint)";
+                sqlx::query_scalar(kept).bind(generation.cast_signed()).fetch_one(&mut connection).await.unwrap()
+            }
+        }
+    }
+
     /// Whether any SQLite file holds this text, once what stands in the logs beside them has been written into them.
     pub(crate) async fn has_bytes(&self, text: &str) -> bool {
         let Engine::Sqlite(folder) = self else { panic!("only files can be looked through") };

@@ -80,6 +80,23 @@ impl Postgres {
         Ok(None)
     }
 
+    async fn discard_where(&self, projection: Projection, is_meant: impl Fn(u64) -> bool + Send + Sync) -> Result<(), Error> {
+        // Whoever still reads from one of them is waited for.
+        let mut connection = self.sessions.connect().await?;
+        let discard = async {
+            let numbers: Vec<i64> = sqlx::query_scalar(sql::SELECT_NUMBERS).bind(projection.as_str()).fetch_all(&mut connection).await?;
+            for number in numbers.into_iter().filter(|number| is_meant(number.cast_unsigned())) {
+                let mut transaction = connection.begin().await?;
+                let delete = sqlx::query(sql::DELETE_CURSOR).bind(projection.as_str()).bind(number);
+                delete.execute(&mut *transaction).await?;
+                sqlx::raw_sql(sql::at(sql::model(projection).drop, number.cast_unsigned())).execute(&mut *transaction).await?;
+                transaction.commit().await?;
+            }
+            Ok(())
+        };
+        discard.await.map_err(|failed| error(projection, failed))
+    }
+
     async fn flip_to(&self, projection: Projection, from: Option<u64>, to: u64, digest: Option<DigestAt>) -> Result<Flipped, sqlx::Error> {
         let mut transaction = self.writers.begin().await?;
         let Some(new) = lock_cursor(&mut transaction, projection, to).await? else { return Ok(Flipped::Fenced) };
@@ -240,20 +257,11 @@ impl Store for Postgres {
     }
 
     async fn discard_except(&self, projection: Projection, keep: &[u64]) -> Result<(), Error> {
-        // Whoever still reads from one of them is waited for.
-        let mut connection = self.sessions.connect().await?;
-        let discard = async {
-            let numbers: Vec<i64> = sqlx::query_scalar(sql::SELECT_NUMBERS).bind(projection.as_str()).fetch_all(&mut connection).await?;
-            for number in numbers.into_iter().filter(|number| !keep.contains(&number.cast_unsigned())) {
-                let mut transaction = connection.begin().await?;
-                let delete = sqlx::query(sql::DELETE_CURSOR).bind(projection.as_str()).bind(number);
-                delete.execute(&mut *transaction).await?;
-                sqlx::raw_sql(sql::at(sql::model(projection).drop, number.cast_unsigned())).execute(&mut *transaction).await?;
-                transaction.commit().await?;
-            }
-            Ok(())
-        };
-        discard.await.map_err(|failed| error(projection, failed))
+        self.discard_where(projection, |number| !keep.contains(&number)).await
+    }
+
+    async fn discard(&self, projection: Projection, numbers: &[u64]) -> Result<(), Error> {
+        self.discard_where(projection, |number| numbers.contains(&number)).await
     }
 
     async fn apply(&self, place: Place, batch: Batch, seen: Seen, mode: Mode) -> Result<Applied, Error> {

@@ -46,10 +46,10 @@ pub(super) fn numbers(folder: &Path, projection: Projection) -> io::Result<Vec<u
     Ok(numbers)
 }
 
-/// Deletes all files of a projection's generations but these.
-pub(super) fn delete_except(folder: &Path, projection: Projection, keep: &[u64]) -> io::Result<()> {
+/// Deletes all files of those of a projection's generations that are meant.
+pub(super) fn delete_generations(folder: &Path, projection: Projection, is_meant: impl Fn(u64) -> bool) -> io::Result<()> {
     for (path, number) in files_of(folder, projection)? {
-        if !keep.contains(&number) {
+        if is_meant(number) {
             delete(&path)?;
         }
     }

@@ -44,6 +44,11 @@ impl Sqlite {
         tokio::task::spawn_blocking(move || work(folder)).await.unwrap_or_else(|panicked| Err(store::Error::Failed(panicked.into())))
     }
 
+    async fn discard_where(&self, projection: Projection, is_meant: impl Fn(u64) -> bool + Send + 'static) -> Result<(), Error> {
+        self.writers.lock().await.retain(|(of, number), _| *of != projection || !is_meant(*number));
+        Ok(self.on_disk(move |folder| files::delete_generations(&folder, projection, is_meant).map_err(unavailable)).await?)
+    }
+
     async fn on_pointers(&self, work: impl FnOnce(&mut Connection) -> rusqlite::Result<()> + Send + 'static) -> Result<(), Error> {
         let connection = self.pointers().await?.ok_or(store::Error::NotMigrated)?;
         Ok(store::sqlite::call(&connection, |connection| work(connection).map_err(store::sqlite::error)).await?)
@@ -159,9 +164,13 @@ impl Store for Sqlite {
     }
 
     async fn discard_except(&self, projection: Projection, keep: &[u64]) -> Result<(), Error> {
-        self.writers.lock().await.retain(|(of, number), _| *of != projection || keep.contains(number));
         let keep = keep.to_vec();
-        Ok(self.on_disk(move |folder| files::delete_except(&folder, projection, &keep).map_err(unavailable)).await?)
+        self.discard_where(projection, move |number| !keep.contains(&number)).await
+    }
+
+    async fn discard(&self, projection: Projection, numbers: &[u64]) -> Result<(), Error> {
+        let numbers = numbers.to_vec();
+        self.discard_where(projection, move |number| numbers.contains(&number)).await
     }
 
     async fn apply(&self, place: Place, batch: Batch, seen: Seen, mode: Mode) -> Result<Applied, Error> {
