@@ -28,6 +28,12 @@ pub const CHUNK: usize = 2000;
 /// How often progress is written down.
 const REPORT: Duration = Duration::from_millis(250);
 
+/// How long a flip that came too late waits before it is tried again.
+const BEHIND: Duration = Duration::from_millis(5);
+
+/// Why what serves is stopped where the log is not the one that it tells of.
+const OTHER_LOG: &str = "it tells of another log";
+
 /// Is told of every phase and, now and then, of progress. It must not block.
 pub type Observer = Arc<dyn Fn(&Rebuild) + Send + Sync>;
 
@@ -373,7 +379,7 @@ impl Job {
             Together::Alone => Ok(None),
             Together::OtherLog(old) => {
                 // They cannot be brought to one position, and what serves must not hold up the flip.
-                self.projector.store.stop(old, Some("it tells of another log")).await?;
+                self.projector.store.stop(old, Some(OTHER_LOG)).await?;
                 self.progress.rebuild.equal = Some(false);
                 Ok(None)
             }
@@ -421,7 +427,16 @@ impl Job {
             }
             match store.flip(projection, from, self.generation(), digest).await? {
                 Flipped::Done => return Ok(()),
-                Flipped::Behind(_) => {}
+                Flipped::Behind(position) => {
+                    // What is of another version, or whose rows are gone, was not compared. It must not hold up the flip for ever: a log
+                    // never gets shorter, so what is beyond its end tells of another; and what is stopped itself comes no further.
+                    let is_beyond = position > self.projector.head().await?.last();
+                    if let Some(generation) = from.filter(|_| is_beyond || stuck.is_some()) {
+                        let reason = if is_beyond { OTHER_LOG } else { "another one is built, which is stopped" };
+                        store.stop(Place { projection, generation, position }, Some(reason)).await?;
+                    }
+                    tokio::time::sleep(BEHIND).await;
+                }
                 Flipped::Fenced => return Err(Error::Disturbed("another generation came to serve")),
             }
         }

@@ -182,6 +182,24 @@ async fn history_is_rebuilt_like_the_rest(engine: &Engine) {
     runner.stop().await;
 }
 
+async fn a_model_of_another_version_ahead_of_a_restored_log_does_not_hold_up_the_flip(engine: &Engine) {
+    let (store, logs) = (engine.open().await, Logs::new());
+    let runner = logs.run(VERIFICATION, &store);
+    applied(&store, logs.fill(0, 20).await).await;
+    runner.stop().await;
+    let old = store.cursor(VERIFICATION).await.unwrap().generation;
+    drop(store);
+    engine.as_of_the_version_before_erasures(old).await;
+
+    let (store, restored) = (engine.open().await, Logs::new());
+    let last = restored.fill(0, 8).await;
+    let rebuilt = tokio::time::timeout(Duration::from_secs(20), restored.rebuild(VERIFICATION, &store)).await.expect("it comes to an end");
+    assert_eq!((rebuilt.phase, rebuilt.equal), (Phase::Done, None));
+    let cursor = store.cursor(VERIFICATION).await.unwrap();
+    assert!(cursor.generation > old);
+    assert_eq!((cursor.position, cursor.unhealthy), (Some(last), None));
+}
+
 on_every_engine!(
     a_rebuild_equals_what_was_applied_live_while_both_go_on,
     readers_never_go_back_or_miss_anything_while_the_pointer_flips,
@@ -191,4 +209,5 @@ on_every_engine!(
     a_rebuild_repairs_what_was_altered_and_says_so,
     a_rebuild_needs_no_runner,
     history_is_rebuilt_like_the_rest,
+    a_model_of_another_version_ahead_of_a_restored_log_does_not_hold_up_the_flip,
 );

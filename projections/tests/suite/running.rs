@@ -327,6 +327,24 @@ async fn another_log_makes_it_unhealthy_until_it_is_rebuilt(engine: &Engine) {
     runner.stop().await;
 }
 
+async fn a_model_that_is_gone_does_not_hold_up_one_that_stops_before_it(engine: &Engine) {
+    let (store, one) = (engine.open().await, Logs::new());
+    let runner = one.run(VERIFICATION, &store);
+    applied(&store, one.fill(0, 5).await).await;
+    runner.stop().await;
+    let gone = store.cursor(VERIFICATION).await.unwrap().generation;
+    engine.lose(Some(VERIFICATION)).await;
+    // A newer program knew the event that this one does not.
+    let other = Logs::new();
+    let before = other.fill(0, 1).await;
+    other.append(&other.ledger, Stream::credential(id(1)), unknown_event()).await;
+    other.fill(1, 9).await;
+    let runner = other.run(VERIFICATION, &store);
+    let cursor = unhealthy(&store).await;
+    assert!(cursor.generation > gone && cursor.position == Some(before), "{cursor:?}");
+    runner.stop().await;
+}
+
 on_every_engine!(
     any_chunks_and_restarts_give_the_digest_of_a_rebuild,
     an_unknown_event_in_a_folded_category_stops_the_projection,
@@ -342,6 +360,7 @@ on_every_engine!(
     a_model_that_is_deleted_while_nothing_happens_is_built_again,
     within_a_second_a_deleted_model_answers_that_it_is_gone,
     another_log_makes_it_unhealthy_until_it_is_rebuilt,
+    a_model_that_is_gone_does_not_hold_up_one_that_stops_before_it,
 );
 
 #[derive(Debug, Clone)]
