@@ -89,7 +89,8 @@ impl fmt::Display for Checked {
 /// the projection runs meanwhile.
 ///
 /// # Errors
-/// [`Error::Running`] when a rebuild runs, [`projection::Error::Vanished`] when nothing serves, or a store fails.
+/// [`Error::Running`] when a rebuild runs, [`Error::Interrupted`] when it was told to end early, [`projection::Error::Vanished`] when
+/// nothing serves, or a store fails.
 pub async fn check(projector: Projector, options: Options, mut tell: impl FnMut(Difference) + Send) -> Result<Checked, Error> {
     let (projection, store) = (projector.projection, projector.store.clone());
     let lock = rebuild::lock(&projector).await?;
@@ -130,6 +131,7 @@ async fn compare(job: &mut Job, projection: Projection, tell: &mut (dyn FnMut(Di
     for table in table::of(projection) {
         let (mut expected, mut found) = (Pages::of(new.as_mut(), table), Pages::of(old.as_mut(), table));
         while let Some(pair) = next_pair(&mut expected, &mut found).await? {
+            job.may_go_on()?;
             checked.rows += u64::from(!matches!(pair, Pair::Extra(_)));
             for difference in pair.differences(projection, table) {
                 checked.differences += 1;

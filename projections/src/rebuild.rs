@@ -44,7 +44,7 @@ pub struct Options {
     pub id: Uuid,
     /// Events applied in one transaction.
     pub chunk: usize,
-    /// Ends it early, between two transactions.
+    /// Ends it early, between two transactions or while it compares.
     pub cancel: CancellationToken,
     /// Is told of its progress.
     pub observer: Observer,
@@ -358,9 +358,7 @@ impl Job {
         }
         let mut events = projector.read(self.moving.next(), target, chunk).await?;
         while let Some(last) = events.last() {
-            if self.options.cancel.is_cancelled() {
-                return Err(Error::Interrupted);
-            }
+            self.may_go_on()?;
             let following = last.position.next();
             let more = async { if Some(following) > target { Ok(Vec::new()) } else { projector.read(following, target, chunk).await } };
             let (advanced, more) = tokio::join!(projector.advance(&mut self.moving, &events, head, mode), more);
@@ -384,7 +382,8 @@ impl Job {
                 Ok(None)
             }
             Together::Snapshots { mut old, mut new } => {
-                let (expected, found) = tokio::try_join!(digest(new.as_mut()), digest(old.as_mut()))?;
+                let digests = async { tokio::try_join!(digest(new.as_mut()), digest(old.as_mut())) };
+                let (expected, found) = self.options.cancel.run_until_cancelled(digests).await.ok_or(Error::Interrupted)??;
                 self.progress.rebuild.equal = Some(expected == found);
                 Ok(Some((expected, new.generation().cursor.position)))
             }
@@ -414,9 +413,7 @@ impl Job {
         let Projector { projection, store, .. } = self.projector.clone();
         let from = self.pointer.map(|pointer| pointer.generation);
         loop {
-            if self.options.cancel.is_cancelled() {
-                return Err(Error::Interrupted);
-            }
+            self.may_go_on()?;
             let head = self.projector.head().await?;
             if let Some(reason) = &stuck {
                 store.stop(self.moving.place, Some(reason)).await?;
@@ -440,6 +437,11 @@ impl Job {
                 Flipped::Fenced => return Err(Error::Disturbed("another generation came to serve")),
             }
         }
+    }
+
+    /// Looked at between any two steps that take long.
+    pub(crate) fn may_go_on(&self) -> Result<(), Error> {
+        if self.options.cancel.is_cancelled() { Err(Error::Interrupted) } else { Ok(()) }
     }
 
     pub(crate) async fn phase(&mut self, phase: Phase) -> Result<(), Error> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use credence_projections::check::{Checked, check};
 use credence_projections::generation::{Pointer, Stage, Store};
 use credence_projections::projection::{self, Projection};
+use credence_projections::read_store::Phase;
 use credence_projections::rebuild::{Error, Options};
 use uuid::Uuid;
 
@@ -62,6 +63,26 @@ async fn a_check_holds_while_the_model_moves_on(engine: &Engine) {
     runner.stop().await;
 }
 
+async fn a_check_that_is_interrupted_while_it_compares_leaves_nothing(engine: &Engine) {
+    let (store, logs) = (engine.open().await, Logs::new());
+    let runner = logs.run(VERIFICATION, &store);
+    applied(&store, logs.fill(0, 60).await).await;
+    runner.stop().await;
+    logs.no_rebuild_runs(VERIFICATION, &store).await;
+    let serving = store.cursor(VERIFICATION).await.unwrap();
+    let mut options = Options::new(Uuid::new_v4());
+    let cancel = options.cancel.clone();
+    options.observer = Arc::new(move |rebuild| {
+        if rebuild.phase == Phase::Comparing {
+            cancel.cancel();
+        }
+    });
+    let checked = check(logs.projector(VERIFICATION, &store), options, |_| ()).await;
+    assert!(matches!(checked, Err(Error::Interrupted)), "{checked:?}");
+    assert_eq!(store.cursor(VERIFICATION).await.unwrap(), serving);
+    assert!(!engine.keeps(serving.generation + 1).await);
+}
+
 async fn a_model_that_stopped_is_not_ok(engine: &Engine) {
     let (store, logs) = (engine.open().await, Logs::new());
     let last = logs.fill(0, 3).await;
@@ -110,6 +131,7 @@ async fn a_model_of_another_version_is_left_where_it_is(engine: &Engine) {
 on_every_engine!(
     what_was_altered_deleted_or_added_is_named,
     a_check_holds_while_the_model_moves_on,
+    a_check_that_is_interrupted_while_it_compares_leaves_nothing,
     a_model_that_stopped_is_not_ok,
     a_model_ahead_of_a_restored_log_is_not_ok,
     a_model_of_another_version_is_left_where_it_is,

@@ -102,6 +102,7 @@ async fn an_interrupted_rebuild_leaves_what_serves_alone_and_is_gone_on_with(eng
         assert!(matches!(job.run().await, Err(Error::Interrupted)), "{phase:?}");
         let written = store.rebuild(id).await.unwrap().unwrap();
         assert_eq!((written.phase, written.failure.as_deref()), (Phase::Failed, Some("the rebuild was interrupted")));
+        assert_eq!(written.equal, None, "it is not first compared to the end");
         assert_eq!(store.cursor(VERIFICATION).await.unwrap().generation, serving);
         applied(&store, logs.issue(crate::common::id(1000 + phase as u64), crate::common::id(0), |_| ()).await).await;
     }
