@@ -17,6 +17,7 @@ use credence_ledger::log::Head;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use uuid::Uuid;
 
 use crate::generation::{Held, Lock, Mode, Seen, Stage};
 use crate::projection::Projection;
@@ -36,7 +37,8 @@ pub struct Options {
     pub troubles: Troubles,
 }
 
-/// Why the runners of a process cannot write to the read store, though they try again and again. What is said of one goes with its next step that does not fail.
+/// Why the runners of a process cannot write to the read store, or build what would be written to, though they try again and again.
+/// What is said of one goes with its next step that does not fail.
 #[derive(Debug, Clone, Default)]
 pub struct Troubles(Arc<Mutex<BTreeMap<Projection, String>>>);
 
@@ -121,12 +123,19 @@ struct Active {
     confirmed: Option<Instant>,
     /// When, by the log's clock, nothing was missing for the last time.
     complete_at: Option<Timestamp>,
+    /// The rebuild that is tried again and again until it comes to its end: one row tells of all of its attempts.
+    building: Option<Uuid>,
 }
 
 impl Active {
     /// Looks everything up again; what was stopped stays stopped.
     fn forget(&mut self) {
-        *self = Active { stopped: self.stopped.take(), complete_at: self.complete_at, ..Active::default() };
+        *self = Active { stopped: self.stopped.take(), ..self.anew() };
+    }
+
+    /// As if nothing had been looked up.
+    fn anew(&self) -> Active {
+        Active { complete_at: self.complete_at, building: self.building, ..Active::default() }
     }
 
     /// Tells the metrics how far it is behind.
@@ -190,7 +199,8 @@ impl Run {
                 Err(failed) => {
                     backoff = (backoff * 2).clamp(Duration::from_millis(100), BACKOFF_MAX);
                     // A log that fails says so itself.
-                    self.options.troubles.note(projection, matches!(failed, Halt::Store(_)).then(|| failed.to_string()));
+                    let is_told = matches!(failed, Halt::Store(_) | Halt::Stuck { .. });
+                    self.options.troubles.note(projection, is_told.then(|| failed.to_string()));
                     tracing::warn!(%projection, reason = causes(&failed), retry_ms = backoff.as_millis(), "the projection cannot go on");
                     active.forget();
                     self.pause(backoff).await;
@@ -272,7 +282,7 @@ impl Run {
             return Ok(());
         }
         let generation = generation.filter(|generation| generation.stage == Stage::Ready);
-        *active = Active { complete_at: active.complete_at, ..Active::default() };
+        *active = active.anew();
         match generation {
             Some(generation) => {
                 active.unhealthy = generation.cursor.unhealthy.is_some();
@@ -285,7 +295,7 @@ impl Run {
 
     async fn build(&self, active: &mut Active) -> Result<(), Halt> {
         let Projector { projection, clock, random, .. } = &self.projector;
-        let id = credence_ledger::event::new_id(clock, random);
+        let id = *active.building.get_or_insert_with(|| credence_ledger::event::new_id(clock, random));
         let options = rebuild::Options { cancel: self.cancel.clone(), ..rebuild::Options::new(id) };
         tracing::info!(%projection, "the projection is not there: building it");
         let built = match rebuild::start(self.projector.clone(), options).await {
@@ -298,6 +308,7 @@ impl Run {
         match built {
             // What could only be built up to some event is served as stopped, and stays so.
             Ok(generation) => {
+                active.building = None;
                 let built = self.projector.store.generation(*projection, generation).await?;
                 match built {
                     Some(built) if built.cursor.unhealthy.is_some() => active.stopped = Some(Moving::from(&built)),

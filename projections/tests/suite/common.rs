@@ -108,6 +108,37 @@ impl Engine {
         }
     }
 
+    /// Makes of the generation of the verification model one of a later version, which has all tables of this one.
+    pub(crate) async fn as_of_a_later_version(&self, generation: u64) {
+        match self {
+            Engine::Sqlite(folder) => {
+                let later = |file: &str, statement: &str| {
+                    assert_eq!(rusqlite::Connection::open(folder.path().join(file)).unwrap().execute(statement, []).unwrap(), 1);
+                };
+                later(&format!("read-verification-{generation}.sqlite"), "update cursor set version = version + 1");
+                later("read.sqlite", "update serving set version = version + 1 where projection = 'verification'");
+            }
+            Engine::Postgres(database) => {
+                let later = "update read.cursors set version = version + 1 where projection = 'verification' and serving";
+                assert_eq!(execute(database, later).await, 1);
+            }
+        }
+    }
+
+    /// How many rebuilds are written down.
+    pub(crate) async fn rebuilds(&self) -> i64 {
+        match self {
+            Engine::Sqlite(folder) => {
+                let connection = rusqlite::Connection::open(folder.path().join("read.sqlite")).unwrap();
+                connection.query_row("select count(*) from rebuilds", [], |row| row.get(0)).unwrap()
+            }
+            Engine::Postgres(database) => {
+                let mut connection = sqlx::PgConnection::connect(&database.url).await.unwrap();
+                sqlx::query_scalar("select count(*) from read.rebuilds").fetch_one(&mut connection).await.unwrap()
+            }
+        }
+    }
+
     /// Whether a generation of the verification model is still kept, whatever tables it has.
     pub(crate) async fn keeps(&self, generation: u64) -> bool {
         match self {

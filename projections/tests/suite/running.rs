@@ -13,6 +13,7 @@ use credence_projections::fold::fold;
 use credence_projections::generation::{Applied, Mode, Seen, Stage, Store};
 use credence_projections::projection::{Cursor, Error, Projection};
 use credence_projections::read_store;
+use credence_projections::runner::{self, Runner};
 use credence_projections::verification::{At, Found, Lookup, State};
 use proptest::prelude::*;
 
@@ -345,6 +346,33 @@ async fn a_model_that_is_gone_does_not_hold_up_one_that_stops_before_it(engine: 
     runner.stop().await;
 }
 
+async fn what_cannot_be_built_below_a_later_version_is_told_and_tried_again_under_one_id(engine: &Engine) {
+    let (store, logs) = (engine.open().await, Logs::new());
+    let runner = logs.run(VERIFICATION, &store);
+    let before = logs.fill(0, 5).await;
+    applied(&store, before).await;
+    runner.stop().await;
+    let later = store.cursor(VERIFICATION).await.unwrap().generation;
+    drop(store);
+    // The later version knows the event.
+    engine.as_of_a_later_version(later).await;
+    logs.append(&logs.ledger, Stream::credential(id(1)), unknown_event()).await;
+    logs.fill(5, 3).await;
+
+    let store = engine.open().await;
+    let (rebuilds, options) = (engine.rebuilds().await, runner::Options::default());
+    let troubles = options.troubles.clone();
+    let runner = Runner::start(logs.projector(VERIFICATION, &store), options);
+    let told = eventually("it is told", || async { troubles.all().pop() }).await;
+    let stuck = format!("the event ledger@{} cannot be applied: ", before.0 + 1);
+    assert!(told.0 == VERIFICATION && told.1.starts_with(&stuck), "{told:?}");
+    // It tries again after 100 ms, 200 ms and 400 ms.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(engine.rebuilds().await, rebuilds + 1);
+    assert_eq!(store.pointer(VERIFICATION).await.unwrap().map(|pointer| pointer.generation), Some(later), "it is left where it is");
+    runner.stop().await;
+}
+
 on_every_engine!(
     any_chunks_and_restarts_give_the_digest_of_a_rebuild,
     an_unknown_event_in_a_folded_category_stops_the_projection,
@@ -361,6 +389,7 @@ on_every_engine!(
     within_a_second_a_deleted_model_answers_that_it_is_gone,
     another_log_makes_it_unhealthy_until_it_is_rebuilt,
     a_model_that_is_gone_does_not_hold_up_one_that_stops_before_it,
+    what_cannot_be_built_below_a_later_version_is_told_and_tried_again_under_one_id,
 );
 
 #[derive(Debug, Clone)]
