@@ -206,4 +206,16 @@ mod tests {
             assert!(!is_same_place(one, other), "{other}");
         }
     }
+
+    #[test]
+    fn two_servers_on_two_sockets_are_two_places_whatever_host_is_named_beside_them() {
+        let one = "postgres://one@localhost/credence?host=/run/a";
+        for other in ["postgres://other@elsewhere/credence?host=/run/a/", "postgres://%2Frun%2Fa/credence"] {
+            assert!(is_same_place(one, other), "{other}");
+        }
+        let others = ["postgres://one@localhost/credence?host=/run/b", "postgres://one@localhost/credence"];
+        for other in others.into_iter().chain(["postgres://one@localhost:5433/credence?host=/run/a"]) {
+            assert!(!is_same_place(one, other), "{other}");
+        }
+    }
 }

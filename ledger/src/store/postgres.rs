@@ -13,6 +13,7 @@ mod kept;
 
 use std::borrow::Cow;
 use std::future::Future;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -49,11 +50,16 @@ pub fn is_url(url: &str) -> bool {
     PgConnectOptions::from_str(url).is_ok()
 }
 
-/// Whether both URLs name one server: the same host and port.
+/// Whether both URLs name one server: the same port of the same host, or of the same folder of Unix sockets.
 #[must_use]
 pub fn is_same_server(one: &str, other: &str) -> bool {
-    let server = |url: &str| PgConnectOptions::from_str(url).ok().map(|options| (options.get_host().to_owned(), options.get_port()));
+    let server = |url: &str| PgConnectOptions::from_str(url).ok().map(|options| (host(&options), options.get_port()));
     server(one) == server(other)
+}
+
+/// Where one connects to: a folder takes the place of the host, which may stand beside it.
+fn host(options: &PgConnectOptions) -> PathBuf {
+    options.get_socket().cloned().unwrap_or_else(|| PathBuf::from(options.get_host()))
 }
 
 /// Whether both URLs name one database of one server.
