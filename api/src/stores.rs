@@ -34,7 +34,7 @@ use crate::oidc;
 use crate::services::AppendError;
 
 pub use first_start::{DEFAULT_ISSUER, first_start, register, register_issuer};
-pub use moved::{TheirKey, keyring_at_hand, source_log, target_log, their_key, vault_opened_by, vault_settings};
+pub use moved::{TheirKey, is_one_place, keyring_at_hand, source_log, target_log, their_key, vault_opened_by, vault_settings};
 
 /// For how long a store that cannot be reached is tried.
 pub const PATIENCE: Duration = Duration::from_secs(10);

@@ -61,11 +61,16 @@ pub(super) async fn run(options: &Options, environment: impl Iterator<Item = (Os
     let config = open::config(&options.stores, environment)?;
     let from = at(&config, url("from", options.from.as_deref(), options.from_file.as_deref())?);
     let to = at(&config, url("to", options.to.as_deref(), options.to_file.as_deref())?);
+    let same_place = || config::Error { source_name: "--to".to_owned(), problem: "it is where --from is".to_owned() };
     if from.stores.vault.is_same_place(&to.stores.vault) {
-        return Err(config::Error { source_name: "--to".to_owned(), problem: "it is where --from is".to_owned() }.into());
+        return Err(same_place().into());
     }
     open::require_folder("vault", &from.stores.vault)?;
     let settings = stores::vault_settings(&from).await?.ok_or_else(|| of_vault(&from, store::Error::Archive))?;
+    // Replaced by itself, a vault would lose what is written to it meanwhile.
+    if stores::is_one_place(&from, &to).await? {
+        return Err(same_place().into());
+    }
     let key = stores::their_key(&to, &settings, &Sources::default()).await?;
     require_room(&to, &settings, &key).await?;
     let mut pairs = pairs(&from, &to, &settings).await?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use credence_ledger::chain::Origin;
 use credence_ledger::log::Restore;
-use credence_ledger::store::{self, Url};
+use credence_ledger::store::{self, Url, postgres};
 use credence_ledger::tiles::{self, Tiles};
 use credence_ledger::transfer::Kept;
 use credence_ledger::vault::master_key::Source;
@@ -16,6 +16,20 @@ use secrecy::ExposeSecret as _;
 
 use super::{Error, Schema, Sources, data_folder, durability, log_exists, open_vault, patiently, refused};
 use crate::config::{self, StoreConfig};
+
+/// Whether both vaults are in one place, also where it is the server that has two names.
+///
+/// # Errors
+/// The second, or the first, cannot be reached.
+pub async fn is_one_place(from: &StoreConfig, to: &StoreConfig) -> Result<bool, Error> {
+    let (one, other) = (&from.stores.vault, &to.stores.vault);
+    match (one, other) {
+        (Url::Postgres(from), Url::Postgres(to)) if !one.is_same_place(other) => {
+            patiently("vault", other, async || Ok(postgres::is_one_database(from.expose_secret(), to.expose_secret()).await?)).await
+        }
+        _ => Ok(one.is_same_place(other)),
+    }
+}
 
 /// Opens a log as it is.
 ///

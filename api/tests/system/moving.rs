@@ -224,6 +224,19 @@ async fn a_copy_without_the_sources_master_key_writes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_of_a_database_onto_itself_under_another_name_of_its_server_is_refused() {
+    let store = Store::private_postgres().await;
+    run_well(&store, &["migrate"]);
+    let (rest, sockets) = store.url().split_once("?host=").unwrap();
+    let link = store.folder().join("sockets");
+    std::os::unix::fs::symlink(sockets, &link).unwrap();
+    let renamed = format!("{rest}?host={}", link.display());
+    for (from, to) in [(store.url(), renamed.as_str()), (&renamed, store.url())] {
+        expect(&run(&store, &["copy", "--from", from, "--to", to]), 2, &["--to: it is where --from is"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copy_into_another_store_changes_nothing_there() {
     let (from, to) = (lived_in().await, lived_in().await);
     let before = exported(&to);

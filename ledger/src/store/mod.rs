@@ -35,7 +35,7 @@ impl Eq for Url {}
 
 impl Url {
     /// Whether both name one place, however they spell it: one folder, or one database of one server. That a server has two names is not
-    /// known here.
+    /// known here, but to [`postgres::is_one_database`].
     #[must_use]
     pub fn is_same_place(&self, other: &Url) -> bool {
         match (self, other) {

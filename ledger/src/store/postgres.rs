@@ -22,6 +22,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Connection, PgConnection, SqlSafeStr};
 
 use super::{Error, Source};
+use crate::random::{self, SystemRandom};
 pub use kept::{Kept, Transaction};
 
 /// How long one waits for a session.
@@ -69,6 +70,24 @@ pub fn is_same_database(one: &str, other: &str) -> bool {
     let name = |options: &PgConnectOptions| options.get_database().unwrap_or(options.get_username()).to_owned();
     let database = |url: &str| PgConnectOptions::from_str(url).ok().map(|options| name(&options));
     is_same_server(one, other) && database(one) == database(other)
+}
+
+/// Whether both URLs lead to one database, by whatever names of its server: what is locked in one is locked in the other. A copy of a
+/// server, such as a standby, is another one.
+///
+/// # Errors
+/// As [`Sessions::connect`].
+pub async fn is_one_database(one: &str, other: &str) -> Result<bool, Error> {
+    // Drawn, so that nobody else has this lock.
+    let key = i64::from_be_bytes(random::bytes(&SystemRandom));
+    let mut sessions = Vec::new();
+    for url in [one, other] {
+        let mut session = Sessions::new(url, "public", Durability::Derived)?.connect().await?;
+        let lock = sqlx::query_scalar(include_str!("../../sql/postgres/store/try_lock.sql")).bind(key);
+        let is_locked: bool = bounded(lock.fetch_one(&mut session)).await?;
+        sessions.push((session, is_locked));
+    }
+    Ok(sessions.iter().any(|(_, is_locked)| !is_locked))
 }
 
 /// How the sessions of one store begin.
@@ -507,6 +526,23 @@ mod tests {
         assert!(matches!(sessions.connect().await, Err(Error::Unavailable(_))));
         server.resume();
         sessions.connect().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_database_is_known_again_under_another_name_of_its_server() {
+        let (server, another) = (Server::start_private().await, Server::start_private().await);
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("link");
+        let url = server.url("postgres");
+        let (rest, sockets) = url.split_once("?host=").unwrap();
+        std::os::unix::fs::symlink(sockets, &link).unwrap();
+        let renamed = format!("{rest}?host={}", link.display());
+        assert!(!is_same_database(&url, &renamed), "the names alone do not tell");
+        assert!(is_one_database(&url, &renamed).await.unwrap());
+        assert!(is_one_database(&url, &url).await.unwrap());
+        for other in [server.url("template1"), another.url("postgres")] {
+            assert!(!is_one_database(&url, &other).await.unwrap(), "{other}");
+        }
     }
 
     #[tokio::test]
