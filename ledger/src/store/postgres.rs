@@ -31,6 +31,9 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one waits for the answer to a statement. A server that is frozen or cut off keeps its connections open.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long one waits for another who migrates, or for whoever uses a table that is to be altered.
+const MIGRATION_WAIT: Duration = Duration::from_secs(30);
+
 /// Sessions in a pool when the caller knows no better.
 pub const SESSIONS_MAX: u32 = 10;
 
@@ -310,16 +313,23 @@ fn migrator(steps: &[Step]) -> Migrator {
     Migrator::with_migrations(steps.iter().map(migration).collect())
 }
 
-/// Brings `schema` up to `steps`, making it where it is missing. Any number of processes may do so at once.
+/// Brings `schema` up to `steps`, making it where it is missing. Any number of processes may do so at once. A step takes the time that it
+/// takes; only locks are not waited for without end.
 ///
 /// # Errors
-/// [`Error::NewerSchema`]; [`Error::Denied`] when the login may not, though something is to be done.
+/// [`Error::NewerSchema`]; [`Error::Denied`] when the login may not, though something is to be done; [`Error::Busy`] when another one
+/// who migrates does not come to an end.
 pub async fn migrate(url: &str, schema: &'static str, steps: &[Step]) -> Result<(), Error> {
+    migrate_within(url, schema, steps, MIGRATION_WAIT).await
+}
+
+async fn migrate_within(url: &str, schema: &'static str, steps: &[Step], wait: Duration) -> Result<(), Error> {
     // A login without the right to create anything can still use a schema that is up to date.
     if pending(url, schema, steps).await?.is_empty() {
         return Ok(());
     }
-    let mut connection = Sessions::new(url, schema, Durability::UnsafeAllowed)?.connect().await?;
+    let sessions = Sessions::new(url, schema, Durability::UnsafeAllowed)?.with("lock_timeout", &format!("{}ms", wait.as_millis()));
+    let mut connection = sessions.connect().await?;
     let mut migrator = migrator(steps);
     if access(&mut connection, schema).await?.is_none() {
         migrator.create_schema(schema);
@@ -516,6 +526,27 @@ mod tests {
         assert!(matches!(require_current(&pool, "ledger", ONE).await, Err(Error::NewerSchema)));
         let three = [TWO, &[(3, "three", "")]].concat();
         assert!(matches!(require_current(&pool, "ledger", &three).await, Err(Error::NotMigrated)));
+    }
+
+    #[tokio::test]
+    async fn another_who_migrates_without_end_is_not_waited_for_without_end() {
+        let database = Database::create().await;
+        let mut other = PgConnection::connect(&database.url).await.unwrap();
+        sqlx::migrate::Migrate::lock(&mut other).await.unwrap();
+        let impatiently = |steps| migrate_within(&database.url, "ledger", steps, Duration::from_millis(200));
+        let refused = tokio::time::timeout(CONNECT_TIMEOUT, impatiently(ONE)).await;
+        assert!(matches!(refused, Ok(Err(Error::Busy))), "{refused:?}");
+        other.close().await.unwrap();
+        migrate(&database.url, "ledger", TWO).await.unwrap();
+        // Nor is whoever uses a table that a step wants for itself; the step is taken later.
+        let three = [TWO, &[(3, "three", "lock table one in access exclusive mode")]].concat();
+        let mut other = PgConnection::connect(&database.url).await.unwrap();
+        sqlx::raw_sql("begin; select x from ledger.one").execute(&mut other).await.unwrap();
+        let refused = tokio::time::timeout(CONNECT_TIMEOUT, impatiently(&three)).await;
+        assert!(matches!(refused, Ok(Err(Error::Busy))), "{refused:?}");
+        assert_eq!(pending(&database.url, "ledger", &three).await.unwrap(), ["three"]);
+        other.close().await.unwrap();
+        migrate(&database.url, "ledger", &three).await.unwrap();
     }
 
     #[tokio::test]
