@@ -1,6 +1,10 @@
 -- The rights of each role's logins, on whichever of the logs and the vault this database holds. May run again at any time, and does
 -- so after each upgrade. The roles cannot log in; logins are made members of them: `create role … login in role credence_issuance`.
 
+-- Two runs at once would change the same rows of the catalogue. The number is ours: the first start's, and two more; it is freed with
+-- the transaction that the whole file is.
+select pg_advisory_xact_lock(7165901438972748647);
+
 do $$
 declare
     role text;

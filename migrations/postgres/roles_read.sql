@@ -1,6 +1,9 @@
 -- The read store's schema belongs to the projector, which makes and drops its tables; the others may read what stands there now and
 -- what it will make. After roles.sql; may run again at any time.
 
+-- As in roles.sql, whose runs change the same rows.
+select pg_advisory_xact_lock(7165901438972748647);
+
 create schema if not exists read;
 
 do $$

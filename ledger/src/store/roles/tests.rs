@@ -373,6 +373,23 @@ async fn rights_can_be_granted_again_and_taken_over_from_an_owner() {
     execute(&database.url, "set role credence_projector; drop table read.old").await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rights_are_granted_by_any_number_at_once() {
+    let database = Database::create().await;
+    let url = database.url.as_str();
+    for name in [LogName::LEDGER, LogName::AUDIT] {
+        open_log(url, name).await.unwrap();
+    }
+    open_vault(url).await.unwrap();
+    grant_roles(url).await.unwrap();
+    for _ in 0..5 {
+        let (all, read) = ((0..4).map(|_| grant_roles(url)), (0..4).map(|_| grant_read_roles(url)));
+        let (all, read) = tokio::join!(futures::future::try_join_all(all), futures::future::try_join_all(read));
+        all.unwrap();
+        read.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_login_that_may_not_make_roles_is_denied_and_may_still_open_what_is_up_to_date() {
     let store = Store::create().await;
