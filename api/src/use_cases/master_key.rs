@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use credence_ledger::event::audit::MasterKeyRotated;
 use credence_ledger::stream::category;
-use credence_ledger::vault::master_key::ring::{BELIEVED, Rotation, Stage};
+use credence_ledger::vault::master_key::ring::{BELIEVED, Rotation, SENT_WITHIN, Stage};
 use credence_ledger::vault::master_key::{self, Fingerprint, MasterKey, MasterKeys, Source};
 use credence_ledger::vault::{Worker, rotation};
 use credence_ledger::{Timestamp, store};
@@ -21,9 +21,9 @@ use super::audit;
 use crate::caller::Caller;
 use crate::services::Services;
 
-/// Beyond [`BELIEVED`], for whoever had wrapped something and was waiting for a session to write it by: five seconds for one that is free,
-/// five for one that is begun. What is being written is waited for itself.
-const GRACE: Duration = Duration::from_secs(12);
+/// Beyond [`BELIEVED`], for whoever had wrapped something that had not arrived in the vault. What is being written there is waited for
+/// itself.
+const GRACE: Duration = SENT_WITHIN.saturating_add(Duration::from_secs(2));
 /// How often it is looked who does as the vault says.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// By its own clock a process said within this time that it lives: it may be slow, rather than dead.

@@ -15,6 +15,7 @@ mod sql;
 mod tests;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::postgres::{PgArguments, PgPool, PgRow};
@@ -25,6 +26,7 @@ use zeroize::Zeroizing;
 
 pub(super) use self::copy::{read_all, stored_settings, write_all};
 use super::api_key::{self, NewApiKey, Terms, Wanted};
+use super::master_key::ring::SENT_WITHIN;
 use super::rows::{Keyring, NewSubject, Settings};
 use super::{
     ApiKey, FIRST_START_WAIT, FirstStart, Issuer, IssuerKey, KeyState, LookupKeys, MonthForgotten, OpenError, Reference, Roles, Rotations,
@@ -68,6 +70,7 @@ pub struct Postgres {
     keyring: Keyring,
     lookup: LookupKeys,
     origin_base: String,
+    sent_within: Duration,
 }
 
 impl Postgres {
@@ -139,7 +142,8 @@ impl Postgres {
         let settings = stored.ok_or(Error::NotMigrated)?;
         let lookup = keyring.lookup_keys(&settings)?;
         let kept = Kept::new(sessions.clone(), SUBJECT_SESSIONS_MAX);
-        let opened = Postgres { sessions, pool, kept, is_durable: true, keyring, lookup, origin_base: settings.origin_base };
+        let (origin_base, sent_within) = (settings.origin_base, SENT_WITHIN);
+        let opened = Postgres { sessions, pool, kept, is_durable: true, keyring, lookup, origin_base, sent_within };
         let (standing, read_at) = opened.standing().await?;
         opened.keyring.ring().follow(standing, read_at).await?;
         Ok(opened)
@@ -161,6 +165,12 @@ impl Postgres {
         store::unsafe_setting(&self.pool).await
     }
 
+    /// Waits for the writing of what was wrapped just now, at most [`SENT_WITHIN`]: sent later, or once more, it could be wrapped by a
+    /// master key that is done with.
+    async fn sent<T>(&self, writing: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        tokio::time::timeout(self.sent_within, writing).await.unwrap_or_else(|late| Err(Error::Unavailable(late.into())))
+    }
+
     async fn find(&self, wanted: &BTreeSet<SubjectRefs>) -> Result<HashMap<SubjectRefs, Subject>, Error> {
         let (issuers, names, emails) = columns(wanted);
         let find = || sqlx::query(sql::SELECT_SUBJECTS).bind(&issuers).bind(&names).bind(&emails);
@@ -175,7 +185,7 @@ impl Postgres {
         let keys: Vec<&[u8]> = new.iter().map(|(_, new)| new.wrapped_key.as_slice()).collect();
         // Sent twice, it leaves to be found what it made.
         let insert = || sqlx::query(sql::INSERT_SUBJECTS).bind(&ids).bind(&issuers).bind(&names).bind(&emails).bind(&keys);
-        let rows = self.kept.fetch(insert).await.map_err(store::error)?;
+        let rows = self.sent(async { self.kept.fetch(insert).await.map_err(store::error) }).await?;
         let made = rows.iter().map(|row| column(row, 0)).collect::<Result<HashSet<Uuid>, Error>>()?;
         Ok(new.into_iter().filter(|(_, new)| made.contains(&new.subject.id)).map(|(refs, new)| (refs, new.subject)).collect())
     }
@@ -203,10 +213,10 @@ impl Vault for Postgres {
     }
 
     async fn subjects(&self, wanted: &[SubjectRefs], now: Timestamp) -> Result<Vec<Subject>, Error> {
-        self.keep_up().await?;
         let mut missing: BTreeSet<SubjectRefs> = wanted.iter().copied().collect();
         let mut found = HashMap::with_capacity(missing.len());
         for _ in 0..SUBJECT_TRIES {
+            self.keep_up().await?;
             found.extend(self.make(missing.iter().map(|refs| (*refs, self.keyring.new_subject(now))).collect()).await?);
             missing.retain(|refs| !found.contains_key(refs));
             if !missing.is_empty() {
@@ -275,8 +285,9 @@ impl Vault for Postgres {
         if let Some(key) = self.open_keys(asked).await?.remove(&id) {
             return Ok(key);
         }
+        self.keep_up().await?;
         let (_, wrapped) = self.keyring.new_month_key(month);
-        bounded(sqlx::query(sql::INSERT_MONTH_KEY).bind(month).bind(wrapped).execute(&self.pool)).await?;
+        self.sent(bounded(sqlx::query(sql::INSERT_MONTH_KEY).bind(month).bind(wrapped).execute(&self.pool))).await?;
         self.open_keys(asked).await?.remove(&id).ok_or_else(|| Error::Failed(MonthForgotten(month.to_owned()).into()))
     }
 
@@ -289,13 +300,13 @@ impl Vault for Postgres {
     }
 
     async fn ensure_issuer(&self, name: &str, now: Timestamp) -> Result<Issuer, Error> {
-        self.keep_up().await?;
         if let Some(issuer) = self.find_issuer(name).await? {
             return Ok(issuer);
         }
+        self.keep_up().await?;
         let new = self.keyring.new_issuer(name, now);
         let insert = sqlx::query(sql::INSERT_ISSUER).bind(new.issuer.id).bind(new.issuer.name).bind(new.issuer.did);
-        bounded(insert.bind(new.wrapped_signing_key).bind(new.wrapped_sealing_key).execute(&self.pool)).await?;
+        self.sent(bounded(insert.bind(new.wrapped_signing_key).bind(new.wrapped_sealing_key).execute(&self.pool))).await?;
         self.find_issuer(name).await?.ok_or_else(|| Error::Corrupt("an issuer just made is gone".to_owned()))
     }
 
@@ -306,15 +317,15 @@ impl Vault for Postgres {
     }
 
     async fn next_issuer_key(&self, issuer: Uuid) -> Result<Option<String>, Error> {
-        self.keep_up().await?;
         for _ in 0..NEXT_KEY_TRIES {
             let next = sqlx::query_scalar(sql::SELECT_NEXT_ISSUER_KEY).bind(issuer).fetch_optional(&self.pool);
             if let Some(did) = bounded(next).await? {
                 return Ok(Some(did));
             }
+            self.keep_up().await?;
             let new = self.keyring.new_signing_key(issuer);
             let insert = sqlx::query(sql::INSERT_NEXT_ISSUER_KEY).bind(issuer).bind(&new.did).bind(new.wrapped);
-            if bounded(insert.execute(&self.pool)).await?.rows_affected() == 1 {
+            if self.sent(bounded(insert.execute(&self.pool))).await?.rows_affected() == 1 {
                 return Ok(Some(new.did));
             }
             // Somebody else has made one, and may even have begun to use it; or there is no such issuer.

@@ -17,6 +17,10 @@ use crate::{Random, causes, store};
 /// For how long what was read in the vault is believed. Servers read it more often, when they say that they live.
 pub const BELIEVED: Duration = Duration::from_secs(6);
 
+/// How long what was wrapped may be on its way to the vault: for a session that is free, or begun, or begun again. Then it is given up,
+/// and never sent. What has arrived by then is waited for by who rotates.
+pub const SENT_WITHIN: Duration = Duration::from_secs(10);
+
 /// How far a rotation has come. It goes through these in order and never back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {

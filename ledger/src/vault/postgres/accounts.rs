@@ -32,15 +32,15 @@ impl Postgres {
 #[async_trait]
 impl Accounts for Postgres {
     async fn insert_account(&self, new: &NewAccount, forget_before: Timestamp) -> Result<bool, Error> {
-        self.keep_up().await?;
         let NewAccount { account, username, email, password } = new;
         let forget = sqlx::query(sql::FORGET_UNRECORDED_ACCOUNTS).bind(username.to_vec()).bind(email.to_vec());
         bounded(forget.bind(forget_before.as_micros_i64()).execute(&self.pool)).await?;
+        self.keep_up().await?;
         let Account { id, issuer, roles, profile, created_at, .. } = account;
         let insert = sqlx::query(sql::INSERT_ACCOUNT).bind(id).bind(issuer).bind(roles.to_string());
         let insert = insert.bind(username.to_vec()).bind(email.to_vec()).bind(self.keyring.wrap_profile(*id, profile));
         let insert = insert.bind(self.keyring.wrap_text(Secret::AccountPassword(*id), password)).bind(created_at.as_micros_i64());
-        Ok(bounded(insert.execute(&self.pool)).await?.rows_affected() == 1)
+        Ok(self.sent(bounded(insert.execute(&self.pool))).await?.rows_affected() == 1)
     }
 
     async fn confirm_account(&self, id: Uuid) -> Result<bool, Error> {
@@ -83,6 +83,7 @@ impl Accounts for Postgres {
         if self.keyring.profile(id, &stored)? != *decided {
             return Ok(Change::Stale);
         }
+        self.keep_up().await?;
         let profile = self.keyring.wrap_profile(id, profile);
         let set = sqlx::query(sql::SET_PROFILE).bind(id).bind(stored).bind(profile).bind(email.to_vec());
         let set = async {
@@ -93,20 +94,21 @@ impl Accounts for Postgres {
                 Err(failed) => Err(failed),
             }
         };
-        bounded(set).await
+        self.sent(bounded(set)).await
     }
 
     async fn set_password(&self, id: Uuid, checked: &[u8], password: &str, kept: Option<Uuid>, now: Timestamp) -> Result<bool, Error> {
         self.keep_up().await?;
         let password = self.keyring.wrap_text(Secret::AccountPassword(id), password);
         let set = sqlx::query(sql::SET_PASSWORD).bind(id).bind(checked.to_vec()).bind(password).bind(kept).bind(now.as_micros_i64());
-        self.change_and_end(set, id, kept, now).await
+        self.sent(self.change_and_end(set, id, kept, now)).await
     }
 
     async fn rehash_password(&self, id: Uuid, stored: &[u8], password: &str) -> Result<(), Error> {
         self.keep_up().await?;
         let password = self.keyring.wrap_text(Secret::AccountPassword(id), password);
-        bounded(sqlx::query(sql::REHASH_PASSWORD).bind(id).bind(stored.to_vec()).bind(password).execute(&self.pool)).await.map(drop)
+        let rehash = sqlx::query(sql::REHASH_PASSWORD).bind(id).bind(stored.to_vec()).bind(password);
+        self.sent(bounded(rehash.execute(&self.pool))).await.map(drop)
     }
 
     async fn set_roles(&self, id: Uuid, decided: Roles, roles: Roles) -> Result<bool, Error> {

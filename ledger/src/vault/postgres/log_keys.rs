@@ -30,7 +30,7 @@ impl Postgres {
         self.keep_up().await?;
         let new = self.keyring.new_log_key(log, Origin::new(&self.origin_base, log));
         let insert = sqlx::query(sql::INSERT_LOG_KEY).bind(log.as_str()).bind(i64::from(number)).bind(new.key.verifier().public().to_vec());
-        bounded(insert.bind(new.wrapped).bind(now.as_micros_i64()).execute(&self.pool)).await.map(drop)
+        self.sent(bounded(insert.bind(new.wrapped).bind(now.as_micros_i64()).execute(&self.pool))).await.map(drop)
     }
 }
 

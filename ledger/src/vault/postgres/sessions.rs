@@ -22,7 +22,7 @@ impl SessionStore for Postgres {
         let agent = agent.as_ref().map(|agent| self.keyring.wrap_text(Secret::SessionAgent(*id), agent));
         let insert = sqlx::query(sql::INSERT_SESSION).bind(id).bind(account).bind(agent).bind(created_at.as_micros_i64());
         let insert = insert.bind(expires_at.as_micros_i64()).bind(token.to_vec()).bind(checked);
-        Ok(bounded(insert.execute(&self.pool)).await?.rows_affected() == 1)
+        Ok(self.sent(bounded(insert.execute(&self.pool))).await?.rows_affected() == 1)
     }
 
     async fn session(&self, id: Uuid) -> Result<Option<Session>, Error> {
@@ -87,7 +87,8 @@ impl SessionStore for Postgres {
         self.keep_up().await?;
         let new = self.keyring.new_token_key();
         let add = sqlx::query(sql::ADD_TOKEN_KEY).bind(new.kid).bind(new.public.to_vec()).bind(new.wrapped);
-        bounded(add.bind(now.as_micros_i64()).bind(unless_since.as_micros_i64()).execute(&self.pool)).await.map(drop)
+        let add = add.bind(now.as_micros_i64()).bind(unless_since.as_micros_i64());
+        self.sent(bounded(add.execute(&self.pool))).await.map(drop)
     }
 
     async fn replace_token_keys(&self, now: Timestamp) -> Result<(), Error> {

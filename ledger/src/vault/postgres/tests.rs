@@ -67,6 +67,26 @@ async fn a_vault_exists_once_it_was_opened() {
     assert!(Postgres::exists(&fresh.0.url).await.unwrap());
 }
 
+#[tokio::test]
+async fn what_was_wrapped_and_cannot_be_written_in_time_is_given_up() {
+    let fresh = fresh().await;
+    let keyring = Keyring::new(MasterKey::from_bytes([7; 32]), Arc::new(crate::random::SystemRandom));
+    let mut vault = Postgres::open(&fresh.0.url, keyring, None, Durability::Durable).await.unwrap();
+    let refs = |number: u8| SubjectRefs { issuer: Uuid::nil(), name: [number; 32], email: [number; 32] };
+    vault.subjects(&[refs(1)], Timestamp::EPOCH).await.unwrap();
+    vault.sent_within = Duration::from_millis(500);
+    let mut other = Sessions::new(&fresh.0.url, SCHEMA, Durability::Derived).unwrap().connect().await.unwrap();
+    sqlx::raw_sql("begin; lock table subjects, month_keys in exclusive mode").execute(&mut other).await.unwrap();
+    let subjects = tokio::time::timeout(Duration::from_secs(5), vault.subjects(&[refs(2)], Timestamp::EPOCH)).await;
+    assert!(matches!(subjects, Ok(Err(Error::Unavailable(_)))), "{:?}", subjects.map(drop));
+    let month = tokio::time::timeout(Duration::from_secs(5), vault.month_key("2026-11")).await;
+    assert!(matches!(month, Ok(Err(Error::Unavailable(_)))), "{:?}", month.map(drop));
+    sqlx::raw_sql("rollback").execute(&mut other).await.unwrap();
+    vault.sent_within = SENT_WITHIN;
+    vault.subjects(&[refs(2)], Timestamp::EPOCH).await.unwrap();
+    vault.month_key("2026-11").await.unwrap();
+}
+
 /// As the version before kept them.
 #[tokio::test]
 async fn the_keys_of_issuers_that_had_one_alone_carry_over() {
