@@ -12,10 +12,13 @@ use std::time::Duration;
 
 use credence_api::stores::{Schema, Sources};
 use credence_ledger::clock::SystemClock;
+use credence_ledger::log::postgres::Postgres;
+use credence_ledger::store::postgres::Durability;
 use credence_ledger::testing::postgres::Server;
 use credence_ledger::vault::{Role, Terms};
 use credence_ledger::{Clock as _, LogName};
 use serde_json::json;
+use sqlx::{Connection as _, PgConnection};
 use support::{Child, Engine, Stores, TestApp, User, command, eventually};
 use tempfile::TempDir;
 
@@ -95,6 +98,45 @@ async fn a_key_that_was_made_but_never_told_is_replaced() {
     let keys = app.services().vault.keys().await.unwrap();
     assert_eq!(keys.len(), 2);
     assert!(keys[0].revoked_at.is_some() && keys[1].revoked_at.is_none());
+}
+
+/// Keeps a table of the vault on PostgreSQL from being read, until so many sessions wait for it and `meanwhile` has been done.
+async fn holding(stores: &Stores, table: &str, waiting: i64, meanwhile: impl Future<Output = ()>) -> impl Future<Output = ()> {
+    let url = stores.url();
+    let mut holder = PgConnection::connect(&url).await.unwrap();
+    let lock = format!("begin; lock table vault.{table} in access exclusive mode");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(lock)).execute(&mut holder).await.unwrap();
+    async move {
+        eventually("they wait", || async {
+            // In a session of its own: within a transaction the view stays what it was.
+            let mut looking = PgConnection::connect(&url).await.unwrap();
+            let waits = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()";
+            sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut looking).await.unwrap() == waiting
+        })
+        .await;
+        meanwhile.await;
+        sqlx::raw_sql("commit").execute(&mut holder).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_start_that_races_the_first_one_takes_no_log_for_lost() {
+    let stores = Stores::new(Engine::Postgres).await;
+    let (config, sources) = (stores.config().store, Sources::default());
+    let vault = credence_api::stores::vault(&config, Schema::Migrate, &sources).await.unwrap();
+    let issuer = vault.ensure_issuer("default", SystemClock.now()).await.unwrap();
+    vault.create_key(&Terms::of(Role::Operator, issuer.id), SystemClock.now()).await.unwrap();
+    // Between its look for the log and its look for keys another process makes both.
+    let (url, base) = (stores.url(), Some(vault.origin_base()));
+    let others = async {
+        for log in [LogName::LEDGER, LogName::AUDIT] {
+            Postgres::open(&url, log, base, None, Durability::Durable).await.unwrap();
+        }
+    };
+    let first = holding(&stores, "api_keys", 2, others).await;
+    let open = async |log| credence_api::stores::log(&config, log, &*vault, &sources).await;
+    let (ledger, audit, ()) = tokio::join!(open(LogName::LEDGER), open(LogName::AUDIT), first);
+    assert_eq!((ledger.unwrap().head().await.unwrap().size, audit.unwrap().head().await.unwrap().size), (0, 0));
 }
 
 async fn a_log_that_was_lost_exits_3_and_no_empty_one_takes_its_place(engine: Engine) {
