@@ -364,15 +364,19 @@ async fn keyring(config: &StoreConfig, schema: Schema, sources: &Sources) -> Res
         return Err(Unopened::Configuration(config::Error { source_name, problem: problem.to_owned() }));
     };
     let loaded = match source.load().await {
-        Err(master_key::Error::Missing) if config.master_key.is_none() && !vault_exists(config).await? => {
-            if schema == Schema::AsItIs {
+        Err(master_key::Error::Missing) if config.master_key.is_none() => {
+            if vault_exists(config).await? {
+                // Another process may just have made both, the file first.
+                source.load().await
+            } else if schema == Schema::AsItIs {
                 return Err(Unopened::Store(store::Error::NotMigrated));
+            } else {
+                require_no_log(config).await?;
+                if schema == Schema::Foresee {
+                    return Err(Unopened::Store(store::Error::NotMigrated));
+                }
+                generate(config, sources)?
             }
-            require_no_log(config).await?;
-            if schema == Schema::Foresee {
-                return Err(Unopened::Store(store::Error::NotMigrated));
-            }
-            generate(config, sources)?
         }
         loaded => loaded,
     };

@@ -139,6 +139,23 @@ async fn a_start_that_races_the_first_one_takes_no_log_for_lost() {
     assert_eq!((ledger.unwrap().head().await.unwrap().size, audit.unwrap().head().await.unwrap().size), (0, 0));
 }
 
+#[tokio::test]
+async fn a_start_that_races_the_first_one_takes_no_master_key_for_missing() {
+    let stores = Stores::new(Engine::Postgres).await;
+    let (config, sources) = (stores.config().store, Sources::default());
+    let open = async || credence_api::stores::vault(&config, Schema::Migrate, &sources).await;
+    let made = open().await.unwrap().origin_base().to_owned();
+    // Between its look for the file and its look for the vault another process makes both.
+    let (file, aside) = (stores.data_dir().join("master.key"), stores.data_dir().join("aside"));
+    std::fs::rename(&file, &aside).unwrap();
+    let first = holding(&stores, "settings", 1, async { std::fs::rename(&aside, &file).unwrap() }).await;
+    let (vault, ()) = tokio::join!(open(), first);
+    assert_eq!(vault.unwrap().origin_base(), made);
+    // One that is gone for good is still missed.
+    std::fs::remove_file(&file).unwrap();
+    assert!(open().await.err().unwrap().to_string().contains("the master key file is missing"));
+}
+
 async fn a_log_that_was_lost_exits_3_and_no_empty_one_takes_its_place(engine: Engine) {
     let stores = Arc::new(Stores::new(engine).await);
     let app = TestApp::on(stores.clone()).start().await;
