@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use crate::client::Client;
 use crate::on_both_engines;
-use crate::process::{Start, run, run_well, until};
+use crate::process::{Start, run_well, until};
 use crate::search::{files, places_of, places_of_bytes};
 use crate::store::Store;
 
@@ -202,7 +202,6 @@ async fn whoever_is_killed_between_the_event_and_the_key_is_finished_by_the_next
     let server = Start::on(&store).start();
     let client = server.admin(&store);
     let issued = issue(&client, "diploma", NAME, EMAIL).await;
-    let subject = subject_of(&client, &issued).await;
     let notes = ("vault.erasures", "true");
     let erasures = ("ledger.events", "type = 'SubjectErased'");
     let keys = ("vault.subjects", "true");
@@ -226,9 +225,8 @@ async fn whoever_is_killed_between_the_event_and_the_key_is_finished_by_the_next
     }
     subjects.let_go().await;
     assert_eq!(count(&store, "vault.sqlite", keys).await, 1, "the key is still there");
-    let found = run(&store, &["fsck", "--logs-only"]);
-    assert_eq!(found.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&found.stdout).contains(&format!("the key subject/{subject} exists, though it was destroyed")));
+    // It is noted that this one goes.
+    run_well(&store, &["fsck", "--logs-only"]);
 
     let server = Start::on(&store).start();
     let client = server.admin(&store);

@@ -2,7 +2,7 @@
 //!
 //! Memory grows with the number of erasures, not with the log.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use uuid::Uuid;
 
@@ -14,7 +14,8 @@ use crate::store::Error;
 use crate::vault::Vault;
 use crate::{LogName, Position, Stream};
 
-/// Names what `log` holds, and every key that `vault` has if it is given, although the log says that their subject was erased.
+/// Names what `log` holds, and every key that `vault` has if it is given, although the log says that their subject was erased. An erasure that
+/// is under way has not come to its key yet: whoever issues sees it through.
 ///
 /// # Errors
 /// The log or the vault failed. What of the log cannot be read at all is found by [`check`](super::check).
@@ -43,11 +44,10 @@ impl Findings {
         while let Some(page) = erasures.page().await? {
             let subjects: Vec<Uuid> = page.iter().map(|event| event.stream.id()).collect();
             let there = match vault {
-                Some(vault) => vault.subject_refs(&subjects).await?,
-                None => Vec::new(),
+                Some(vault) => still_there(vault, &subjects).await?,
+                None => HashSet::new(),
             };
-            let there = there.into_iter().zip(&page).filter(|(refs, _)| refs.is_some());
-            for (_, event) in there {
+            for event in page.iter().filter(|event| there.contains(&event.stream.id())) {
                 self.add(event.position, Kind::Destroyed, format!("the key {} exists, though it was destroyed", event.stream));
             }
             for event in &page {
@@ -73,4 +73,13 @@ impl Findings {
         }
         Ok(())
     }
+}
+
+/// Those of erased subjects that have a key and are to keep it.
+async fn still_there(vault: &dyn Vault, erased: &[Uuid]) -> Result<HashSet<Uuid>, Error> {
+    // Taken before the keys and after the events: of whom it does not note the key is gone, unless it came back.
+    let under_way: HashSet<Uuid> = vault.noted_erasures().await?.into_iter().map(|noted| noted.subject).collect();
+    let refs = vault.subject_refs(erased).await?;
+    let there = erased.iter().zip(refs).filter(|(subject, refs)| refs.is_some() && !under_way.contains(subject));
+    Ok(there.map(|(subject, _)| *subject).collect())
 }

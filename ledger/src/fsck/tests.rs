@@ -1,5 +1,6 @@
 //! Damage to files, as somebody with the file in hand could do it, and what the self-check says.
 
+mod destroyed;
 mod flips;
 mod lies;
 mod proofs;

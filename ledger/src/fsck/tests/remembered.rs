@@ -35,7 +35,7 @@ async fn ask(log: &dyn Log, clock: &ManualClock) -> Uuid {
     ada
 }
 
-async fn vault(folder: &std::path::Path) -> vault::sqlite::Sqlite {
+pub(super) async fn vault(folder: &std::path::Path) -> vault::sqlite::Sqlite {
     let keyring = Keyring::new(MasterKey::from_bytes([7; 32]), Arc::new(SystemRandom));
     vault::sqlite::Sqlite::open(folder, keyring, Some("fsck.example")).await.unwrap()
 }
