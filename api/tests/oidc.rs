@@ -218,14 +218,18 @@ async fn a_rotated_key_is_accepted_at_once_and_a_withdrawn_one_no_more(engine: E
 }
 
 async fn a_rotated_key_that_no_token_names_is_accepted_at_once(engine: Engine) {
-    let scene = Scene::start(engine).await;
-    let bearer = |key: &SigningKey| scene.app.bearer(&key.nameless().sign(&scene.provider.claims(&json!({}))));
-    accepted(&bearer(&scene.key)).await;
-    let next = SigningKey::generate("next", Algorithm::ES256);
-    scene.provider.publish(&[&next]);
-    accepted(&bearer(&next)).await;
-    refused(&bearer(&scene.key), "the token's signature does not hold").await;
-    assert_eq!(scene.provider.asked(), 2);
+    for (algorithm, why) in
+        [(Algorithm::ES256, "the token's signature does not hold"), (Algorithm::EdDSA, "the token's key is not one of the provider's")]
+    {
+        let scene = Scene::start(engine).await;
+        let bearer = |key: &SigningKey| scene.app.bearer(&key.nameless().sign(&scene.provider.claims(&json!({}))));
+        accepted(&bearer(&scene.key)).await;
+        let next = SigningKey::generate("next", algorithm);
+        scene.provider.publish(&[&next]);
+        accepted(&bearer(&next)).await;
+        refused(&bearer(&scene.key), why).await;
+        assert_eq!(scene.provider.asked(), 2);
+    }
 }
 
 async fn tokens_of_unknown_keys_do_not_make_it_ask_more_often_than_it_should(engine: Engine) {

@@ -292,9 +292,11 @@ impl Job {
         self.phase(Phase::Done).await
     }
 
+    /// Whether what serves is not there any more. What another version built may be whole, though its tables are not those of this one.
     async fn is_gone(&self) -> Result<bool, Error> {
+        let Projector { projection, store, .. } = &self.projector;
         let Some(pointer) = self.pointer else { return Ok(true) };
-        Ok(self.projector.store.generation(self.projector.projection, pointer.generation).await?.is_none())
+        Ok(pointer.version == projection.version() && store.generation(*projection, pointer.generation).await?.is_none())
     }
 
     /// Loads in bulk, finishes the load, catches up: but never beyond what serves, with which it is to be compared.

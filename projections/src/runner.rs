@@ -285,6 +285,8 @@ impl Run {
         *active = active.anew();
         match generation {
             Some(generation) => {
+                // Whoever built it, nothing is left to be tried again.
+                active.building = None;
                 active.unhealthy = generation.cursor.unhealthy.is_some();
                 active.moving = Some(Moving::from(&generation));
                 Ok(())

@@ -123,7 +123,9 @@ impl Provider {
         let keys = self.cache.keys_with(header.id()).await?;
         let claims = match keys.claims(token, &header) {
             // It names no key, and may be signed with one that has come since.
-            Err(Invalid::Signature) if header.id().is_none() => self.cache.keys_after(&keys).await?.claims(token, &header)?,
+            Err(Invalid::Signature | Invalid::Key) if header.id().is_none() => {
+                self.cache.keys_after(&keys).await?.claims(token, &header)?
+            }
             claims => claims?,
         };
         let claims = claims::judge(&claims, &self.settings, now)?;

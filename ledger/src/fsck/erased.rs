@@ -3,6 +3,7 @@
 //! Memory grows with the number of erasures, not with the log.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -12,7 +13,10 @@ use crate::event::subject::SubjectErased;
 use crate::log::{Log, Query, Walk};
 use crate::store::Error;
 use crate::vault::Vault;
-use crate::{LogName, Position, Stream};
+use crate::{LogName, Position, Stream, Timestamp};
+
+/// What is under way for longer is not seen to by anybody.
+const UNDER_WAY_MAX: Duration = Duration::from_secs(3600);
 
 /// Names what `log` holds, and every key that `vault` has if it is given, although the log says that their subject was erased. An erasure that
 /// is under way has not come to its key yet: whoever issues sees it through.
@@ -44,7 +48,7 @@ impl Findings {
         while let Some(page) = erasures.page().await? {
             let subjects: Vec<Uuid> = page.iter().map(|event| event.stream.id()).collect();
             let there = match vault {
-                Some(vault) => still_there(vault, &subjects).await?,
+                Some(vault) => still_there(vault, &subjects, log.head().await?.now).await?,
                 None => HashSet::new(),
             };
             for event in page.iter().filter(|event| there.contains(&event.stream.id())) {
@@ -76,9 +80,10 @@ impl Findings {
 }
 
 /// Those of erased subjects that have a key and are to keep it.
-async fn still_there(vault: &dyn Vault, erased: &[Uuid]) -> Result<HashSet<Uuid>, Error> {
+async fn still_there(vault: &dyn Vault, erased: &[Uuid], now: Timestamp) -> Result<HashSet<Uuid>, Error> {
     // Taken before the keys and after the events: of whom it does not note the key is gone, unless it came back.
-    let under_way: HashSet<Uuid> = vault.noted_erasures().await?.into_iter().map(|noted| noted.subject).collect();
+    let noted = vault.noted_erasures().await?.into_iter().filter(|noted| noted.noted_at.plus(UNDER_WAY_MAX) > now);
+    let under_way: HashSet<Uuid> = noted.map(|noted| noted.subject).collect();
     let refs = vault.subject_refs(erased).await?;
     let there = erased.iter().zip(refs).filter(|(subject, refs)| refs.is_some() && !under_way.contains(subject));
     Ok(there.map(|(subject, _)| *subject).collect())

@@ -347,15 +347,24 @@ async fn a_model_that_is_gone_does_not_hold_up_one_that_stops_before_it(engine: 
 }
 
 async fn what_cannot_be_built_below_a_later_version_is_told_and_tried_again_under_one_id(engine: &Engine) {
+    what_cannot_be_built_leaves_another_version(engine, async |generation| engine.as_of_a_later_version(generation).await).await;
+}
+
+async fn what_cannot_be_built_above_an_earlier_version_is_told_and_tried_again_under_one_id(engine: &Engine) {
+    what_cannot_be_built_leaves_another_version(engine, async |generation| engine.as_of_the_version_before_erasures(generation).await)
+        .await;
+}
+
+async fn what_cannot_be_built_leaves_another_version(engine: &Engine, as_of_another: impl AsyncFn(u64)) {
     let (store, logs) = (engine.open().await, Logs::new());
     let runner = logs.run(VERIFICATION, &store);
     let before = logs.fill(0, 5).await;
     applied(&store, before).await;
     runner.stop().await;
-    let later = store.cursor(VERIFICATION).await.unwrap().generation;
+    let other = store.cursor(VERIFICATION).await.unwrap().generation;
     drop(store);
-    // The later version knows the event.
-    engine.as_of_a_later_version(later).await;
+    // The other version knows the event.
+    as_of_another(other).await;
     logs.append(&logs.ledger, Stream::credential(id(1)), unknown_event()).await;
     logs.fill(5, 3).await;
 
@@ -369,7 +378,7 @@ async fn what_cannot_be_built_below_a_later_version_is_told_and_tried_again_unde
     // It tries again after 100 ms, 200 ms and 400 ms.
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(engine.rebuilds().await, rebuilds + 1);
-    assert_eq!(store.pointer(VERIFICATION).await.unwrap().map(|pointer| pointer.generation), Some(later), "it is left where it is");
+    assert_eq!(store.pointer(VERIFICATION).await.unwrap().map(|pointer| pointer.generation), Some(other), "it is left where it is");
     runner.stop().await;
 }
 
@@ -390,6 +399,7 @@ on_every_engine!(
     another_log_makes_it_unhealthy_until_it_is_rebuilt,
     a_model_that_is_gone_does_not_hold_up_one_that_stops_before_it,
     what_cannot_be_built_below_a_later_version_is_told_and_tried_again_under_one_id,
+    what_cannot_be_built_above_an_earlier_version_is_told_and_tried_again_under_one_id,
 );
 
 #[derive(Debug, Clone)]

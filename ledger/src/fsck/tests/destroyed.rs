@@ -21,8 +21,8 @@ async fn the_key_of_an_erasure_that_is_under_way_is_not_named_and_one_that_came_
     let (folder, log, issuer) = (tempfile::tempdir().unwrap(), memory(LogName::LEDGER), id());
     let vault = vault(folder.path()).await;
     let refs = |name| SubjectRefs { issuer, name: vault.lookup().name(issuer, name), email: vault.lookup().email(issuer, "a@example.org") };
-    let subjects = vault.subjects(&[refs("Ada"), refs("Bob")], noon()).await.unwrap();
-    let [ada, bob] = [0, 1].map(|at: usize| subjects[at].id);
+    let subjects = vault.subjects(&[refs("Ada"), refs("Bob"), refs("Cleo")], noon()).await.unwrap();
+    let [ada, bob, cleo] = [0, 1, 2].map(|at: usize| subjects[at].id);
     vault.note_erasures(&[ada, bob], noon()).await.unwrap();
     let erase = |subject| {
         let erased = SubjectErased { keys: Vec::new(), order: id(), issuer, credentials: 0 };
@@ -31,7 +31,14 @@ async fn the_key_of_an_erasure_that_is_under_way_is_not_named_and_one_that_came_
     log.commit(vec![erase(ada), erase(bob)]).await.unwrap();
     assert_eq!(told(erased(&log, Some(&vault)).await.unwrap()), Vec::<String>::new());
 
-    // Without a note nobody sees to it.
+    // An hour later nobody seems to see to it.
+    vault.note_erasures(&[cleo], noon().minus(Duration::from_secs(3600))).await.unwrap();
+    log.commit(vec![erase(cleo)]).await.unwrap();
+    let expected = format!("ledger@2 destroyed: the key subject/{cleo} exists, though it was destroyed");
+    assert_eq!(told(erased(&log, Some(&vault)).await.unwrap()), [expected]);
+    vault.forget_subjects(&[cleo]).await.unwrap();
+
+    // Nor does anybody without a note.
     vault.settle_erasures(&[ada]).await.unwrap();
     let expected = format!("ledger@0 destroyed: the key subject/{ada} exists, though it was destroyed");
     assert_eq!(told(erased(&log, Some(&vault)).await.unwrap()), [expected]);
