@@ -192,9 +192,10 @@ async fn the_status_follows_from_state_dates_and_time(engine: Engine) {
     assert_eq!(issued["status"], "not_yet_valid");
     let question = json!({"id": issued["id"]});
     assert_eq!(status(&app, question.clone()).await, "not_yet_valid");
-    clock.set("2026-01-01T23:59:59.999999Z".parse().unwrap());
-    assert_eq!(status(&app, question.clone()).await, "not_yet_valid");
-    clock.set("2026-01-02T00:00:00Z".parse().unwrap());
+    clock.set("2026-01-02T00:00:01Z".parse().unwrap());
+    for (as_of, expected) in [("2026-01-01T23:59:59.999999Z", "not_yet_valid"), ("2026-01-02T00:00:00Z", "active")] {
+        assert_eq!(status(&app, json!({"id": issued["id"], "as_of": as_of})).await, expected);
+    }
     assert_eq!(status(&app, question.clone()).await, "active");
     let suspended = act(&issuer, &issued, "suspend").await.body;
     let verdict = ask(&app, question.clone()).await;
