@@ -226,14 +226,20 @@ async fn wait_for_standby(url: &str, name: Option<&str>) {
     sqlx::query("select pg_reload_conf()").execute(&mut session).await.unwrap();
 }
 
-#[tokio::test]
-async fn heads_asked_for_after_an_unknown_commit_wait_for_it() {
-    let mut server = Server::start_private().await;
+/// A server of its own with a log, whose commits wait for a standby that is not there.
+async fn waiting_for_nobody() -> (Server, String, Postgres) {
+    let server = Server::start_private().await;
     let url = server.url("postgres");
     Postgres::migrate(&url, &LogName::LEDGER).await.unwrap();
     let log = open(&url, None).await;
     wait_for_standby(&url, Some("nobody")).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
+    (server, url, log)
+}
+
+#[tokio::test]
+async fn heads_asked_for_after_an_unknown_commit_wait_for_it() {
+    let (mut server, url, log) = waiting_for_nobody().await;
     assert!(tokio::time::timeout(Duration::from_millis(500), log.commit(one())).await.is_err());
     let other = open(&url, None).await;
     assert_eq!(other.head().await.unwrap().size, 0);
@@ -248,12 +254,7 @@ async fn heads_asked_for_after_an_unknown_commit_wait_for_it() {
 
 #[tokio::test]
 async fn a_commit_that_never_reached_its_synchronous_standby_is_not_told_before_it_has() {
-    let mut server = Server::start_private().await;
-    let url = server.url("postgres");
-    Postgres::migrate(&url, &LogName::LEDGER).await.unwrap();
-    let log = open(&url, None).await;
-    wait_for_standby(&url, Some("nobody")).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    let (mut server, url, log) = waiting_for_nobody().await;
     // The server that stops ends the wait: the commit is in its own log only.
     let stop = async {
         tokio::time::sleep(Duration::from_millis(500)).await;
