@@ -28,6 +28,18 @@ pub(crate) fn routes() -> Vec<Route> {
     [issuance::routes(), verification::routes(), secrets::routes()].into_iter().flatten().collect()
 }
 
+/// What is answered to credentials that do not hold, where anybody may call without; told in the dialect's own shape.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "describes answers in the OpenAPI document; each dialect's `tell` writes them")]
+enum Unknown {
+    /// An API key or a token that does not hold
+    #[response(status = 401)]
+    Caller,
+    /// A token of nobody known here
+    #[response(status = 403)]
+    Organisation,
+}
+
 /// What keeps any of these routes from answering; told in the dialect's own shape.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "describes answers in the OpenAPI document; each dialect's `tell` writes them")]

@@ -133,8 +133,7 @@ async fn issue_secret_older(
     responses(
         (status = 200, description = "Whether it is valid now", body = SecretChecked),
         (status = 400, description = "No hash"),
-        (status = 401, description = "An API key or a token that does not hold"),
-        (status = 403, description = "A token of nobody known here"),
+        super::Unknown,
         super::Failures,
     ),
     security((), ("api_key" = [])),
@@ -167,8 +166,7 @@ async fn check_secret_older(
     responses(
         (status = 200, description = "Whether it is valid now", body = SecretVerified),
         (status = 400, description = "Not a string, blank, or too long"),
-        (status = 401, description = "An API key or a token that does not hold"),
-        (status = 403, description = "A token of nobody known here"),
+        super::Unknown,
         super::Failures,
     ),
     security((), ("api_key" = [])),

@@ -79,8 +79,7 @@ struct VerifiedCredential {
     responses(
         (status = 200, description = "Valid", body = VerificationAnswer),
         (status = 400, description = "Something is wrong with the body: `errors` names each field"),
-        (status = 401, description = "An API key or a token that does not hold"),
-        (status = 403, description = "A token of nobody known here"),
+        super::Unknown,
         (status = 404, description = "Unknown, not valid now, or another holder's"),
         super::Failures,
     ),
